@@ -1,0 +1,151 @@
+"""What every job shares: its command line, its inputs and their versions, its run record, its exit code."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from functools import cached_property
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from interest_tiers import __version__
+from interest_tiers.config import Config, load_config
+from interest_tiers.errors import DataQualityError, InterestTiersError, WarehouseError
+from interest_tiers.session import build_session
+from interest_tiers.tables import INTERACTIONS, RUNS, Table, Warehouse
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """What a stage did: rows in and out, and further counts for the run record and for the person who watches."""
+
+    rows_in: int
+    rows_out: int
+    message: str = ""
+
+
+@dataclass
+class StageContext:
+    """What a stage is given: config, warehouse and as_of. It remembers which versions of which tables were read."""
+
+    config: Config
+    warehouse: Warehouse
+    requested_as_of: date | None = None
+    run_id: str = field(default_factory=lambda: f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}")
+    input_versions: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def spark(self) -> SparkSession:
+        return self.warehouse.spark
+
+    @cached_property
+    def as_of(self) -> date:
+        """The day as given, or the day after the newest event."""
+        if self.requested_as_of is not None:
+            return self.requested_as_of
+        newest = self.warehouse.read(INTERACTIONS).agg(F.max("event_date").alias("day")).first()
+        if newest is None or newest["day"] is None:
+            raise WarehouseError(f"{self.warehouse.location} has no interactions: run the stage clean first")
+        return newest["day"] + timedelta(days=1)
+
+    def read(self, table: Table, as_of: date | None = None) -> DataFrame:
+        """Read a table (see Warehouse.read) and remember its version for the run record."""
+        rows = self.warehouse.read(table, as_of)
+        self.input_versions[table.name] = self.warehouse.version(table)
+        return rows
+
+
+Stage = Callable[[StageContext], StageResult]
+
+
+def run_stage(name: str, stage: Stage, context: StageContext) -> StageResult:
+    """Run one stage, say in one line what it did, and write its run record, also when it fails."""
+    context.input_versions = {}
+    started_at, start = datetime.now(UTC), time.monotonic()
+    try:
+        result = stage(context)
+    except Exception as error:
+        status = "refused" if isinstance(error, DataQualityError) else "failed"
+        _record_failure(name, context, status, started_at, error)
+        raise
+    _record(name, context, "done", started_at, result)
+    seconds = time.monotonic() - start
+    print(f"{name:<16} {result.rows_in:>12,} rows in {result.rows_out:>12,} rows out {seconds:>7.1f} s   {result.message}", flush=True)
+    return result
+
+
+def stage_main(name: str, stage: Stage) -> Callable[[Sequence[str] | None], int]:
+    """The main function of a job that runs one stage."""
+
+    def main(argv: Sequence[str] | None = None) -> int:
+        arguments = stage_parser(name, stage.__doc__).parse_args(argv)
+        return exit_code_of(lambda: run_stage(name, stage, open_context(arguments, name)))
+
+    return main
+
+
+def stage_parser(name: str, description: str | None) -> argparse.ArgumentParser:
+    """The command line that all jobs share."""
+    parser = argparse.ArgumentParser(prog=f"interest-tiers {name}", description=description)
+    parser.add_argument("--config", required=True, metavar="FILE", help="the YAML of one data set")
+    add_warehouse_arguments(parser)
+    parser.add_argument("--set", action="append", default=[], metavar="a.b=value", dest="overrides", help="override one key of the config")
+    return parser
+
+
+def add_warehouse_arguments(parser: argparse.ArgumentParser) -> None:
+    """--warehouse and --as-of."""
+    parser.add_argument("--warehouse", required=True, metavar="DIR", help="a folder, or catalog.schema")
+    parser.add_argument(
+        "--as-of", type=date.fromisoformat, metavar="YYYY-MM-DD", help="see only what happened before this day; default: the day after the newest event"
+    )
+
+
+def open_context(arguments: argparse.Namespace, name: str) -> StageContext:
+    """Load the config before Spark starts, so that a mistake in it costs no time."""
+    config = load_config(arguments.config, arguments.overrides)
+    spark = build_session(f"interest-tiers {name} {config.name}")
+    return StageContext(config, Warehouse(spark, arguments.warehouse), arguments.as_of)
+
+
+def exit_code_of(work: Callable[[], object]) -> int:
+    """Run; 0 when it ends well, else the exit code of its error, whose message goes to standard error."""
+    try:
+        work()
+    except InterestTiersError as error:
+        notes = "".join(f"\n{note}" for note in getattr(error, "__notes__", ()))
+        print(f"error: {error}{notes}", file=sys.stderr, flush=True)
+        return error.exit_code
+    return 0
+
+
+def _record_failure(name: str, context: StageContext, status: str, started_at: datetime, error: Exception) -> None:
+    message = str(error) if isinstance(error, InterestTiersError) else f"{type(error).__name__}: {error}"
+    try:
+        _record(name, context, status, started_at, StageResult(0, 0, message[:2000]))
+    except Exception as fault:  # the first error must reach the reader; this one goes along as a note
+        error.add_note(f"(the run record could not be written either: {str(fault).splitlines()[0]})")
+
+
+def _record(name: str, context: StageContext, status: str, started_at: datetime, result: StageResult) -> None:
+    row = {
+        "run_id": context.run_id,
+        "stage": name,
+        "as_of": context.__dict__.get("as_of", context.requested_as_of),
+        "status": status,
+        "started_at": started_at,
+        "ended_at": datetime.now(UTC),
+        "rows_in": result.rows_in if status == "done" else None,
+        "rows_out": result.rows_out if status == "done" else None,
+        "config_sha256": context.config.sha256,
+        "code_version": __version__,
+        "input_versions": context.input_versions,
+        "message": result.message,
+    }
+    context.warehouse.append(RUNS, context.spark.createDataFrame([row], RUNS.schema))

