@@ -311,7 +311,12 @@ class Warehouse:
         self.location = location.rstrip("/")
         self._is_catalog = re.fullmatch(r"\w+\.\w+", location) is not None
         self._ready: set[str] = set()
-        if not self._is_catalog and self._is_file(self.location):
+        if self._is_catalog:
+            return
+        target = self._hadoop_path(self.location)
+        # Delta takes no relative path; which file system a bare path means is Hadoop's to say.
+        self._root = str(target.getFileSystem(self._hadoop_conf()).makeQualified(target).toString())
+        if self._is_file(self._root):
             raise WarehouseError(f"--warehouse {location}: a file stands there; give a folder or catalog.schema")
 
     def exists(self, table: Table) -> bool:
@@ -323,8 +328,7 @@ class Warehouse:
             return True
         if self._has_files(path):
             raise WarehouseError(
-                f"{path} is not a Delta table (it has files but no _delta_log). "
-                "Give another --warehouse, or move that folder away"
+                f"{path} is not a Delta table (it has files but no _delta_log). Give another --warehouse, or move that folder away"
             )
         return False
 
@@ -412,7 +416,7 @@ class Warehouse:
         """Where the report of this warehouse stands. Raises WarehouseError for a catalog, which holds no files."""
         if self._is_catalog:
             raise WarehouseError(f"--warehouse {self.location}: a report is a file; give --warehouse a folder for it")
-        return self._path("report/index.html")
+        return f"{self.location}/report/index.html"
 
     def write_text(self, path: str, text: str) -> None:
         """Write a text file to any file system that Spark knows."""
@@ -431,7 +435,7 @@ class Warehouse:
     def _save(self, table: Table, rows: DataFrame, mode: str, condition: str | None = None) -> None:
         if table.partition_by and not table.has_as_of:
             # One file per partition rather than one per partition and task; a large one is split.
-            rows = rows.hint("rebalance", F.col(table.partition_by))
+            rows = self.spark.sql(f"SELECT /*+ REBALANCE(`{table.partition_by}`) */ * FROM {{rows}}", rows=rows)
         writer = rows.write.format("delta").mode(mode)
         if condition is not None:
             writer = writer.option("replaceWhere", condition)
@@ -463,10 +467,7 @@ class Warehouse:
 
     def _create(self, table: Table) -> None:
         builder: DeltaTableBuilder = DeltaTable.createIfNotExists(self.spark)
-        if self._is_catalog:
-            builder = builder.tableName(self._identifier(table.name))
-        else:
-            builder = builder.location(self._path(table.name))
+        builder = builder.tableName(self._identifier(table.name)) if self._is_catalog else builder.location(self._path(table.name))
         builder = builder.addColumns(table.schema).comment(table.description)
         builder = builder.property("delta.enableDeletionVectors", "false")
         for name, expression in table.constraints.items():
@@ -500,7 +501,7 @@ class Warehouse:
         return int(row["count"] or 0)
 
     def _path(self, name: str) -> str:
-        return f"{self.location}/{name}"
+        return f"{self._root}/{name}"
 
     def _identifier(self, name: str) -> str:
         catalog, schema = self.location.split(".")

@@ -1,0 +1,44 @@
+"""The users: everyone who did something, and everyone whom the users' source knows."""
+
+from __future__ import annotations
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from interest_tiers.cleaning.columns import identifier, require_columns, source_column
+from interest_tiers.cleaning.quarantine import UNREADABLE_COLUMN, row_as_json
+from interest_tiers.config import UserSource
+
+NO_ATTRIBUTES = "map<string,string>"
+
+
+def assess_users(raw: DataFrame, source: UserSource, path: str) -> DataFrame:
+    """Map the rows of the users' source.
+
+    Returns user_id, attributes map<string,string> (every other column that is not null), reasons, raw (JSON),
+    event_date (null). Raises ConfigError when the id column is not there.
+    """
+    require_columns(raw, {"users.columns.user_id": source.columns.user_id}, path)
+    kind = raw.schema[source.columns.user_id].dataType
+    names = [c for c in raw.columns if c not in (source.columns.user_id, UNREADABLE_COLUMN)]
+    pairs = [part for c in names for part in (F.lit(c), source_column(c).cast("string"))]
+    attributes = F.map_filter(F.create_map(*pairs), lambda _, value: value.isNotNull()) if pairs else F.create_map().cast(NO_ATTRIBUTES)
+    mapped = raw.select(
+        identifier(source_column(source.columns.user_id), kind).alias("user_id"),
+        attributes.alias("attributes"),
+        row_as_json(raw.columns).alias("raw"),
+        F.lit(None).cast("date").alias("event_date"),
+    )
+    missing_id = F.when(F.col("user_id").isNull(), F.lit("user_id: missing"))
+    return mapped.dropDuplicates(["raw"]).withColumn("reasons", F.array_compact(F.array(missing_id)))
+
+
+def known_users(interactions: DataFrame, assessed: DataFrame | None) -> DataFrame:
+    """One row per user: user_id, attributes (empty where nothing is known; of several rows the first by alphabet)."""
+    active = interactions.select("user_id").distinct()
+    none = F.create_map().cast(NO_ATTRIBUTES)
+    if assessed is None:
+        return active.withColumn("attributes", none)
+    usable = assessed.where(F.size("reasons") == 0)
+    described = usable.groupBy("user_id").agg(F.min_by("attributes", F.to_json("attributes")).alias("attributes"))
+    return active.join(described, "user_id", "full").select("user_id", F.coalesce("attributes", none).alias("attributes"))

@@ -1,0 +1,63 @@
+"""Texts to vectors on Spark: each distinct text once per model."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import pandas as pd
+from pyspark import TaskContext
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql.types import ArrayType, BooleanType, FloatType, StructField, StructType
+
+from interest_tiers.config import Embedding
+from interest_tiers.embedding.encoder import worker_encoder
+
+#: A task that embeds more texts than this would be long to repeat when a worker is lost.
+TEXTS_PER_TASK = 20_000
+
+_EMBEDDED = StructType([StructField("embedding", ArrayType(FloatType())), StructField("is_cut", BooleanType())])
+
+
+def pending_texts(items: DataFrame, embedded: DataFrame | None, model_id: str) -> DataFrame:
+    """Distinct texts without a vector of this model: text_hash, text.
+
+    items: text, text_hash. embedded: text_hash, model_id, or None when nothing was ever embedded.
+    """
+    distinct = items.where(F.col("text").isNotNull()).groupBy("text_hash").agg(F.min("text").alias("text"))
+    if embedded is None:
+        return distinct
+    done = embedded.where(F.col("model_id") == model_id).select("text_hash")
+    return distinct.join(done, "text_hash", "left_anti")
+
+
+def embed_texts(texts: DataFrame, n_texts: int, config: Embedding, parallelism: int) -> DataFrame:
+    """Embed texts.
+
+    texts: text_hash, text; n_texts: how many there are; parallelism: tasks that run at once.
+    Returns text_hash, embedding array<float> (L2 norm 1), is_cut (longer than config.max_tokens).
+    """
+    n_tasks = max(parallelism, math.ceil(n_texts / TEXTS_PER_TASK))
+    model, max_tokens, batch_tokens = config.model, config.max_tokens, config.batch_tokens
+
+    # A pandas UDF because the model is Python; over an iterator because the model must load once per task at most.
+    @F.pandas_udf(_EMBEDDED)  # type: ignore[call-overload]
+    def embed(batches: Iterator[pd.Series]) -> Iterator[pd.DataFrame]:
+        device, threads = task_resources()
+        encoder = worker_encoder(model, max_tokens, device, threads)
+        for batch in batches:
+            result = encoder.encode(batch.tolist(), batch_tokens)
+            yield pd.DataFrame({"embedding": list(result.vectors), "is_cut": result.is_cut})
+
+    spread = texts.repartition(n_tasks, "text_hash")
+    return spread.select("text_hash", embed("text").alias("embedded")).select("text_hash", "embedded.embedding", "embedded.is_cut")
+
+
+def task_resources() -> tuple[str, int]:
+    """The device and the number of threads that Spark gave to this task."""
+    task = TaskContext.get()
+    assert task is not None  # only called on a worker
+    gpu = task.resources().get("gpu")
+    threads = max(1, int(task.cpus()))
+    return (f"cuda:{gpu.addresses[0]}", threads) if gpu is not None else ("cpu", threads)
