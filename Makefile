@@ -1,0 +1,48 @@
+# Everything that a checkout needs: Python 3.11, Java 17, and a network for the first run (PyPI, Maven Central).
+#   make demo      the whole pipeline on the demo data; tables and report go to build/demo
+#   make test      lint and tests
+# Another interpreter: make PYTHON=/path/to/python3.11 demo. Another Java: JAVA_HOME=/path/to/jdk-17 make demo.
+
+IS_PYTHON_3_11 := -c 'import ensurepip, sys; sys.exit(sys.version_info[:2] != (3, 11))' >/dev/null 2>&1
+ifndef PYTHON
+PYTHON := $(shell for name in python3.11 python3; do "$$name" $(IS_PYTHON_3_11) && echo "$$name" && break; done)
+endif
+JAVA := $(if $(JAVA_HOME),$(JAVA_HOME)/bin/java,java)
+
+# Spark and its Python workers come from .venv, whatever else this shell has set; spark-submit needs no activation.
+unexport PYSPARK_PYTHON PYSPARK_DRIVER_PYTHON SPARK_HOME PYTHONPATH
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+
+.PHONY: help demo test lint clean clean-all tools
+
+help: ## say what the targets do (the default)
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 18
+
+demo: tools .venv/installed ## run the pipeline on the demo data; the report is build/demo/report/index.html
+	.venv/bin/interest-tiers pipeline --config conf/complete_journey.yaml --warehouse build/demo
+
+test: lint ## lint, then every test
+	.venv/bin/pytest
+
+lint: tools .venv/installed ## ruff (rules and format) and mypy
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy lib/
+
+clean: ## remove build/ and caches; keep .venv
+	rm -rf build spark-warehouse metastore_db derby.log .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -not -path './.venv/*' -prune -exec rm -rf {} +
+
+clean-all: clean ## remove .venv too
+	rm -rf .venv interest_tiers.egg-info
+
+.venv/installed: requirements.lock setup.py | tools
+	.venv/bin/python -m pip --version >/dev/null 2>&1 || "$(PYTHON)" -m venv --clear .venv
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
+
+tools:
+	$(if $(shell "$(PYTHON)" $(IS_PYTHON_3_11) && echo found),,$(error Python 3.11 with its venv module is missing$(if $(PYTHON), ($(PYTHON) is not it)): apt-get install python3.11-venv, or brew install python@3.11, or name one with make PYTHON=/path/to/python3.11))
+	$(if $(shell "$(JAVA)" -version 2>&1 | grep 'version "17[."]'),,$(error Java 17 is missing ($(JAVA) is not it): apt-get install openjdk-17-jre-headless, or brew install openjdk@17, and set JAVA_HOME to it where it is not the default))
+	@:
