@@ -103,7 +103,10 @@ def add_warehouse_arguments(parser: argparse.ArgumentParser) -> None:
     """--warehouse and --as-of."""
     parser.add_argument("--warehouse", required=True, metavar="DIR", help="a folder, or catalog.schema")
     parser.add_argument(
-        "--as-of", type=date.fromisoformat, metavar="YYYY-MM-DD", help="see only what happened before this day; default: the day after the newest event"
+        "--as-of",
+        type=date.fromisoformat,
+        metavar="YYYY-MM-DD",
+        help="see only what happened before this day; default: the day after the newest event",
     )
 
 

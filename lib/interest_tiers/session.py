@@ -41,7 +41,7 @@ def packaged_settings() -> dict[str, str]:
     text = files("interest_tiers.conf").joinpath("spark-defaults.conf").read_text(encoding="utf-8")
     lines = (line.strip() for line in text.splitlines())
     pairs = (re.split(r"[\s=]+", line, maxsplit=1) for line in lines if line and not line.startswith("#"))
-    return {key: value for key, value in pairs}
+    return dict(pairs)
 
 
 def _is_plain_python() -> bool:
@@ -51,7 +51,7 @@ def _is_plain_python() -> bool:
 def _is_local() -> bool:
     if _is_plain_python():
         return True
-    return SparkConf().get("spark.master", "local").startswith("local")  # type: ignore[union-attr]
+    return (SparkConf().get("spark.master") or "local").startswith("local")
 
 
 def _plain_python_settings() -> dict[str, str]:
@@ -84,7 +84,7 @@ def _require_delta(spark: SparkSession) -> None:
 def _fit_small_machines(spark: SparkSession) -> None:
     """Few shuffle partitions where the cores are few; a value that somebody has set stands."""
     context = spark.sparkContext
-    if not context.master.startswith("local"):
+    if not (context.master or "").startswith("local"):
         return
     few = {
         "spark.sql.shuffle.partitions": str(4 * context.defaultParallelism),
