@@ -1,0 +1,47 @@
+"""build_interests: the catalogue of interests, and every user's evidence in them."""
+
+import sys
+from datetime import date
+
+from pyspark.ml.feature import StopWordsRemover
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from interest_tiers.embedding.encoder import model_id
+from interest_tiers.interests.catalogue import interest_catalogue
+from interest_tiers.interests.evidence import item_days
+from interest_tiers.interests.features import user_interests
+from interest_tiers.jobs.job import StageContext, StageResult, stage_main
+from interest_tiers.tables import INTERACTIONS, INTERESTS, ITEMS, TEXT_EMBEDDINGS, USER_INTERESTS
+
+
+def run(context: StageContext) -> StageResult:
+    """Sum up what every user did before as_of, per interest, and describe the interests."""
+    config, warehouse, as_of = context.config, context.warehouse, context.as_of
+    interactions, items = context.read(INTERACTIONS, as_of), context.read(ITEMS)
+    days = warehouse.stage("build_interests", days_of_items(context, interactions, items))
+    model = model_id(config.embedding.model, config.embedding.max_tokens)
+    embeddings = context.read(TEXT_EMBEDDINGS).where(F.col("model_id") == model).select("text_hash", "embedding")
+    catalogue = interest_catalogue(days, items, embeddings, StopWordsRemover.loadDefaultStopWords("english"))
+    n_interests = warehouse.replace_day(INTERESTS, catalogue, as_of)
+    pairs = warehouse.replace_day(USER_INTERESTS, pairs_as_of(context, days, as_of), as_of)
+    rows_in = interactions.count()
+    warehouse.clear_stage("build_interests")
+    return StageResult(rows_in, pairs, f"{n_interests:,} interests")
+
+
+def days_of_items(context: StageContext, interactions: DataFrame, items: DataFrame) -> DataFrame:
+    """What each user did with each item on each day (see evidence.item_days)."""
+    return item_days(interactions, items, context.config.behaviours)
+
+
+def pairs_as_of(context: StageContext, days: DataFrame, as_of: date) -> DataFrame:
+    """The rows of user_interests as of any day, from days before it."""
+    config = context.config
+    return user_interests(days, as_of, config.interests.half_life_days, config.tiers.horizon_days)
+
+
+main = stage_main("build_interests", run)
+
+if __name__ == "__main__":
+    sys.exit(main())

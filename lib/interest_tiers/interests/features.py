@@ -1,0 +1,65 @@
+"""user_interests: the evidence of every interest that a user touched, and its features."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+
+from pyspark.sql import Column, DataFrame, Window
+from pyspark.sql import functions as F
+
+from interest_tiers.interests.evidence import VALUE_PARTS, decay, exact_sum, interest_days
+
+
+def user_interests(days_of_items: DataFrame, as_of: date, half_life_days: float, horizon_days: int) -> DataFrame:
+    """One row per user and interest, as of a day.
+
+    days_of_items: see evidence.item_days, all before as_of.
+    Returns the columns of the table user_interests but as_of.
+    """
+    pair = ["user_id", "interest_id"]
+    from_days = interest_days(days_of_items).groupBy(*pair).agg(*_features_of_days(as_of, half_life_days, horizon_days))
+    n_items = days_of_items.groupBy(*pair).agg(F.countDistinct("item_id").alias("n_items"))
+    return _with_shares(from_days.join(n_items, pair)).select(
+        "user_id",
+        "interest_id",
+        "evidence",
+        "share",
+        "rank",
+        "n_days",
+        "n_items",
+        "recency_days",
+        "tenure_days",
+        "n_interactions",
+        "n_days_recent",
+        "n_days_previous",
+        F.log2((F.col("n_days_recent") + 1) / (F.col("n_days_previous") + 1)).alias("trend"),
+        F.when(F.col("n_days") > 1, (F.col("tenure_days") - F.col("recency_days")) / (F.col("n_days") - 1)).alias("mean_gap_days"),
+        "total_value",
+    )
+
+
+def _features_of_days(as_of: date, half_life_days: float, horizon_days: int) -> list[Column]:
+    recent, previous = (as_of - timedelta(days=horizon_days * periods) for periods in (1, 2))
+    day = F.col("event_date")
+    return [
+        exact_sum(F.col("weight") * decay(as_of, half_life_days)).alias("evidence"),
+        F.count(F.lit(1)).alias("n_days"),
+        F.datediff(F.lit(as_of), F.max(day)).cast("bigint").alias("recency_days"),
+        F.datediff(F.lit(as_of), F.min(day)).cast("bigint").alias("tenure_days"),
+        F.sum("n_interactions").alias("n_interactions"),
+        F.count_if(day >= F.lit(recent)).alias("n_days_recent"),
+        F.count_if((day >= F.lit(previous)) & (day < F.lit(recent))).alias("n_days_previous"),
+        exact_sum(F.col("value"), parts=VALUE_PARTS).alias("total_value"),
+    ]
+
+
+def _with_shares(pairs: DataFrame) -> DataFrame:
+    user = Window.partitionBy("user_id")
+    by_evidence = user.orderBy(F.desc("evidence"), "interest_id")
+    # Summed in the order of the ranks, so that the last digit does not depend on how rows arrive.
+    total = F.sum("evidence").over(by_evidence.rowsBetween(Window.unboundedPreceding, Window.unboundedFollowing))
+    # Evidence so old that it rounds to nothing is shared out evenly, so that shares sum to 1 for every user.
+    even = F.lit(1.0) / F.count(F.lit(1)).over(user)
+    return pairs.withColumn("rank", F.row_number().over(by_evidence).cast("bigint")).withColumn(
+        "share", F.when(total > 0, F.col("evidence") / total).otherwise(even)
+    )

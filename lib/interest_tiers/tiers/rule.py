@@ -1,0 +1,41 @@
+"""Tiers by mass: core is the smallest set of interests that holds core_mass of the evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pyspark.sql import Column, DataFrame, Window
+from pyspark.sql import functions as F
+
+from interest_tiers.config import Tiers
+
+TIERS = ("core", "secondary", "marginal")
+
+
+def with_tier(pairs: DataFrame, config: Tiers, evidence: str, name: str) -> DataFrame:
+    """Add a column with the tier that each interest has within its user.
+
+    pairs: user_id, interest_id and the column named evidence (>= 0). The user's interests are taken by
+    evidence, largest first, ties by interest_id; core until core_mass of the total is reached, secondary until
+    secondary_mass is, marginal the rest. An interest without evidence is marginal.
+    """
+    user = Window.partitionBy("user_id")
+    in_order = user.orderBy(F.desc(evidence), "interest_id")
+    # Totals in the same order as the running sums, so that both round alike and a boundary is met exactly.
+    total = F.sum(evidence).over(in_order.rowsBetween(Window.unboundedPreceding, Window.unboundedFollowing))
+    before = F.coalesce(F.sum(evidence).over(in_order.rowsBetween(Window.unboundedPreceding, -1)), F.lit(0.0))
+    return pairs.withColumn(name, _tier(F.col(evidence), before, total, config))
+
+
+def one_hot(column: Column, tiers: Sequence[str] = TIERS) -> list[Column]:
+    """A tier as one double per tier, 1 for its own."""
+    return [(column == tier).cast("double") for tier in tiers]
+
+
+def _tier(evidence: Column, before: Column, total: Column, config: Tiers) -> Column:
+    return (
+        F.when(evidence <= 0, F.lit("marginal"))
+        .when(before < F.lit(config.core_mass) * total, F.lit("core"))
+        .when(before < F.lit(config.secondary_mass) * total, F.lit("secondary"))
+        .otherwise(F.lit("marginal"))
+    )
