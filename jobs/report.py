@@ -1,0 +1,54 @@
+"""Write what a person reads of one day of the warehouse: WAREHOUSE/report/index.html."""
+
+import sys
+
+from interest_tiers.jobs.job import StageContext, StageResult, stage_main
+from interest_tiers.report.content import Sources, build_content
+from interest_tiers.report.page import render
+from interest_tiers.tables import (
+    CLUSTERS,
+    INTERACTIONS,
+    INTERACTIONS_QUARANTINE,
+    INTERESTS,
+    ITEMS,
+    METRICS,
+    RECOMMENDATIONS,
+    RUNS,
+    USER_CLUSTERS,
+    USER_INTERESTS,
+    USER_TIERS,
+    USER_VECTORS,
+    USERS,
+)
+
+
+def run(context: StageContext) -> StageResult:
+    """Write the report of one as_of: rows, tiers, clusters, three users and the back-test, in one HTML page."""
+    path = context.warehouse.report_path()
+    content = build_content(_read_sources(context), context.config.name, context.as_of, context.config.tiers.horizon_days)
+    context.warehouse.write_text(path, render(content))
+    return StageResult(rows_in=content.totals.users, rows_out=1, message=path)
+
+
+def _read_sources(context: StageContext) -> Sources:
+    return Sources(
+        interactions=context.read(INTERACTIONS, context.as_of),
+        quarantine=context.read(INTERACTIONS_QUARANTINE),  # whole: a row may be there because its day cannot be read
+        items=context.read(ITEMS),
+        users=context.read(USERS),
+        interests=context.read(INTERESTS, context.as_of),
+        user_interests=context.read(USER_INTERESTS, context.as_of),
+        user_tiers=context.read(USER_TIERS, context.as_of),
+        user_vectors=context.read(USER_VECTORS, context.as_of),
+        clusters=context.read(CLUSTERS, context.as_of),
+        user_clusters=context.read(USER_CLUSTERS, context.as_of),
+        recommendations=context.read(RECOMMENDATIONS, context.as_of),
+        metrics=context.read(METRICS) if context.warehouse.exists(METRICS) else None,
+        runs=context.read(RUNS) if context.warehouse.exists(RUNS) else None,
+    )
+
+
+main = stage_main("report", run)
+
+if __name__ == "__main__":
+    sys.exit(main())
