@@ -306,12 +306,19 @@ class Warehouse:
     """The tables of one warehouse. Every write is one Delta commit: it happens whole or not at all."""
 
     def __init__(self, spark: SparkSession, location: str) -> None:
-        """location: a folder or ``catalog.schema``. Raises WarehouseError for a folder that is a file."""
+        """location: a folder or ``catalog.schema``.
+
+        Raises WarehouseError for a folder that is a file, or a schema that is not there.
+        """
         self.spark = spark
         self.location = location.rstrip("/")
         self._is_catalog = re.fullmatch(r"\w+\.\w+", location) is not None
         self._ready: set[str] = set()
         if self._is_catalog:
+            if not spark.catalog.databaseExists(self.location):
+                raise WarehouseError(
+                    f"--warehouse {location}: there is no such schema; make it with CREATE SCHEMA, or write ./{location} for a folder"
+                )
             return
         target = self._hadoop_path(self.location)
         # Delta takes no relative path; which file system a bare path means is Hadoop's to say.
@@ -373,8 +380,9 @@ class Warehouse:
     def insert_missing(self, table: Table, rows: DataFrame) -> int:
         """Add the rows whose key is not there yet; returns how many. Rows must be stored already (see stage)."""
         self._ensure(table)
+        before = self.version(table)
         self._merge(table, rows).whenNotMatchedInsertAll().execute()
-        return self._metric(table, "numTargetRowsInserted")
+        return self._count_since(table, before, "numTargetRowsInserted")
 
     def replace_changed(self, table: Table, rows: DataFrame, within: str, ignoring: Sequence[str] = ()) -> None:
         """Make the rows that satisfy ``within`` equal to ``rows``; a row whose values are the same is not touched.
@@ -396,8 +404,9 @@ class Warehouse:
     def stage(self, name: str, rows: DataFrame) -> DataFrame:
         """Write rows aside and read them back, so that what follows neither computes them again nor sees them change."""
         if self._is_catalog:
-            identifier = self._identifier(f"_staging_{name}")
-            rows.write.format("delta").mode("overwrite").option("overwriteSchema", "true").saveAsTable(identifier)
+            self.clear_stage(name)
+            identifier = self._staging_identifier(name)
+            rows.write.format("delta").saveAsTable(identifier)
             return self.spark.read.table(identifier)
         path = self._path(f"_staging/{name}")
         rows.write.mode("overwrite").parquet(path)
@@ -407,7 +416,7 @@ class Warehouse:
         """Remove what ``stage`` wrote under these names."""
         for name in names:
             if self._is_catalog:
-                self.spark.sql(f"DROP TABLE IF EXISTS {self._identifier(f'_staging_{name}')}")
+                self.spark.sql(f"DROP TABLE IF EXISTS {self._staging_identifier(name)}")
             else:
                 path = self._hadoop_path(self._path(f"_staging/{name}"))
                 path.getFileSystem(self._hadoop_conf()).delete(path, True)
@@ -429,20 +438,29 @@ class Warehouse:
 
     def _overwrite(self, table: Table, rows: DataFrame, condition: str | None) -> int:
         self._ensure(table)
+        before = self.version(table)
         self._save(table, self._shaped(table, rows), mode="overwrite", condition=condition)
-        return self._metric(table, "numOutputRows")
+        return self._count_since(table, before, "numOutputRows")
 
     def _save(self, table: Table, rows: DataFrame, mode: str, condition: str | None = None) -> None:
         if table.partition_by and not table.has_as_of:
             # One file per partition rather than one per partition and task; a large one is split.
             rows = self.spark.sql(f"SELECT /*+ REBALANCE(`{table.partition_by}`) */ * FROM {{rows}}", rows=rows)
+        if self._is_catalog:
+            self._save_in_catalog(table, rows, mode, condition)
+            return
         writer = rows.write.format("delta").mode(mode)
         if condition is not None:
             writer = writer.option("replaceWhere", condition)
-        if self._is_catalog:
-            writer.saveAsTable(self._identifier(table.name))
+        writer.save(self._path(table.name))
+
+    def _save_in_catalog(self, table: Table, rows: DataFrame, mode: str, condition: str | None) -> None:
+        # Not saveAsTable: to overwrite, it replaces the table itself, which Delta 3.3 does not support on Spark 3.5.6 or later.
+        writer = rows.writeTo(self._identifier(table.name))
+        if mode == "append":
+            writer.append()
         else:
-            writer.save(self._path(table.name))
+            writer.overwrite(F.expr(condition or "true"))
 
     def _shaped(self, table: Table, rows: DataFrame) -> DataFrame:
         return rows.select(*[F.col(c.name).cast(c.dataType).alias(c.name) for c in table.schema.fields])
@@ -467,7 +485,7 @@ class Warehouse:
 
     def _create(self, table: Table) -> None:
         builder: DeltaTableBuilder = DeltaTable.createIfNotExists(self.spark)
-        builder = builder.tableName(self._identifier(table.name)) if self._is_catalog else builder.location(self._path(table.name))
+        builder = builder.tableName(self._delta_identifier(table.name)) if self._is_catalog else builder.location(self._path(table.name))
         builder = builder.addColumns(table.schema).comment(table.description)
         builder = builder.property("delta.enableDeletionVectors", "false")
         for name, expression in table.constraints.items():
@@ -491,14 +509,17 @@ class Warehouse:
 
     def _delta(self, table: Table) -> DeltaTable:
         if self._is_catalog:
-            return DeltaTable.forName(self.spark, self._identifier(table.name))
+            return DeltaTable.forName(self.spark, self._delta_identifier(table.name))
         return DeltaTable.forPath(self.spark, self._path(table.name))
 
-    def _metric(self, table: Table, name: str) -> int:
-        """A count of the last commit, from Delta's own record rather than from another scan."""
-        row = self._delta(table).history(1).select(F.col("operationMetrics")[name].alias("count")).first()
-        assert row is not None
-        return int(row["count"] or 0)
+    def _count_since(self, table: Table, version: int, metric: str) -> int:
+        """A count of the commit after a version, from Delta's own record rather than from another scan.
+
+        A write that changes nothing makes no commit; its count is 0.
+        """
+        last = self._delta(table).history(1).select("version", F.col("operationMetrics")[metric].alias("count")).first()
+        assert last is not None
+        return int(last["count"] or 0) if last["version"] > version else 0
 
     def _path(self, name: str) -> str:
         return f"{self._root}/{name}"
@@ -506,6 +527,13 @@ class Warehouse:
     def _identifier(self, name: str) -> str:
         catalog, schema = self.location.split(".")
         return f"`{catalog}`.`{schema}`.`{name}`"
+
+    def _delta_identifier(self, name: str) -> str:
+        """The name for Delta's own functions, which take no catalog for a table of the session's catalog."""
+        return self._identifier(name).removeprefix("`spark_catalog`.")
+
+    def _staging_identifier(self, name: str) -> str:
+        return self._identifier("_staging_" + re.sub(r"\W", "_", name))
 
     def _hadoop_path(self, path: str):  # type: ignore[no-untyped-def]
         return self.spark._jvm.org.apache.hadoop.fs.Path(path)  # type: ignore[union-attr]
