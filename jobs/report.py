@@ -25,12 +25,13 @@ from interest_tiers.tables import (
 def run(context: StageContext) -> StageResult:
     """Write the report of one as_of: rows, tiers, clusters, three users and the back-test, in one HTML page."""
     path = context.warehouse.report_path()
-    content = build_content(_read_sources(context), context.config.name, context.as_of, context.config.tiers.horizon_days)
+    content = build_content(read_sources(context), context.config.name, context.as_of, context.config.tiers.horizon_days)
     context.warehouse.write_text(path, render(content))
     return StageResult(rows_in=content.totals.users, rows_out=1, message=path)
 
 
-def _read_sources(context: StageContext) -> Sources:
+def read_sources(context: StageContext) -> Sources:
+    """The tables of this as_of; metrics and runs only where there are such tables."""
     return Sources(
         interactions=context.read(INTERACTIONS, context.as_of),
         quarantine=context.read(INTERACTIONS_QUARANTINE),  # whole: a row may be there because its day cannot be read

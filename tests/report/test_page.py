@@ -1,0 +1,196 @@
+"""The page: complete in itself, safe with hostile texts, and plain about what is missing."""
+
+from __future__ import annotations
+
+import base64
+import re
+from dataclasses import replace
+from datetime import date
+from html.parser import HTMLParser
+from itertools import pairwise
+from xml.etree import ElementTree
+
+import pytest
+
+from interest_tiers.report.comparison import describe_back_test
+from interest_tiers.report.content import (
+    Cluster,
+    Content,
+    CoreInterest,
+    QuarantineReason,
+    SilhouetteChoice,
+    StageRun,
+    Story,
+    StoryCluster,
+    StoryInterest,
+    StoryRecommendation,
+    TierShare,
+    TierSummary,
+    Totals,
+    UserMap,
+)
+from interest_tiers.report.page import draw_pictures, format_decimal, format_number, format_percent, render
+from interest_tiers.report.plots import _spread
+
+HOSTILE = "<script>alert('x')</script> & $\\frac{1}$ \x0b 牛乳"
+DAY = date(2018, 1, 1)
+MEASURES = [
+    {"metric": metric, "slice": where, "value": value, "lower": value - 0.01, "upper": value + 0.01}
+    for metric, where, value in [
+        ("J", "model=rule_calibrated", 0.376),
+        ("J", "model=class_prior", 0.421),
+        ("ndcg@5", "items=all,model=tiers_and_clusters", 0.531),
+        ("ndcg@5", "items=all,model=popularity", 0.268),
+    ]
+]
+CONTENT = Content(
+    name="shop",
+    as_of=DAY,
+    horizon_days=91,
+    totals=Totals(users=1234, interactions=5_678_901, items=10, interests=2, recommendations=30, quarantined=40),
+    stages=(StageRun("clean", "run-1", "done", "2026-01-05 10:00", 12.34, 1469307, 1340000, HOSTILE, "0.1.0", "c0ffee" * 8),),
+    reasons=(QuarantineReason("interactions", "quantity > 0", 30),),
+    tiers=TierSummary(
+        users=1234,
+        pairs=1000,
+        tiers=(
+            TierShare("core", 122, 0.122, 1000, 0.1, 1, 2, 3),
+            TierShare("secondary", 151, 0.151, 900, 0.1, 0, 2, 3),
+            TierShare("marginal", 727, 0.727, 800, 0.6, 4, 5, 6),
+        ),
+        methods=(("rule", "v1"),),
+    ),
+    core_interests=(CoreInterest(HOSTILE, 100, 20), CoreInterest("TEA", 22, 131)),
+    clusters=(Cluster("a", HOSTILE, 900, 0.75, 0.5, (HOSTILE, "TEA")), Cluster("b", "Tea", 300, 0.25, None, ())),
+    user_map=UserMap(((0.0, 1.0), (1.0, 0.0), (-1.0, 0.0)), ("a", "b", "a"), (0.4, 0.2), 1234),
+    silhouettes=SilhouetteChoice(((8, 0.4), (12, 0.3)), 8),
+    stories=(
+        Story(
+            user_id="household-7",
+            interests=(
+                StoryInterest("TEA", 9.0, 0.6, 5, 2, "core", 0.7, 0.2, 0.1),
+                StoryInterest("OIL", 1.0, 0.1, 1, 9, None, None, None, None),
+            ),
+            n_interests=6,
+            clusters=(StoryCluster("Tea", 0.75, True),),
+            recommendations=(StoryRecommendation(1, "i1", HOSTILE, "TEA", "core", 2.5, HOSTILE),),
+        ),
+    ),
+    back_test=describe_back_test(MEASURES, DAY, 91),
+)
+
+
+@pytest.fixture(scope="module")
+def html() -> str:
+    return render(CONTENT)
+
+
+def text_of(html: str) -> str:
+    """The page without tags and styles, white space collapsed."""
+
+    parts: list[str] = []
+
+    class Reader(HTMLParser):
+        in_style = False
+
+        def handle_starttag(self, tag: str, attributes: object) -> None:
+            self.in_style = tag == "style"
+
+        def handle_data(self, data: str) -> None:
+            if not self.in_style:
+                parts.append(data)
+
+    Reader().feed(html)
+    return " ".join(" ".join(parts).split())
+
+
+def test_the_page_loads_nothing(html: str) -> None:
+    assert "http://" not in html and "https://" not in html
+    assert all(source.startswith("data:image/") for source in re.findall(r'src="([^"]*)"', html))
+    assert all(link.startswith("#") for link in re.findall(r'href="([^"]*)"', html))
+    assert "<link" not in html and "<script" not in html and "@import" not in html and "url(" not in html
+    assert "default-src 'none'" in html
+
+
+def test_hostile_texts_are_escaped_wherever_they_stand(html: str) -> None:
+    assert html.count("&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt; &amp; $\\frac{1}$") >= 5
+
+
+def test_every_chart_has_a_text_and_is_whole(html: str) -> None:
+    images = re.findall(r'<img src="data:image/svg\+xml;base64,([^"]+)" alt="([^"]+)">', html)
+    assert len(images) == 6
+    for source, alternative in images:
+        assert len(alternative) > 40
+        ElementTree.fromstring(base64.b64decode(source))
+
+
+def test_the_links_lead_to_the_sections(html: str) -> None:
+    assert set(re.findall(r'href="#([^"]*)"', html)) == set(re.findall(r'<section id="([^"]*)"', html))
+
+
+def test_numbers_stand_on_the_page_as_people_write_them(html: str) -> None:
+    text = text_of(html)
+    for expected in ("5,678,901", "1,469,307", "12.3", "12.2 %", "75.0 %", "0.376", "0.366 – 0.386", "household-7", "0.70 / 0.20 / 0.10"):
+        assert expected in text, expected
+
+
+def test_the_sample_says_of_how_many_it_is(html: str) -> None:
+    assert "The map is a sample of 3 of 1,234 users" in text_of(html)
+
+
+def test_the_back_test_says_when_and_which_direction_is_better(html: str) -> None:
+    text = text_of(html)
+    assert "Everything was made anew as of 2017-10-02" in text
+    assert "in the 91 days from 2017-10-02 up to 2018-01-01" in text
+    assert "For J and calibration errors lower is better; for all other metrics higher is better." in text
+    assert "For all items, NDCG@5 (higher is better): tiers and clusters 0.531, best baseline, popularity, 0.268 (+98.1 %)" in text
+
+
+def test_what_is_missing_is_said_in_words() -> None:
+    bare = replace(
+        CONTENT, stages=(), reasons=(), core_interests=(), user_map=None, silhouettes=SilhouetteChoice((), None), stories=(), back_test=None
+    )
+    text = text_of(render(bare))
+    for expected in (
+        "No run of a stage is on record for this day.",
+        "No row is in quarantine.",
+        "Too few users for a map.",
+        "No silhouette is on record for 2018-01-01.",
+        "No user has a cluster and a tier.",
+        "The back-test has not been run for 2018-01-01",
+    ):
+        assert expected in text, expected
+
+
+def test_the_same_content_gives_the_same_page(html: str) -> None:
+    assert render(CONTENT) == html
+
+
+def test_user_ids_stand_only_in_their_story(html: str) -> None:
+    assert html.count("household-7") == 1
+
+
+def test_many_clusters_and_missing_intervals_can_be_drawn() -> None:
+    clusters = tuple(Cluster(str(n), f"Cluster {n} with a name too long for one line", 10, 0.02, 0.1, ()) for n in range(40))
+    user_map = UserMap(tuple((float(n), float(n % 7)) for n in range(40)), tuple(map(str, range(40))), (0.5, 0.1), 40)
+    measures = [{**row, "lower": None, "upper": None} for row in MEASURES[:2]]
+    pictures = draw_pictures(replace(CONTENT, clusters=clusters, user_map=user_map, back_test=describe_back_test(measures, DAY, 91)))
+    assert pictures["user_map"] is not None and pictures["tier_metrics"] is not None
+    assert pictures["recommendation_metrics"] is None
+
+
+@pytest.mark.parametrize("heights", [[0.9, 0.89, 0.5, 0.1], [0.5] * 5, [1.0] * 4, [0.0] * 4, [0.99, 0.98, 0.02, 0.01]])
+def test_labels_keep_their_distance_and_stay_beside_the_map(heights: list[float]) -> None:
+    spread = _spread(heights, gap=0.2)
+    assert all(above - below >= 0.2 - 1e-9 for above, below in pairwise(spread))
+    assert max(spread) <= 0.9 + 1e-9 and min(spread) >= 0.1 - 1e-9
+
+
+def test_labels_that_are_apart_stay_where_they_are() -> None:
+    assert _spread([0.8, 0.5, 0.2], gap=0.1) == [0.8, 0.5, 0.2]
+
+
+def test_numbers_are_formatted() -> None:
+    assert (format_number(1234567), format_number(None)) == ("1,234,567", "–")
+    assert (format_decimal(0.52361), format_decimal(1234.5, 1), format_decimal(None)) == ("0.524", "1,234.5", "–")
+    assert (format_percent(0.1219), format_percent(None)) == ("12.2\N{NO-BREAK SPACE}%", "–")
