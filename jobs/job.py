@@ -18,7 +18,11 @@ from interest_tiers import __version__
 from interest_tiers.config import Config, load_config
 from interest_tiers.errors import DataQualityError, InterestTiersError, WarehouseError
 from interest_tiers.session import build_session
-from interest_tiers.tables import INTERACTIONS, RUNS, Table, Warehouse
+from interest_tiers.tables import INTERACTIONS, METRICS, RUNS, Table, Warehouse
+
+
+#: Beyond these, a metric says nothing, and sums of doubles differ from run to run.
+METRIC_DECIMALS = 9
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,17 @@ class StageResult:
     rows_in: int
     rows_out: int
     message: str = ""
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A row of the table metrics; lower and upper bound a 95 % interval."""
+
+    metric: str
+    slice: str
+    value: float
+    lower: float | None = None
+    upper: float | None = None
 
 
 @dataclass
@@ -78,6 +93,16 @@ def run_stage(name: str, stage: Stage, context: StageContext) -> StageResult:
     seconds = time.monotonic() - start
     print(f"{name:<16} {result.rows_in:>12,} rows in {result.rows_out:>12,} rows out {seconds:>7.1f} s   {result.message}", flush=True)
     return result
+
+
+def write_metrics(context: StageContext, stage: str, measurements: Sequence[Measurement]) -> None:
+    """Make this day's metrics of a stage equal to the measurements; a value that is the same stays untouched."""
+    rows = [
+        (context.run_id, context.as_of, stage, m.metric, m.slice, *(None if x is None else round(float(x), METRIC_DECIMALS) for x in (m.value, m.lower, m.upper)))
+        for m in measurements
+    ]
+    day = f"target.as_of = DATE'{context.as_of.isoformat()}' AND target.stage = '{stage}'"
+    context.warehouse.replace_changed(METRICS, context.spark.createDataFrame(rows, METRICS.schema), within=day, ignoring=["run_id"])
 
 
 def stage_main(name: str, stage: Stage) -> Callable[[Sequence[str] | None], int]:

@@ -1,0 +1,75 @@
+"""cluster_users: user vectors, the clusters they form, and the clusters of every user."""
+
+import sys
+from dataclasses import dataclass
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from interest_tiers.clustering.description import describe_clusters
+from interest_tiers.clustering.fit import Fit, fit_clusters
+from interest_tiers.clustering.membership import memberships
+from interest_tiers.clustering.vectors import fit_projection, interest_weights, project, vocabulary
+from interest_tiers.jobs.job import Measurement, StageContext, StageResult, stage_main, write_metrics
+from interest_tiers.tables import CLUSTERS, INTERESTS, USER_CLUSTERS, USER_INTERESTS, USER_TIERS, USER_VECTORS
+
+STAGED = "cluster_users"
+
+
+@dataclass(frozen=True)
+class Clustered:
+    """vectors: user_id, vector. fit: centroids and silhouettes. user_clusters: see clustering.membership."""
+
+    vectors: DataFrame
+    fit: Fit
+    user_clusters: DataFrame
+
+
+def run(context: StageContext) -> StageResult:
+    """Place every user by interests and tiers, group those who are alike, and describe the groups."""
+    warehouse, as_of = context.warehouse, context.as_of
+    pairs, tiers = context.read(USER_INTERESTS, as_of), context.read(USER_TIERS, as_of)
+    names = context.read(INTERESTS, as_of).select("interest_id", "name")
+    clustered = cluster(context, pairs, tiers, STAGED)
+    n_vectors = warehouse.replace_day(USER_VECTORS, clustered.vectors, as_of)
+    fit = clustered.fit
+    version = f"kmeans-k{fit.k}-seed{context.config.clustering.seed}-{as_of}"
+    described = describe_clusters(clustered.user_clusters, pairs, names, fit.centroids)
+    n_clusters = warehouse.replace_day(CLUSTERS, described.withColumn("model_version", F.lit(version)), as_of)
+    n_rows = warehouse.replace_day(USER_CLUSTERS, clustered.user_clusters.withColumn("model_version", F.lit(version)), as_of)
+    n_users = pairs.select("user_id").distinct().count()
+    write_metrics(context, "cluster_users", _measurements(fit, n_users, n_vectors))
+    warehouse.clear_stage(f"{STAGED}/weights", f"{STAGED}/vectors", f"{STAGED}/user_clusters")
+    return StageResult(n_users, n_rows, f"{n_clusters} clusters, {_silhouettes(fit)}; {n_users - n_vectors:,} users without a vector")
+
+
+def cluster(context: StageContext, pairs: DataFrame, tiers: DataFrame, staged: str) -> Clustered:
+    """Vectors and clusters of any day, written aside under the name staged. pairs, tiers: of that day."""
+    config, warehouse = context.config.clustering, context.warehouse
+    positions = vocabulary(pairs, config.max_interests)
+    n_interests = positions.count()
+    weights = warehouse.stage(f"{staged}/weights", interest_weights(pairs, tiers, positions))
+    projection = fit_projection(weights, n_interests, config.components)
+    vectors = warehouse.stage(f"{staged}/vectors", project(weights, projection))
+    fit = fit_clusters(vectors, config)
+    user_clusters = warehouse.stage(f"{staged}/user_clusters", memberships(vectors, fit.centroids, config))
+    return Clustered(vectors, fit, user_clusters)
+
+
+def _measurements(fit: Fit, n_users: int, n_vectors: int) -> list[Measurement]:
+    tried = [Measurement("silhouette", f"k={k}", value) for k, value in fit.silhouettes.items() if value is not None]
+    chosen = [] if fit.silhouette is None else [Measurement("silhouette_chosen", f"k={fit.k}", fit.silhouette)]
+    return [*tried, *chosen, Measurement("users_without_vector", "all", n_users - n_vectors)]
+
+
+def _silhouettes(fit: Fit) -> str:
+    if fit.silhouette is None:
+        return "no silhouette: all users are alike"
+    tried = ", ".join(f"k={k} {value:.3f}" for k, value in fit.silhouettes.items() if value is not None)
+    return f"silhouette {fit.silhouette:.3f} (tried {tried})"
+
+
+main = stage_main("cluster_users", run)
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,130 @@
+"""evaluate: the back-test. Everything is made as of a horizon ago and compared with what users did since."""
+
+import sys
+from datetime import date, timedelta
+from functools import reduce
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from interest_tiers.evaluation.baselines import one_cluster, own_frequency, popular_items, popularity
+from interest_tiers.evaluation.intervals import Estimate
+from interest_tiers.evaluation.ranking_quality import future_items, in_lists, ranking_quality
+from interest_tiers.evaluation.tier_quality import predictions, tier_quality
+from interest_tiers.jobs.assign_tiers import calibration_as_of, ruled, tiers_by_rule
+from interest_tiers.jobs.build_interests import days_of_items, pairs_as_of
+from interest_tiers.jobs.cluster_users import cluster
+from interest_tiers.jobs.job import Measurement, StageContext, StageResult, stage_main, write_metrics
+from interest_tiers.jobs.recommend import cluster_items, own_items_as_of
+from interest_tiers.recommend.candidates import popular_in_clusters, scored_candidates, widely_used
+from interest_tiers.recommend.ranking import top_items
+from interest_tiers.tables import INTERACTIONS, ITEMS
+from interest_tiers.tiers.calibration import Calibration
+from interest_tiers.tiers.labels import labelled
+
+STAGED = "evaluate"
+
+#: Users are drawn in steps of one millionth.
+HASH_RANGE = 1_000_000
+
+
+def run(context: StageContext) -> StageResult:
+    """Back-test tiers, clusters and recommendations as of as_of - horizon against the horizon up to as_of."""
+    warehouse, as_of = context.warehouse, context.as_of
+    cut = as_of - timedelta(days=context.config.tiers.horizon_days)
+    days = warehouse.stage(f"{STAGED}/days", days_of_items(context, context.read(INTERACTIONS, as_of), context.read(ITEMS)))
+    before, after = days.where(F.col("event_date") < F.lit(cut)), days.where(F.col("event_date") >= F.lit(cut))
+    rows_in = days.count()
+    if before.isEmpty() or after.isEmpty():
+        warehouse.clear_stage(STAGED)
+        return StageResult(rows_in, 0, f"no back-test: it needs interactions before and after {cut}")
+    measurements = _back_test(context, before, after, cut)
+    write_metrics(context, "evaluate", measurements)
+    warehouse.clear_stage(STAGED)
+    return StageResult(rows_in, len(measurements), f"cut {cut}: {_headline(measurements, context.config.recommend.k)}")
+
+
+def _back_test(context: StageContext, before: DataFrame, after: DataFrame, cut: date) -> list[Measurement]:
+    pairs = context.warehouse.stage(f"{STAGED}/pairs", pairs_as_of(context, before, cut))
+    calibration = calibration_as_of(context, before, cut)
+    tiers = context.warehouse.stage(f"{STAGED}/tiers", tiers_by_rule(context, pairs, calibration, cut))
+    clustered = cluster(context, pairs, tiers, f"{STAGED}/clusters")
+    silhouettes = [Measurement("silhouette", f"k={k}", value) for k, value in clustered.fit.silhouettes.items() if value is not None]
+    return [
+        *_judge_tiers(context, pairs, calibration, after),
+        *silhouettes,
+        *_judge_lists(context, before, after, cut, pairs, tiers, clustered.user_clusters),
+    ]
+
+
+def _judge_tiers(context: StageContext, pairs: DataFrame, calibration: Calibration, after: DataFrame) -> list[Measurement]:
+    known = context.warehouse.stage(f"{STAGED}/labelled", labelled(ruled(context, pairs), after, context.config.tiers))
+    counts = known.agg(F.count(F.lit(1)).alias("pairs"), F.countDistinct("user_id").alias("users")).first()
+    assert counts is not None  # an aggregate without keys has one row
+    quality = tier_quality(predictions(known, calibration), context.config.evaluation.bootstrap_samples)
+    return [
+        Measurement("n_pairs", "tiers", counts["pairs"]),
+        Measurement("n_users", "tiers", counts["users"]),
+        *(_measured(metric, f"model={model}", value) for model, metrics in quality.items() for metric, value in metrics.items()),
+    ]
+
+
+def _judge_lists(
+    context: StageContext, before: DataFrame, after: DataFrame, cut: date, pairs: DataFrame, tiers: DataFrame, user_clusters: DataFrame
+) -> list[Measurement]:
+    """Compare the recommender with itself without clusters, with popularity and with the user's own frequency."""
+    warehouse, settings, k = context.warehouse, context.config.evaluation, context.config.recommend.k
+    everything = own_items_as_of(context, before, cut)
+    catalogue = warehouse.stage(f"{STAGED}/catalogue", widely_used(everything, settings.min_item_users))
+    own_items = warehouse.stage(f"{STAGED}/own_items", everything.join(catalogue, "item_id", "left_semi"))
+    users = warehouse.stage(f"{STAGED}/users", judged_users(after, settings.max_users))
+    truth = warehouse.stage(f"{STAGED}/truth", future_items(after, own_items, catalogue, users))
+    popular = warehouse.stage(f"{STAGED}/popular", popular_items(own_items))
+    judged_items = own_items.join(users, "user_id", "left_semi")
+    of_judged = [frame.join(users, "user_id", "left_semi") for frame in (pairs, tiers)]
+
+    def offered(clusters: DataFrame) -> DataFrame:
+        popular_there = popular_in_clusters(own_items, clusters, context.config.recommend.candidates_per_interest)
+        return cluster_items(context, popular_there, *of_judged, clusters.join(users, "user_id", "left_semi"))
+
+    lists = [in_lists("all", "own_frequency", own_frequency(judged_items, k))]
+    for items, repeats in (("all", True), ("new", False)):
+        lists.append(in_lists(items, "popularity", popularity(users, popular, judged_items, k, repeats)))
+    for model, clusters in (("tiers_and_clusters", user_clusters), ("without_clusters", one_cluster(pairs.select("user_id").distinct()))):
+        candidates = warehouse.stage(f"{STAGED}/offered_{model}", offered(clusters))
+        for items, repeats in (("all", True), ("new", False)):
+            ranked = top_items(scored_candidates(judged_items, candidates, context.config.recommend, repeats), k)
+            lists.append(in_lists(items, model, ranked))
+    staged = warehouse.stage(f"{STAGED}/lists", reduce(DataFrame.unionByName, lists))
+    judged = ranking_quality(staged, truth, catalogue.count(), k, settings.bootstrap_samples)
+    return [_measured(metric, f"items={q.items},model={q.model}", value) for q in judged for metric, value in q.metrics.items()]
+
+
+def judged_users(after: DataFrame, max_users: int) -> DataFrame:
+    """The users active in the horizon: user_id; above max_users those with the smallest hashes, the same every time."""
+    active = after.select("user_id").distinct()
+    n_active = active.count()
+    if n_active <= max_users:
+        return active
+    return active.where(F.pmod(F.xxhash64("user_id"), F.lit(HASH_RANGE)) < HASH_RANGE * max_users // n_active)
+
+
+def _measured(metric: str, slice_: str, estimate: Estimate) -> Measurement:
+    return Measurement(metric, slice_, estimate.value, estimate.lower, estimate.upper)
+
+
+def _headline(measurements: list[Measurement], k: int) -> str:
+    wanted = {
+        ("J", "model=rule_calibrated"): "J",
+        ("macro_f1", "model=rule_calibrated"): "macro-F1",
+        (f"ndcg@{k}", "items=all,model=tiers_and_clusters"): f"NDCG@{k} all items",
+        (f"ndcg@{k}", "items=new,model=tiers_and_clusters"): "new items",
+    }
+    found = {(m.metric, m.slice): m.value for m in measurements}
+    return ", ".join(f"{name} {found[key]:.3f}" for key, name in wanted.items() if key in found)
+
+
+main = stage_main("evaluate", run)
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,75 @@
+"""Which clusters a user belongs to, how strongly, and how well."""
+
+from __future__ import annotations
+
+import numpy as np
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from interest_tiers.config import Clustering
+
+#: Keeps the membership of a user who sits on a centroid finite.
+SMALLEST_DISTANCE = 1e-6
+
+
+def cluster_ids(n_clusters: int) -> list[str]:
+    """Ids of clusters in the order of their centroids; they mean nothing beyond one as_of."""
+    return [f"c{number:0{max(2, len(str(n_clusters)))}d}" for number in range(1, n_clusters + 1)]
+
+
+def memberships(vectors: DataFrame, centroids: np.ndarray, config: Clustering) -> DataFrame:
+    """The clusters of every user.
+
+    vectors: user_id, vector array<float> of L2 norm 1. centroids (clusters, width) of L2 norm 1.
+    Returns user_id, cluster_id, membership (sums to 1 per user), is_primary (the nearest), distance (cosine,
+    0 to 2), silhouette ((b - a) / max(a, b), a to this centroid, b to the nearest other; null with one cluster).
+
+    Membership is that of fuzzy c-means with fuzzifier 2 on cosine distance, u = (1 / d) / sum (1 / d) (Bezdek
+    1981), over the nearest max_memberships clusters of at least min_membership, the nearest always.
+    """
+    near = vectors.select("user_id", F.array_sort(_distances(centroids)).alias("clusters"))
+    weights = F.transform("clusters", lambda c: 1 / F.greatest(c["distance"], F.lit(SMALLEST_DISTANCE)))
+    whole = near.withColumn("closeness", weights).withColumn("total", _sum(F.col("closeness")))
+    is_kept = (F.col("place") == 0) | (F.col("share") >= config.min_membership)
+    kept = (
+        whole.select("user_id", "clusters", "total", F.posexplode(F.slice("clusters", 1, config.max_memberships)).alias("place", "cluster"))
+        .withColumn("share", 1 / F.greatest("cluster.distance", F.lit(SMALLEST_DISTANCE)) / F.col("total"))
+        .where(is_kept)
+    )
+    nearest_other = F.when(F.col("place") == 0, F.col("clusters")[1]["distance"]).otherwise(F.col("clusters")[0]["distance"])
+    own = F.col("cluster.distance")
+    flat = kept.select(
+        "user_id",
+        F.col("cluster.cluster_id").alias("cluster_id"),
+        "share",
+        (F.col("place") == 0).alias("is_primary"),
+        own.alias("distance"),
+        silhouette(own, nearest_other if len(centroids) > 1 else F.lit(None).cast("double")).alias("silhouette"),
+    )
+    # Few rows per user, so that the sum needs no other shuffle than by user.
+    total = flat.groupBy("user_id").agg(F.sum("share").alias("kept"))
+    return flat.join(total, "user_id").select(
+        "user_id", "cluster_id", (F.col("share") / F.col("kept")).alias("membership"), "is_primary", "distance", "silhouette"
+    )
+
+
+def silhouette(own: Column, nearest_other: Column) -> Column:
+    """(b - a) / max(a, b) by distances to centroids (Rousseeuw 1987, centroid form); null without another cluster."""
+    a, b = F.greatest(own, F.lit(0.0)), F.greatest(nearest_other, F.lit(0.0))
+    largest = F.greatest(a, b)
+    return F.when(nearest_other.isNotNull(), F.when(largest > 0, (b - a) / largest).otherwise(F.lit(0.0)))
+
+
+def _distances(centroids: np.ndarray) -> Column:
+    """array<struct<distance, cluster_id>>: cosine distance of the column vector to every centroid."""
+    pairs = zip(cluster_ids(len(centroids)), centroids, strict=True)
+    return F.array(*[F.struct(_cosine_distance(centre).alias("distance"), F.lit(name).alias("cluster_id")) for name, centre in pairs])
+
+
+def _cosine_distance(centroid: np.ndarray) -> Column:
+    products = [F.col("vector")[i].cast("double") * F.lit(float(x)) for i, x in enumerate(centroid)]
+    return F.lit(1.0) - sum(products[1:], start=products[0])
+
+
+def _sum(array: Column) -> Column:
+    return F.aggregate(array, F.lit(0.0), lambda total, x: total + x)

@@ -1,0 +1,44 @@
+"""The best candidates of every user, each with the reason why."""
+
+from __future__ import annotations
+
+from datetime import date
+
+from pyspark.sql import Column, DataFrame, Window
+from pyspark.sql import functions as F
+
+
+def top_items(candidates: DataFrame, k: int) -> DataFrame:
+    """The k candidates with the highest scores per user, ties by item: the columns of candidates, and rank from 1."""
+    best = Window.partitionBy("user_id").orderBy(F.desc("score"), "item_id")
+    return candidates.withColumn("rank", F.row_number().over(best).cast("bigint")).where(F.col("rank") <= k)
+
+
+def explained(ranked: DataFrame, tiers: DataFrame, interests: DataFrame, clusters: DataFrame, as_of: date) -> DataFrame:
+    """Add what a person needs to understand a recommendation.
+
+    ranked: see top_items over recommend.candidates.scored_candidates. tiers: user_id, interest_id, tier.
+    interests: interest_id, name. clusters: cluster_id, name.
+    Returns the columns of the table recommendations but as_of.
+    """
+    tier_of_interest = tiers.select("user_id", "interest_id", "tier")
+    interest_names = interests.select("interest_id", F.col("name").alias("interest_name"))
+    cluster_names = clusters.select("cluster_id", F.col("name").alias("cluster_name"))
+    joined = (
+        ranked.join(tier_of_interest, ["user_id", "interest_id"])
+        .join(interest_names, "interest_id")
+        .join(F.broadcast(cluster_names), "cluster_id", "left")
+    )
+    return joined.select("user_id", "rank", "item_id", "score", "interest_id", "tier", "cluster_id", _reason(as_of).alias("reason"))
+
+
+def _reason(as_of: date) -> Column:
+    interest = F.format_string("%s, a %s interest", F.col("interest_name"), F.col("tier"))
+    days_ago = F.datediff(F.lit(as_of), F.col("last_day"))
+    habit = F.format_string("yours on %d %s, last %d %s ago", F.col("n_days"), _days(F.col("n_days")), days_ago, _days(days_ago))
+    crowd = F.format_string("popular in the cluster %s", F.col("cluster_name"))
+    return F.concat_ws("; ", F.when(F.col("n_days").isNotNull(), habit), F.when(F.col("cluster_name").isNotNull(), crowd), interest)
+
+
+def _days(count: Column) -> Column:
+    return F.when(count == 1, F.lit("day")).otherwise(F.lit("days"))
