@@ -31,7 +31,7 @@ OURS, OTHERS = "#0b4f79", "#8796a3"
 CLUSTER_COLOURS = ("#332288", "#cc6677", "#117733", "#ddaa33", "#88ccee", "#882255", "#44aa99", "#999933", "#aa4499")
 CLUSTER_MARKERS = ("o", "^", "s", "D", "v")
 LABEL_LENGTH = 34  # characters
-MARGIN_LINE = 30  # characters in a line beside the map
+MARGIN_LINE, MARGIN_LINES = 27, 3  # characters in a line beside the map, and lines of a name
 WIDTH = 10.4  # inches
 #: Glyphs are measured in the font that matplotlib carries, and drawn by the browser in the page's own, narrower one.
 PAGE_FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
@@ -138,11 +138,11 @@ def draw_user_map(user_map: UserMap, clusters: Sequence[Cluster]) -> Picture:
     points = np.array(user_map.points)
     owners = np.array(user_map.cluster_ids)
     shown = [c for c in clusters if (owners == c.cluster_id).any()]
-    height = max(5.8, 0.42 * (len(shown) // 2 + 1))
+    height = max(5.8, 0.46 * (len(shown) // 2 + 1))
 
     def draw(figure: Figure) -> None:
         axes = figure.add_axes((0.24, 0.02, 0.52, 0.96))
-        size = float(np.clip(9000 / len(points), 4, 24))
+        size = float(np.clip(16000 / len(points), 5, 24))
         middles = []
         for place, cluster in enumerate(shown):
             own = points[owners == cluster.cluster_id]
@@ -239,7 +239,7 @@ def _label_in_margins(axes: Axes, clusters: Sequence[Cluster], middles: np.ndarr
     low, high = axes.get_ylim()
     for side, members in (("left", by_side[:half]), ("right", by_side[half:])):
         ordered = sorted(members, key=lambda place: -middles[place][1])
-        heights = _spread([float((middles[place][1] - low) / (high - low)) for place in ordered], gap=min(0.08, 1 / max(1, len(ordered))))
+        heights = _spread([float((middles[place][1] - low) / (high - low)) for place in ordered], gap=min(0.085, 1 / max(1, len(ordered))))
         for place, at in zip(ordered, heights, strict=True):
             _label_cluster(axes, clusters[place], place, middles[place], side, at)
 
@@ -249,7 +249,7 @@ def _label_cluster(axes: Axes, cluster: Cluster, place: int, middle: np.ndarray,
     edge, align = (-0.02, "right") if side == "left" else (1.02, "left")
     line: dict[str, Any] = {"arrowstyle": "-", "color": QUIET, "linewidth": 0.7, "shrinkA": 2, "shrinkB": 3}
     axes.annotate(
-        "\n".join(textwrap.wrap(_label(cluster.name, 2 * MARGIN_LINE - 4), MARGIN_LINE)),
+        _wrapped(cluster.name),
         (float(middle[0]), float(middle[1])),
         (edge, at),
         textcoords="axes fraction",
@@ -257,6 +257,7 @@ def _label_cluster(axes: Axes, cluster: Cluster, place: int, middle: np.ndarray,
         va="center",
         arrowprops=line,
         annotation_clip=False,
+        fontsize=8.5,
     )
     axes.plot(*middle, marker=marker, color=colour, markersize=9, markeredgecolor="white", markeredgewidth=1.4)
 
@@ -286,6 +287,12 @@ def _label(name: str, length: int = LABEL_LENGTH) -> str:
     """A name that fits beside a chart and that XML can hold."""
     printable = "".join(c if c.isprintable() else " " for c in name)
     return printable if len(printable) <= length else f"{printable[: length - 1].rstrip()}…"
+
+
+def _wrapped(name: str) -> str:
+    """A name in a few short lines; a dot between two parts stays with the first."""
+    text = _label(name, MARGIN_LINE * MARGIN_LINES).replace(" · ", "\N{NO-BREAK SPACE}· ")
+    return "\n".join(textwrap.wrap(text, MARGIN_LINE, max_lines=MARGIN_LINES, placeholder="…"))
 
 
 def _thousands(value: float, _: object) -> str:
