@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from interest_tiers.report.comparison import Column, Count, Measure, describe_back_test, describe_metric, parse_slice
+from interest_tiers.report.comparison import Column, Measure, Single, describe_back_test, describe_metric, parse_slice
 
 DAY = date(2018, 1, 1)
 
@@ -22,12 +22,14 @@ ROWS = [
     measure("J", "model=rule", 0.851, 0.01),
     measure("J", "model=rule_calibrated", 0.376),
     measure("macro_f1", "model=rule_calibrated", 0.45),
-    measure("n_users", "", 2246),
-    measure("n_users", "items=new", 1480),
+    measure("n_users", "items=new,model=popularity", 1480),
+    measure("n_users", "items=new,model=tiers_and_clusters", 1480),
+    measure("n_users", "tiers", 2246),
     measure("ndcg@10", "items=all,model=own_frequency", 0.5, 0.02),
     measure("ndcg@10", "items=all,model=tiers_and_clusters", 0.55, 0.02),
     measure("ndcg@10", "items=new,model=popularity", 0.08, 0.01),
     measure("ndcg@10", "items=new,model=tiers_and_clusters", 0.12, 0.01),
+    measure("silhouette", "k=8", 0.25),
     measure("novelty@10", "items=new,model=popularity", 3.0),
 ]
 
@@ -88,7 +90,16 @@ def test_recommendations_are_compared_per_kind_of_item() -> None:
         ("all items", ["Tiers and clusters", "Own frequency"]),
         ("items new to the user", ["Tiers and clusters", "Popularity"]),
     ]
-    assert back_test.counts == (Count("users", "", 2246), Count("users", "items new to the user", 1480))
+
+
+def test_what_compares_no_models_stands_once() -> None:
+    back_test = describe_back_test(ROWS, DAY, horizon_days=91)
+    assert back_test is not None
+    assert back_test.singles == (
+        Single("users", "items new to the user", 1480, is_count=True),
+        Single("users", "tiers", 2246, is_count=True),
+        Single("silhouette", "k: 8", 0.25, is_count=False),
+    )
 
 
 def test_the_best_of_a_column_goes_by_its_direction() -> None:

@@ -30,6 +30,7 @@ METRICS = {
 MODELS = {
     "model": "Trained network",
     "rule_calibrated": "Calibrated rule",
+    "rule_calibrated_argmax": "Calibrated rule, likeliest tier",
     "tiers_and_clusters": "Tiers and clusters",
     "without_clusters": "Tiers without clusters",
     "rule": "Rule on past evidence",
@@ -104,12 +105,13 @@ class Comparison:
 
 
 @dataclass(frozen=True)
-class Count:
-    """A number of cases that were judged."""
+class Single:
+    """A measure that compares no models: how many cases were judged, or something about the clusters at the cut."""
 
     name: str
     cases: str
     value: float
+    is_count: bool
 
 
 @dataclass(frozen=True)
@@ -120,32 +122,31 @@ class BackTest:
     horizon_days: int
     tiers: Comparison | None
     recommendations: tuple[Comparison, ...]
-    counts: tuple[Count, ...]
+    singles: tuple[Single, ...]
 
 
 def describe_back_test(rows: Sequence[Mapping[str, Any]], as_of: date, horizon_days: int) -> BackTest | None:
     """Sort the measures of evaluate into tables; None where there are none.
 
     rows: (metric, slice, value, lower, upper). A slice names the model and may narrow the cases
-    (``items=new,model=popularity``); rows whose metric starts with ``n_`` or whose slice names no model are counts.
+    (``items=new,model=popularity``); metrics named ``n_…`` and slices without a model compare nothing.
     """
     if not rows:
         return None
     compared: dict[str, list[Mapping[str, Any]]] = {}
-    counts = []
+    singles: list[Mapping[str, Any]] = []
     for row in rows:
-        cases = _cases_of(row["slice"])
-        if row["metric"].startswith("n_") or "model" not in parse_slice(row["slice"]):
-            counts.append(Count(_in_words(row["metric"].removeprefix("n_")), _describe_slice(row["slice"]), row["value"]))
+        if _compares_models(row):
+            compared.setdefault(_cases_of(row["slice"]), []).append(row)
         else:
-            compared.setdefault(cases, []).append(row)
+            singles.append(row)
     comparisons = [compare(cases, compared[cases]) for cases in sorted(compared)]
     return BackTest(
         cut=as_of - timedelta(days=horizon_days),
         horizon_days=horizon_days,
         tiers=next((c for c in comparisons if not c.cases), None),
         recommendations=tuple(c for c in comparisons if c.cases),
-        counts=tuple(counts),
+        singles=tuple(dict.fromkeys(_describe_single(row) for row in singles)),
     )
 
 
@@ -173,16 +174,20 @@ def parse_slice(text: str) -> dict[str, str]:
     return {key.strip(): value.strip() for key, _, value in parts}
 
 
+def _compares_models(row: Mapping[str, Any]) -> bool:
+    return "model" in parse_slice(row["slice"]) and not row["metric"].startswith("n_")
+
+
+def _describe_single(row: Mapping[str, Any]) -> Single:
+    """All models are judged on the same cases, so a count leaves the model out."""
+    name = row["metric"]
+    return Single(_in_words(name.removeprefix("n_")), _cases_of(row["slice"]), row["value"], name.startswith("n_"))
+
+
 def _cases_of(text: str) -> str:
     parts = {key: value for key, value in parse_slice(text).items() if key != "model"}
-    cases = ", ".join(f"{key}: {value}" for key, value in sorted(parts.items()))
+    cases = ", ".join(f"{key}: {value}" if value else key for key, value in sorted(parts.items()))
     return CASES.get(cases, cases)
-
-
-def _describe_slice(text: str) -> str:
-    """``items=new,model=popularity`` as ``items new to the user, Popularity``."""
-    model = parse_slice(text).get("model")
-    return ", ".join(part for part in (_cases_of(text), "" if model is None else MODELS.get(model, _in_words(model))) if part)
 
 
 def _in_words(name: str) -> str:
