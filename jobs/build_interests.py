@@ -9,7 +9,6 @@ from pyspark.sql import functions as F
 
 from interest_tiers.embedding.encoder import model_id
 from interest_tiers.interests.catalogue import interest_catalogue
-from interest_tiers.interests.evidence import item_days
 from interest_tiers.interests.features import user_interests
 from interest_tiers.jobs.job import StageContext, StageResult, stage_main
 from interest_tiers.tables import INTERACTIONS, INTERESTS, ITEMS, TEXT_EMBEDDINGS, USER_INTERESTS
@@ -18,21 +17,17 @@ from interest_tiers.tables import INTERACTIONS, INTERESTS, ITEMS, TEXT_EMBEDDING
 def run(context: StageContext) -> StageResult:
     """Sum up what every user did before as_of, per interest, and describe the interests."""
     config, warehouse, as_of = context.config, context.warehouse, context.as_of
-    interactions, items = context.read(INTERACTIONS, as_of), context.read(ITEMS)
-    days = warehouse.stage("build_interests", days_of_items(context, interactions, items))
+    days, items = context.item_days(), context.read(ITEMS)
     model = model_id(config.embedding.model, config.embedding.max_tokens)
     embeddings = context.read(TEXT_EMBEDDINGS).where(F.col("model_id") == model).select("text_hash", "embedding")
     catalogue = interest_catalogue(days, items, embeddings, StopWordsRemover.loadDefaultStopWords("english"))
     n_interests = warehouse.replace_day(INTERESTS, catalogue, as_of)
-    pairs = warehouse.replace_day(USER_INTERESTS, pairs_as_of(context, days, as_of), as_of)
-    rows_in = interactions.count()
-    warehouse.clear_stage("build_interests")
-    return StageResult(rows_in, pairs, f"{n_interests:,} interests")
-
-
-def days_of_items(context: StageContext, interactions: DataFrame, items: DataFrame) -> DataFrame:
-    """What each user did with each item on each day (see evidence.item_days)."""
-    return item_days(interactions, items, context.config.behaviours)
+    n_pairs = warehouse.replace_day(USER_INTERESTS, pairs_as_of(context, days, as_of), as_of)
+    n_interactions = context.read(INTERACTIONS, as_of).count()
+    n_used = days.agg(F.sum("n_interactions").alias("n")).first()
+    assert n_used is not None  # an aggregate without keys has one row
+    unused = n_interactions - (n_used["n"] or 0)
+    return StageResult(n_interactions, n_pairs, f"{n_interests:,} interests; {unused:,} interactions with items of no category")
 
 
 def pairs_as_of(context: StageContext, days: DataFrame, as_of: date) -> DataFrame:

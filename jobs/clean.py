@@ -13,8 +13,6 @@ from interest_tiers.config import Source
 from interest_tiers.jobs.job import StageContext, StageResult, stage_main
 from interest_tiers.tables import INTERACTIONS, INTERACTIONS_QUARANTINE, ITEMS, USERS, read_source
 
-STAGED = ("clean/interactions", "clean/quarantine")
-
 
 def run(context: StageContext) -> StageResult:
     """Read the sources, map their columns, set aside what cannot be used, and let the quality gate decide."""
@@ -37,7 +35,6 @@ def run(context: StageContext) -> StageResult:
     warehouse.replace(INTERACTIONS, interactions)
     n_items = warehouse.replace(ITEMS, items.where("NOT is_dropped"))
     warehouse.replace(USERS, known_users(interactions, assessed_users))
-    warehouse.clear_stage(*STAGED)
     return StageResult(counts.rows_in, counts.interactions, f"{counts}; {n_items:,} items")
 
 

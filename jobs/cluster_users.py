@@ -13,8 +13,6 @@ from interest_tiers.clustering.vectors import fit_projection, interest_weights, 
 from interest_tiers.jobs.job import Measurement, StageContext, StageResult, stage_main, write_metrics
 from interest_tiers.tables import CLUSTERS, INTERESTS, USER_CLUSTERS, USER_INTERESTS, USER_TIERS, USER_VECTORS
 
-STAGED = "cluster_users"
-
 
 @dataclass(frozen=True)
 class Clustered:
@@ -30,7 +28,7 @@ def run(context: StageContext) -> StageResult:
     warehouse, as_of = context.warehouse, context.as_of
     pairs, tiers = context.read(USER_INTERESTS, as_of), context.read(USER_TIERS, as_of)
     names = context.read(INTERESTS, as_of).select("interest_id", "name")
-    clustered = cluster(context, pairs, tiers, STAGED)
+    clustered = cluster(context, pairs, tiers, "cluster_users")
     n_vectors = warehouse.replace_day(USER_VECTORS, clustered.vectors, as_of)
     fit = clustered.fit
     version = f"kmeans-k{fit.k}-seed{context.config.clustering.seed}-{as_of}"
@@ -39,7 +37,6 @@ def run(context: StageContext) -> StageResult:
     n_rows = warehouse.replace_day(USER_CLUSTERS, clustered.user_clusters.withColumn("model_version", F.lit(version)), as_of)
     n_users = pairs.select("user_id").distinct().count()
     write_metrics(context, "cluster_users", _measurements(fit, n_users, n_vectors))
-    warehouse.clear_stage(f"{STAGED}/weights", f"{STAGED}/vectors", f"{STAGED}/user_clusters")
     return StageResult(n_users, n_rows, f"{n_clusters} clusters, {_silhouettes(fit)}; {n_users - n_vectors:,} users without a vector")
 
 

@@ -23,11 +23,10 @@ def run(context: StageContext) -> StageResult:
         return StageResult(0, 0, f"every text is embedded already by {model}")
     start = time.monotonic()
     # Written aside before the merge, which reads its rows more than once: no text goes through the model twice.
-    vectors = warehouse.stage("embed", embed_texts(pending, n_texts, config, context.spark.sparkContext.defaultParallelism))
+    vectors = warehouse.stage("embed/vectors", embed_texts(pending, n_texts, config, context.spark.sparkContext.defaultParallelism))
     texts_per_second = n_texts / (time.monotonic() - start)
     n_cut = vectors.where("is_cut").count()
     added = warehouse.insert_missing(TEXT_EMBEDDINGS, vectors.withColumn("model_id", F.lit(model)))
-    warehouse.clear_stage("embed")
     return StageResult(n_texts, added, f"{texts_per_second:,.0f} texts/s, {n_cut:,} longer than {config.max_tokens} tokens; model {model}")
 
 

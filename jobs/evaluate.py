@@ -12,17 +12,14 @@ from interest_tiers.evaluation.intervals import Estimate
 from interest_tiers.evaluation.ranking_quality import future_items, in_lists, ranking_quality
 from interest_tiers.evaluation.tier_quality import predictions, tier_quality
 from interest_tiers.jobs.assign_tiers import calibration_as_of, ruled, tiers_by_rule
-from interest_tiers.jobs.build_interests import days_of_items, pairs_as_of
+from interest_tiers.jobs.build_interests import pairs_as_of
 from interest_tiers.jobs.cluster_users import cluster
 from interest_tiers.jobs.job import Measurement, StageContext, StageResult, stage_main, write_metrics
 from interest_tiers.jobs.recommend import cluster_items, own_items_as_of
 from interest_tiers.recommend.candidates import popular_in_clusters, scored_candidates, widely_used
 from interest_tiers.recommend.ranking import top_items
-from interest_tiers.tables import INTERACTIONS, ITEMS
 from interest_tiers.tiers.calibration import Calibration
 from interest_tiers.tiers.labels import labelled
-
-STAGED = "evaluate"
 
 #: Users are drawn in steps of one millionth.
 HASH_RANGE = 1_000_000
@@ -30,25 +27,23 @@ HASH_RANGE = 1_000_000
 
 def run(context: StageContext) -> StageResult:
     """Back-test tiers, clusters and recommendations as of as_of - horizon against the horizon up to as_of."""
-    warehouse, as_of = context.warehouse, context.as_of
+    as_of = context.as_of
     cut = as_of - timedelta(days=context.config.tiers.horizon_days)
-    days = warehouse.stage(f"{STAGED}/days", days_of_items(context, context.read(INTERACTIONS, as_of), context.read(ITEMS)))
+    days = context.item_days()
     before, after = days.where(F.col("event_date") < F.lit(cut)), days.where(F.col("event_date") >= F.lit(cut))
     rows_in = days.count()
     if before.isEmpty() or after.isEmpty():
-        warehouse.clear_stage(STAGED)
         return StageResult(rows_in, 0, f"no back-test: it needs interactions before and after {cut}")
     measurements = _back_test(context, before, after, cut)
     write_metrics(context, "evaluate", measurements)
-    warehouse.clear_stage(STAGED)
     return StageResult(rows_in, len(measurements), f"cut {cut}: {_headline(measurements, context.config.recommend.k)}")
 
 
 def _back_test(context: StageContext, before: DataFrame, after: DataFrame, cut: date) -> list[Measurement]:
-    pairs = context.warehouse.stage(f"{STAGED}/pairs", pairs_as_of(context, before, cut))
+    pairs = context.warehouse.stage("evaluate/pairs", pairs_as_of(context, before, cut))
     calibration = calibration_as_of(context, before, cut)
-    tiers = context.warehouse.stage(f"{STAGED}/tiers", tiers_by_rule(context, pairs, calibration, cut))
-    clustered = cluster(context, pairs, tiers, f"{STAGED}/clusters")
+    tiers = context.warehouse.stage("evaluate/tiers", tiers_by_rule(context, pairs, calibration, cut))
+    clustered = cluster(context, pairs, tiers, "evaluate/clusters")
     silhouettes = [Measurement("silhouette", f"k={k}", value) for k, value in clustered.fit.silhouettes.items() if value is not None]
     return [
         *_judge_tiers(context, pairs, calibration, after),
@@ -58,7 +53,7 @@ def _back_test(context: StageContext, before: DataFrame, after: DataFrame, cut: 
 
 
 def _judge_tiers(context: StageContext, pairs: DataFrame, calibration: Calibration, after: DataFrame) -> list[Measurement]:
-    known = context.warehouse.stage(f"{STAGED}/labelled", labelled(ruled(context, pairs), after, context.config.tiers))
+    known = context.warehouse.stage("evaluate/labelled", labelled(ruled(context, pairs), after, context.config.tiers))
     counts = known.agg(F.count(F.lit(1)).alias("pairs"), F.countDistinct("user_id").alias("users")).first()
     assert counts is not None  # an aggregate without keys has one row
     quality = tier_quality(predictions(known, calibration), context.config.evaluation.bootstrap_samples)
@@ -75,11 +70,11 @@ def _judge_lists(
     """Compare the recommender with itself without clusters, with popularity and with the user's own frequency."""
     warehouse, settings, k = context.warehouse, context.config.evaluation, context.config.recommend.k
     everything = own_items_as_of(context, before, cut)
-    catalogue = warehouse.stage(f"{STAGED}/catalogue", widely_used(everything, settings.min_item_users))
-    own_items = warehouse.stage(f"{STAGED}/own_items", everything.join(catalogue, "item_id", "left_semi"))
-    users = warehouse.stage(f"{STAGED}/users", judged_users(after, settings.max_users))
-    truth = warehouse.stage(f"{STAGED}/truth", future_items(after, own_items, catalogue, users))
-    popular = warehouse.stage(f"{STAGED}/popular", popular_items(own_items))
+    catalogue = warehouse.stage("evaluate/catalogue", widely_used(everything, settings.min_item_users))
+    own_items = warehouse.stage("evaluate/own_items", everything.join(catalogue, "item_id", "left_semi"))
+    users = warehouse.stage("evaluate/users", judged_users(after, settings.max_users))
+    truth = warehouse.stage("evaluate/truth", future_items(after, own_items, catalogue, users))
+    popular = warehouse.stage("evaluate/popular", popular_items(own_items))
     judged_items = own_items.join(users, "user_id", "left_semi")
     of_judged = [frame.join(users, "user_id", "left_semi") for frame in (pairs, tiers)]
 
@@ -91,11 +86,11 @@ def _judge_lists(
     for items, repeats in (("all", True), ("new", False)):
         lists.append(in_lists(items, "popularity", popularity(users, popular, judged_items, k, repeats)))
     for model, clusters in (("tiers_and_clusters", user_clusters), ("without_clusters", one_cluster(pairs.select("user_id").distinct()))):
-        candidates = warehouse.stage(f"{STAGED}/offered_{model}", offered(clusters))
+        candidates = warehouse.stage(f"evaluate/offered_{model}", offered(clusters))
         for items, repeats in (("all", True), ("new", False)):
             ranked = top_items(scored_candidates(judged_items, candidates, context.config.recommend, repeats), k)
             lists.append(in_lists(items, model, ranked))
-    staged = warehouse.stage(f"{STAGED}/lists", reduce(DataFrame.unionByName, lists))
+    staged = warehouse.stage("evaluate/lists", reduce(DataFrame.unionByName, lists))
     judged = ranking_quality(staged, truth, catalogue.count(), k, settings.bootstrap_samples)
     return [_measured(metric, f"items={q.items},model={q.model}", value) for q in judged for metric, value in q.metrics.items()]
 

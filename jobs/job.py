@@ -17,8 +17,9 @@ from pyspark.sql import functions as F
 from interest_tiers import __version__
 from interest_tiers.config import Config, load_config
 from interest_tiers.errors import DataQualityError, InterestTiersError, WarehouseError
+from interest_tiers.interests.evidence import item_days
 from interest_tiers.session import build_session
-from interest_tiers.tables import INTERACTIONS, METRICS, RUNS, Table, Warehouse
+from interest_tiers.tables import INTERACTIONS, ITEMS, METRICS, RUNS, Table, Warehouse
 
 
 #: Beyond these, a metric says nothing, and sums of doubles differ from run to run.
@@ -54,6 +55,7 @@ class StageContext:
     requested_as_of: date | None = None
     run_id: str = field(default_factory=lambda: f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}")
     input_versions: dict[str, int] = field(default_factory=dict)
+    _item_days: tuple[tuple[int, int], DataFrame] | None = None
 
     @property
     def spark(self) -> SparkSession:
@@ -75,6 +77,18 @@ class StageContext:
         self.input_versions[table.name] = self.warehouse.version(table)
         return rows
 
+    def item_days(self) -> DataFrame:
+        """What each user did with each item on each day before as_of (see interests.evidence.item_days).
+
+        Several stages build on it, so one command computes it once for the tables as they are.
+        """
+        interactions, items = self.read(INTERACTIONS, self.as_of), self.read(ITEMS)
+        versions = self.input_versions[INTERACTIONS.name], self.input_versions[ITEMS.name]
+        if self._item_days is None or self._item_days[0] != versions:
+            days = item_days(interactions, items, self.config.behaviours)
+            self._item_days = versions, self.warehouse.stage("item_days", days)
+        return self._item_days[1]
+
 
 Stage = Callable[[StageContext], StageResult]
 
@@ -89,6 +103,8 @@ def run_stage(name: str, stage: Stage, context: StageContext) -> StageResult:
         status = "refused" if isinstance(error, DataQualityError) else "failed"
         _record_failure(name, context, status, started_at, error)
         raise
+    finally:
+        context.warehouse.clear_stage(f"{name}/")
     _record(name, context, "done", started_at, result)
     seconds = time.monotonic() - start
     print(f"{name:<16} {result.rows_in:>12,} rows in {result.rows_out:>12,} rows out {seconds:>7.1f} s   {result.message}", flush=True)
@@ -98,7 +114,14 @@ def run_stage(name: str, stage: Stage, context: StageContext) -> StageResult:
 def write_metrics(context: StageContext, stage: str, measurements: Sequence[Measurement]) -> None:
     """Make this day's metrics of a stage equal to the measurements; a value that is the same stays untouched."""
     rows = [
-        (context.run_id, context.as_of, stage, m.metric, m.slice, *(None if x is None else round(float(x), METRIC_DECIMALS) for x in (m.value, m.lower, m.upper)))
+        (
+            context.run_id,
+            context.as_of,
+            stage,
+            m.metric,
+            m.slice,
+            *(None if x is None else round(float(x), METRIC_DECIMALS) for x in (m.value, m.lower, m.upper)),
+        )
         for m in measurements
     ]
     day = f"target.as_of = DATE'{context.as_of.isoformat()}' AND target.stage = '{stage}'"
@@ -110,7 +133,7 @@ def stage_main(name: str, stage: Stage) -> Callable[[Sequence[str] | None], int]
 
     def main(argv: Sequence[str] | None = None) -> int:
         arguments = stage_parser(name, stage.__doc__).parse_args(argv)
-        return exit_code_of(lambda: run_stage(name, stage, open_context(arguments, name)))
+        return run_command(name, arguments, lambda context: run_stage(name, stage, context))
 
     return main
 
@@ -135,11 +158,20 @@ def add_warehouse_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def open_context(arguments: argparse.Namespace, name: str) -> StageContext:
-    """Load the config before Spark starts, so that a mistake in it costs no time."""
-    config = load_config(arguments.config, arguments.overrides)
-    spark = build_session(f"interest-tiers {name} {config.name}")
-    return StageContext(config, Warehouse(spark, arguments.warehouse), arguments.as_of)
+def run_command(name: str, arguments: argparse.Namespace, work: Callable[[StageContext], object]) -> int:
+    """Do the work of a command line; returns the exit code. What was written aside is removed in any case."""
+
+    def prepared() -> None:
+        # The config comes before Spark, so that a mistake in it costs no time.
+        config = load_config(arguments.config, arguments.overrides)
+        spark = build_session(f"interest-tiers {name} {config.name}")
+        warehouse = Warehouse(spark, arguments.warehouse)
+        try:
+            work(StageContext(config, warehouse, arguments.as_of))
+        finally:
+            warehouse.clear_stage()
+
+    return exit_code_of(prepared)
 
 
 def exit_code_of(work: Callable[[], object]) -> int:

@@ -5,7 +5,6 @@ from datetime import date
 
 from pyspark.sql import DataFrame
 
-from interest_tiers.jobs.build_interests import days_of_items
 from interest_tiers.jobs.job import StageContext, StageResult, stage_main
 from interest_tiers.recommend.candidates import (
     from_clusters,
@@ -17,32 +16,26 @@ from interest_tiers.recommend.candidates import (
 from interest_tiers.recommend.ranking import explained, top_items
 from interest_tiers.tables import (
     CLUSTERS,
-    INTERACTIONS,
     INTERESTS,
-    ITEMS,
     RECOMMENDATIONS,
     USER_CLUSTERS,
     USER_INTERESTS,
     USER_TIERS,
 )
 
-STAGED = "recommend"
-
 
 def run(context: StageContext) -> StageResult:
     """Rank each user's own items and what the user's clusters turn to within the core and secondary interests."""
     config, warehouse, as_of = context.config.recommend, context.warehouse, context.as_of
-    days = days_of_items(context, context.read(INTERACTIONS, as_of), context.read(ITEMS))
     pairs, tiers = context.read(USER_INTERESTS, as_of), context.read(USER_TIERS, as_of)
     user_clusters, clusters = context.read(USER_CLUSTERS, as_of), context.read(CLUSTERS, as_of)
-    own_items = warehouse.stage(f"{STAGED}/own_items", own_items_as_of(context, days, as_of))
+    own_items = warehouse.stage("recommend/own_items", own_items_as_of(context, context.item_days(), as_of))
     popular = popular_in_clusters(own_items, user_clusters, config.candidates_per_interest)
     offered = cluster_items(context, popular, pairs, tiers, user_clusters)
     ranked = top_items(scored_candidates(own_items, offered, config, config.repeats), config.k)
-    ranked = warehouse.stage(f"{STAGED}/ranked", ranked)
+    ranked = warehouse.stage("recommend/ranked", ranked)
     rows = warehouse.replace_day(RECOMMENDATIONS, explained(ranked, tiers, context.read(INTERESTS, as_of), clusters, as_of), as_of)
     n_users, n_served = (frame.select("user_id").distinct().count() for frame in (tiers, ranked))
-    warehouse.clear_stage(f"{STAGED}/own_items", f"{STAGED}/ranked")
     return StageResult(n_users, rows, f"{n_served:,} users served, {n_users - n_served:,} without a candidate")
 
 
@@ -53,7 +46,7 @@ def own_items_as_of(context: StageContext, days: DataFrame, as_of: date) -> Data
 
 def cluster_items(context: StageContext, popular: DataFrame, pairs: DataFrame, tiers: DataFrame, user_clusters: DataFrame) -> DataFrame:
     """What the users' clusters offer within the users' interests (see recommend.candidates.from_clusters)."""
-    return from_clusters(listed_interests(pairs, tiers, context.config.recommend.max_interests), user_clusters, popular)
+    return from_clusters(listed_interests(tiers, pairs, context.config.recommend.max_interests), user_clusters, popular)
 
 
 main = stage_main("recommend", run)

@@ -207,7 +207,7 @@ class Recommend(Section):
 
     k: int = Field(10, ge=1, le=1000, description="recommendations per user")
     repeats: bool = Field(True, description="may recommend what the user already had")
-    cluster_weight: float = Field(0.3, ge=0, description="weight of what is popular in the user's clusters against the user's own evidence")
+    cluster_weight: float = Field(2.0, ge=0, description="days of evidence that an item counts for which all of the user's clusters had")
     max_interests: int = Field(30, ge=1, le=500, description="core and secondary interests per user that give candidates")
     candidates_per_interest: int = Field(20, ge=1, le=1000, description="popular items per cluster and interest")
     max_repeats: int = Field(200, ge=1, le=10000, description="own items per user that are candidates")

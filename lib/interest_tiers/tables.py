@@ -252,7 +252,7 @@ RECOMMENDATIONS = Table(
         _AS_OF,
         _required("rank", LONG, "1 is shown first"),
         _required("item_id", STRING, ""),
-        _required("score", DOUBLE, "expected evidence of the item, in decayed days"),
+        _required("score", DOUBLE, "the user's own evidence of the item, in decayed days, plus what alike users add"),
         _required("interest_id", STRING, "the item's interest"),
         _required("tier", STRING, "tier of that interest for the user"),
         _optional("cluster_id", STRING, "the user's cluster that speaks most for the item; null for the user's habit alone"),
@@ -314,6 +314,7 @@ class Warehouse:
         self.location = location.rstrip("/")
         self._is_catalog = re.fullmatch(r"\w+\.\w+", location) is not None
         self._ready: set[str] = set()
+        self._staged: set[str] = set()
         if self._is_catalog:
             if not spark.catalog.databaseExists(self.location):
                 raise WarehouseError(
@@ -403,23 +404,25 @@ class Warehouse:
 
     def stage(self, name: str, rows: DataFrame) -> DataFrame:
         """Write rows aside and read them back, so that what follows neither computes them again nor sees them change."""
+        self._staged.add(name)
         if self._is_catalog:
-            self.clear_stage(name)
             identifier = self._staging_identifier(name)
+            self.spark.sql(f"DROP TABLE IF EXISTS {identifier}")
             rows.write.format("delta").saveAsTable(identifier)
             return self.spark.read.table(identifier)
         path = self._path(f"_staging/{name}")
         rows.write.mode("overwrite").parquet(path)
         return self.spark.read.schema(rows.schema).parquet(path)
 
-    def clear_stage(self, *names: str) -> None:
-        """Remove what ``stage`` wrote under these names."""
-        for name in names:
+    def clear_stage(self, prefix: str = "") -> None:
+        """Remove what ``stage`` wrote under names that begin so; by default all of it."""
+        for name in sorted(name for name in self._staged if name.startswith(prefix)):
             if self._is_catalog:
                 self.spark.sql(f"DROP TABLE IF EXISTS {self._staging_identifier(name)}")
             else:
                 path = self._hadoop_path(self._path(f"_staging/{name}"))
                 path.getFileSystem(self._hadoop_conf()).delete(path, True)
+            self._staged.remove(name)
 
     def report_path(self) -> str:
         """Where the report of this warehouse stands. Raises WarehouseError for a catalog, which holds no files."""

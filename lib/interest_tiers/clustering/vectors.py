@@ -46,7 +46,9 @@ def interest_weights(pairs: DataFrame, tiers: DataFrame, positions: DataFrame) -
     is bounded by the vocabulary.
     """
     expected = sum((F.col(f"p_{tier}") * weight for tier, weight in TIER_WEIGHTS.items()), start=F.lit(0.0))
-    weighed = pairs.join(tiers, ["user_id", "interest_id"]).select("user_id", "interest_id", F.sqrt(F.col("share") * expected).alias("weight"))
+    weighed = pairs.join(tiers, ["user_id", "interest_id"]).select(
+        "user_id", "interest_id", F.sqrt(F.col("share") * expected).alias("weight")
+    )
     placed = weighed.join(F.broadcast(positions), "interest_id").where(F.col("weight") > 0)
     return placed.groupBy("user_id").agg(F.array_sort(F.collect_list(F.struct("position", "weight"))).alias("weights"))
 
@@ -105,4 +107,3 @@ def _dense(weights: Column, n_interests: int) -> Column:
 
 def _literal(values: Sequence[float] | np.ndarray) -> Column:
     return F.array(*[F.lit(float(value)) for value in values])
-

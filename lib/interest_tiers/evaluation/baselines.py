@@ -38,6 +38,4 @@ def popularity(users: DataFrame, popular: DataFrame, own_items: DataFrame, k: in
 
 def one_cluster(users: DataFrame) -> DataFrame:
     """Everyone in one cluster: what the same recommender does without clusters."""
-    return users.select(
-        "user_id", F.lit(EVERYONE).alias("cluster_id"), F.lit(1.0).alias("membership"), F.lit(True).alias("is_primary")
-    )
+    return users.select("user_id", F.lit(EVERYONE).alias("cluster_id"), F.lit(1.0).alias("membership"), F.lit(True).alias("is_primary"))

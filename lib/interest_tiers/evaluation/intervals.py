@@ -42,7 +42,14 @@ def estimate(groups: Sequence[np.ndarray], statistic: Callable[..., np.ndarray],
     if len(groups[0]) < 2:
         return Estimate(value, None, None)
     drawn = bootstrap(
-        tuple(groups), statistic, paired=True, vectorized=True, n_resamples=samples, batch=200, method="percentile", rng=np.random.default_rng(SEED)
+        tuple(groups),
+        statistic,
+        paired=True,
+        vectorized=True,
+        n_resamples=samples,
+        batch=200,
+        method="percentile",
+        rng=np.random.default_rng(SEED),
     )
     return Estimate(value, float(drawn.confidence_interval.low), float(drawn.confidence_interval.high))
 

@@ -64,8 +64,8 @@ def ranking_quality(lists: DataFrame, truth: DataFrame, n_catalogue: int, k: int
     grouped = sums.orderBy("items", "model", "bucket").toPandas().groupby(["items", "model"])  # lists times buckets
     return [
         ListQuality(
-            items,
-            model,
+            str(items),
+            str(model),
             {
                 **{name: estimate([group[name].to_numpy(), group["users"].to_numpy()], ratio, samples) for name in scores},
                 f"coverage@{k}": Estimate(coverage_of.get((items, model), 0.0), None, None),

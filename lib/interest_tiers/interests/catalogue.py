@@ -15,9 +15,7 @@ from interest_tiers.text import tokens
 TOP_TERMS = 8
 
 
-def interest_catalogue(
-    days_of_items: DataFrame, items: DataFrame, embeddings: DataFrame, stop_words: Sequence[str]
-) -> DataFrame:
+def interest_catalogue(days_of_items: DataFrame, items: DataFrame, embeddings: DataFrame, stop_words: Sequence[str]) -> DataFrame:
     """The interests with evidence, described by the items that users touched.
 
     days_of_items: see evidence.item_days. items: item_id, text, text_hash, category. embeddings: text_hash,
@@ -58,7 +56,7 @@ def mean_embeddings(texts: DataFrame, embeddings: DataFrame) -> DataFrame:
     # Items share texts, so the mean goes over texts, each weighted by its items: far fewer rows, the same mean.
     weighted = texts.join(embeddings, "text_hash").withColumn("vector", array_to_vector(F.col("embedding").cast("array<double>")))
     mean = weighted.groupBy("interest_id").agg(Summarizer.mean(F.col("vector"), F.col("n_items").cast("double")).alias("mean"))
-    return mean.select("interest_id", _unit_length(vector_to_array("mean")).cast("array<float>").alias("embedding"))
+    return mean.select("interest_id", _unit_length(vector_to_array(F.col("mean"))).cast("array<float>").alias("embedding"))
 
 
 def characteristic_terms(texts: DataFrame, stop_words: Sequence[str]) -> DataFrame:
@@ -77,7 +75,9 @@ def characteristic_terms(texts: DataFrame, stop_words: Sequence[str]) -> DataFra
     scored = scored.withColumn("score", F.col("n") / F.col("size") * F.log((F.col("n_interests") + 1) / F.col("df")))
     best = Window.partitionBy("interest_id").orderBy(F.desc("score"), "term")
     top = scored.withColumn("place", F.row_number().over(best)).where(F.col("place") <= TOP_TERMS)
-    return top.groupBy("interest_id").agg(F.expr("transform(array_sort(collect_list(struct(place, term))), x -> x.term)").alias("top_terms"))
+    return top.groupBy("interest_id").agg(
+        F.expr("transform(array_sort(collect_list(struct(place, term))), x -> x.term)").alias("top_terms")
+    )
 
 
 def _unit_length(array: Column) -> Column:

@@ -14,9 +14,6 @@ from pyspark.sql import functions as F
 from interest_tiers.config import Recommend
 from interest_tiers.interests.evidence import decay, exact_sum
 
-#: Sums over all users of a cluster are counted in coarser parts, so that they fit 64 bits.
-POPULARITY_PARTS = 10**6
-
 LISTED_TIERS = ("core", "secondary")
 
 
@@ -41,47 +38,44 @@ def popular_in_clusters(own_items: DataFrame, user_clusters: DataFrame, per_inte
     """What the users of a cluster turn to within an interest.
 
     own_items: see item_evidence. user_clusters: user_id, cluster_id, is_primary.
-    Returns cluster_id, interest_id, item_id, item_share (the item's part of the evidence that the cluster's primary
-    users have in the interest), at most per_interest items per cluster and interest.
+    Returns cluster_id, interest_id, item_id, user_share (the part of the cluster's primary users who had the item),
+    at most per_interest items per cluster and interest.
     """
     primary = user_clusters.where("is_primary").select("user_id", "cluster_id")
-    evidence = own_items.join(primary, "user_id").groupBy("cluster_id", "interest_id", "item_id")
-    sums = evidence.agg(exact_sum(F.col("evidence"), POPULARITY_PARTS).alias("evidence"))
-    group = Window.partitionBy("cluster_id", "interest_id")
-    by_evidence = group.orderBy(F.desc("evidence"), "item_id")
-    total = F.sum("evidence").over(by_evidence.rowsBetween(Window.unboundedPreceding, Window.unboundedFollowing))
-    ranked = sums.select(
-        "cluster_id", "interest_id", "item_id", (F.col("evidence") / total).alias("item_share"), F.row_number().over(by_evidence).alias("place")
-    )
-    return ranked.where((F.col("place") <= per_interest) & (F.col("item_share") > 0)).drop("place")
+    sizes = primary.groupBy("cluster_id").agg(F.count(F.lit(1)).alias("size"))
+    held = own_items.join(primary, "user_id").groupBy("cluster_id", "interest_id", "item_id").agg(F.count(F.lit(1)).alias("n_users"))
+    most_held = Window.partitionBy("cluster_id", "interest_id").orderBy(F.desc("n_users"), "item_id")
+    top = held.withColumn("place", F.row_number().over(most_held)).where(F.col("place") <= per_interest)
+    shared = top.join(F.broadcast(sizes), "cluster_id")  # a row per cluster
+    return shared.select("cluster_id", "interest_id", "item_id", (F.col("n_users") / F.col("size")).alias("user_share"))
 
 
-def listed_interests(pairs: DataFrame, tiers: DataFrame, max_interests: int) -> DataFrame:
-    """The core and secondary interests of every user, the strongest first: user_id, interest_id, tier, interest_evidence.
+def listed_interests(tiers: DataFrame, pairs: DataFrame, max_interests: int) -> DataFrame:
+    """The core and secondary interests of every user, at most max_interests, the strongest: user_id, interest_id.
 
-    pairs: user_id, interest_id, evidence. tiers: user_id, interest_id, tier.
+    tiers: user_id, interest_id, tier. pairs: user_id, interest_id, rank.
     """
-    listed = pairs.join(tiers.where(F.col("tier").isin(*LISTED_TIERS)), ["user_id", "interest_id"])
-    strongest = Window.partitionBy("user_id").orderBy(F.desc("evidence"), "interest_id")
+    listed = tiers.where(F.col("tier").isin(*LISTED_TIERS)).join(pairs, ["user_id", "interest_id"])
+    strongest = Window.partitionBy("user_id").orderBy("rank")
     placed = listed.withColumn("place", F.row_number().over(strongest)).where(F.col("place") <= max_interests)
-    return placed.select("user_id", "interest_id", "tier", F.col("evidence").alias("interest_evidence"))
+    return placed.select("user_id", "interest_id")
 
 
 def from_clusters(interests: DataFrame, user_clusters: DataFrame, popular: DataFrame) -> DataFrame:
     """Popular items of the user's clusters within the user's interests.
 
     interests: see listed_interests. user_clusters: user_id, cluster_id, membership. popular: see popular_in_clusters.
-    Returns user_id, interest_id, item_id, expected: the evidence that the item would have if the user spread the
-    evidence of the interest as the clusters do; cluster_id: the cluster that says most of it.
+    Returns user_id, interest_id, item_id, popularity (mean of user_share over the user's clusters, by membership),
+    cluster_id (the cluster that says most of it) and cluster_share (its own user_share).
     """
     # The user's few clusters and interests meet first; items come last and are capped per cluster and interest.
     wanted = interests.join(user_clusters.select("user_id", "cluster_id", "membership"), "user_id")
-    offered = wanted.join(popular, ["cluster_id", "interest_id"]).withColumn(
-        "expected", F.col("interest_evidence") * F.col("membership") * F.col("item_share")
-    )
-    strongest = F.max(F.struct("expected", "cluster_id"))
+    offered = wanted.join(popular, ["cluster_id", "interest_id"]).withColumn("part", F.col("membership") * F.col("user_share"))
+    strongest = F.max(F.struct("part", "cluster_id", "user_share"))
     return offered.groupBy("user_id", "interest_id", "item_id").agg(
-        exact_sum(F.col("expected")).alias("expected"), strongest.getField("cluster_id").alias("cluster_id")
+        exact_sum(F.col("part")).alias("popularity"),
+        strongest.getField("cluster_id").alias("cluster_id"),
+        strongest.getField("user_share").alias("cluster_share"),
     )
 
 
@@ -96,10 +90,10 @@ def scored_candidates(own_items: DataFrame, cluster_items: DataFrame, config: Re
 
     own_items: see item_evidence. cluster_items: see from_clusters. repeats: whether own items are candidates.
     Returns user_id, interest_id, item_id, score, n_days and last_day (null for an item new to the user), cluster_id
-    (null where no cluster offers the item).
+    and cluster_share (null where no cluster offers the item).
 
-    score = evidence of the item + cluster_weight * evidence that the clusters would expect: the posterior mean of
-    a user's habits with the cluster's as prior, up to a factor per user (Dirichlet smoothing, Zhai and Lafferty 2004).
+    score = evidence of the item + cluster_weight * popularity: what the user did counts as it is, and what alike
+    users do counts as cluster_weight days of evidence if all of them had the item.
     """
     keys = ["user_id", "interest_id", "item_id"]
     if repeats:
@@ -108,6 +102,6 @@ def scored_candidates(own_items: DataFrame, cluster_items: DataFrame, config: Re
         both = cluster_items.join(own_items.select(*keys), keys, "left_anti").withColumns(
             {"evidence": F.lit(0.0), "n_days": F.lit(None).cast("bigint"), "last_day": F.lit(None).cast("date")}
         )
-    own = F.coalesce("evidence", F.lit(0.0))
-    score = own + F.lit(config.cluster_weight) * F.coalesce("expected", F.lit(0.0))
-    return both.select(*keys, score.alias("score"), "n_days", "last_day", "cluster_id")
+    popularity = F.lit(config.cluster_weight) * F.coalesce("popularity", F.lit(0.0))
+    score = F.coalesce("evidence", F.lit(0.0)) + popularity
+    return both.select(*keys, score.alias("score"), "n_days", "last_day", "cluster_id", "cluster_share")

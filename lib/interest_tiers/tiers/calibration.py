@@ -21,7 +21,9 @@ class Calibration:
 
     def columns(self, rule_tier: Column) -> list[Column]:
         """p_core, p_secondary, p_marginal for a column that holds the rule's tier."""
-        table = {tier: F.create_map(*[part for rule in TIERS for part in (F.lit(rule), F.lit(self.probabilities[rule][tier]))]) for tier in TIERS}
+        table = {
+            tier: F.create_map(*[part for rule in TIERS for part in (F.lit(rule), F.lit(self.probabilities[rule][tier]))]) for tier in TIERS
+        }
         return [table[tier][rule_tier].alias(f"p_{tier}") for tier in TIERS]
 
 

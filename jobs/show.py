@@ -1,0 +1,107 @@
+"""show: one user's tiers, clusters and recommendations, for a person to read."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from datetime import date
+
+from pyspark.sql import DataFrame, Row
+from pyspark.sql import functions as F
+
+from interest_tiers.errors import WarehouseError
+from interest_tiers.jobs.job import add_warehouse_arguments, exit_code_of
+from interest_tiers.session import build_session
+from interest_tiers.tables import (
+    CLUSTERS,
+    INTERESTS,
+    ITEMS,
+    RECOMMENDATIONS,
+    USER_CLUSTERS,
+    USER_INTERESTS,
+    USER_TIERS,
+    USERS,
+    Table,
+    Warehouse,
+)
+from interest_tiers.tiers.rule import TIERS
+
+#: Interests printed per tier.
+INTERESTS_PER_TIER = 10
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print what the warehouse says of one user."""
+    parser = argparse.ArgumentParser(prog="interest-tiers show", description=__doc__)
+    parser.add_argument("user", help="user_id")
+    add_warehouse_arguments(parser)
+    arguments = parser.parse_args(argv)
+    return exit_code_of(
+        lambda: _show(Warehouse(build_session("interest-tiers show"), arguments.warehouse), arguments.user, arguments.as_of)
+    )
+
+
+def _show(warehouse: Warehouse, user: str, requested: date | None) -> None:
+    as_of = requested or _newest_day(warehouse)
+    known = _rows_of(warehouse, USERS, user, None).first()
+    tiers = _tiers(warehouse, user, as_of)
+    if known is None and not tiers:
+        raise WarehouseError(f"{warehouse.location} has no user {user!r}")
+    print(f"user {user}, as of {as_of}")
+    if known is not None and known["attributes"]:
+        print("  " + ", ".join(f"{name} {value}" for name, value in sorted(known["attributes"].items())))
+    if not tiers:
+        print("  no interaction before that day")
+    for tier in TIERS:
+        _print_tier(tier, [row for row in tiers if row["tier"] == tier])
+    _print_clusters(warehouse, user, as_of)
+    _print_recommendations(warehouse, user, as_of)
+
+
+def _newest_day(warehouse: Warehouse) -> date:
+    newest = warehouse.read(USER_TIERS).agg(F.max("as_of").alias("day")).first()
+    if newest is None or newest["day"] is None:
+        raise WarehouseError(f"{warehouse.location} has no tiers: run the stage {USER_TIERS.stage} first")
+    return newest["day"]
+
+
+def _rows_of(warehouse: Warehouse, table: Table, user: str, as_of: date | None) -> DataFrame:
+    return warehouse.read(table, as_of).where(F.col("user_id") == user)
+
+
+def _tiers(warehouse: Warehouse, user: str, as_of: date) -> list[Row]:
+    """The user's interests, the strongest first; as many as the user has."""
+    pairs = _rows_of(warehouse, USER_INTERESTS, user, as_of).select("interest_id", "share", "rank", "n_days", "recency_days")
+    names = warehouse.read(INTERESTS, as_of).select("interest_id", "name")
+    tiers = _rows_of(warehouse, USER_TIERS, user, as_of)
+    return tiers.join(pairs, "interest_id").join(names, "interest_id").orderBy("rank").collect()
+
+
+def _print_tier(tier: str, rows: Sequence[Row]) -> None:
+    print(f"\n{tier} ({len(rows)})" + ("" if not rows else f"{'':<26} share  days  last   P(core)  P(secondary)  P(marginal)"))
+    for row in rows[:INTERESTS_PER_TIER]:
+        probabilities = f"{row['p_core']:>7.2f} {row['p_secondary']:>13.2f} {row['p_marginal']:>12.2f}"
+        print(f"  {row['name'][:34]:<34} {row['share']:>6.1%} {row['n_days']:>5} {row['recency_days']:>4}d {probabilities}")
+    if len(rows) > INTERESTS_PER_TIER:
+        print(f"  and {len(rows) - INTERESTS_PER_TIER} more")
+
+
+def _print_clusters(warehouse: Warehouse, user: str, as_of: date) -> None:
+    names = warehouse.read(CLUSTERS, as_of).select("cluster_id", "name", "size")
+    rows = _rows_of(warehouse, USER_CLUSTERS, user, as_of).join(names, "cluster_id").orderBy(F.desc("membership")).collect()
+    print("\nclusters" if rows else "\nclusters: none (no vector)")
+    for row in rows:
+        print(
+            f"  {row['membership']:>5.0%} {row['cluster_id']} {row['name']} ({row['size']:,} users){' primary' if row['is_primary'] else ''}"
+        )
+
+
+def _print_recommendations(warehouse: Warehouse, user: str, as_of: date) -> None:
+    texts = warehouse.read(ITEMS).select("item_id", "text")
+    rows = _rows_of(warehouse, RECOMMENDATIONS, user, as_of).join(texts, "item_id", "left").orderBy("rank").collect()
+    print("\nrecommendations" if rows else "\nrecommendations: none")
+    for row in rows:
+        print(f"  {row['rank']:>3}. {row['text'] or row['item_id']} [{row['item_id']}]\n       {row['reason']}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
