@@ -33,9 +33,11 @@ def one_hot(column: Column, tiers: Sequence[str] = TIERS) -> list[Column]:
 
 
 def _tier(evidence: Column, before: Column, total: Column, config: Tiers) -> Column:
+    # A quotient of whole numbers rounds to the same double as the mass it equals; a product may not (0.07 * 100).
+    reached = before / total
     return (
         F.when(evidence <= 0, F.lit("marginal"))
-        .when(before < F.lit(config.core_mass) * total, F.lit("core"))
-        .when(before < F.lit(config.secondary_mass) * total, F.lit("secondary"))
+        .when(reached < config.core_mass, F.lit("core"))
+        .when(reached < config.secondary_mass, F.lit("secondary"))
         .otherwise(F.lit("marginal"))
     )
