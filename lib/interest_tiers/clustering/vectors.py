@@ -56,8 +56,11 @@ def interest_weights(pairs: DataFrame, tiers: DataFrame, positions: DataFrame) -
 def fit_projection(weights: DataFrame, n_interests: int, components: int) -> Projection:
     """Fit principal components over all users.
 
-    weights: see interest_weights. Components beyond the number of interests are left out.
+    weights: see interest_weights. Components beyond the number of interests are left out. Fewer than two users
+    span no direction: their projection is zero, and project gives them no vector.
     """
+    if weights.limit(2).count() < 2:
+        return Projection(np.zeros((max(1, n_interests), 1)), np.zeros(1))
     dense = weights.select(_dense(F.col("weights"), n_interests).alias("features"))
     model = PCA(k=min(components, n_interests), inputCol="features", outputCol="projected").fit(dense)
     mean = model.transform(dense).agg(Summarizer.mean(F.col("projected")).alias("mean")).first()
