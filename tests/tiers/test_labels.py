@@ -1,0 +1,58 @@
+"""Labels: the tiers of what users did after the cut."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+
+from pyspark.sql import SparkSession
+from pyspark.testing import assertDataFrameEqual
+
+from interest_tiers.config import Tiers
+from interest_tiers.tiers.labels import labelled
+
+CUT = date(2017, 10, 1)
+DAYS = "user_id string, interest_id string, item_id string, event_date date, weight double, n_interactions bigint, value double"
+
+
+def day(user: str, interest: str, item: str, offset: int, weight: float = 1.0, n_interactions: int = 1) -> tuple[object, ...]:
+    return user, interest, item, CUT + timedelta(days=offset), weight, n_interactions, 0.0
+
+
+def test_labels_are_tiers_of_the_undecayed_days_of_the_horizon(spark: SparkSession) -> None:
+    future = [
+        # The first day of the horizon counts like the last: a and b tie, and a comes first.
+        day("undecayed", "a", "i1", 0), day("undecayed", "a", "i1", 1), day("undecayed", "b", "i2", 89), day("undecayed", "b", "i2", 90),
+        # Three items and 99 interactions in a day are one day; two days outweigh them.
+        day("days", "a", "i1", 5, n_interactions=97), day("days", "a", "i2", 5), day("days", "a", "i3", 5),
+        day("days", "b", "i4", 5), day("days", "b", "i4", 6),
+        # A day counts as much as its largest weight: 3 for a, 1 + 1 for b.
+        day("weights", "a", "i1", 5, weight=0.5), day("weights", "a", "i2", 5, weight=3.0),
+        day("weights", "b", "i4", 5), day("weights", "b", "i4", 6),
+        # The interest z is new to the user: it takes no part in the mass, however much of it there is.
+        day("mixed", "a", "i1", 1), day("mixed", "z", "i9", 1), day("mixed", "z", "i9", 2), day("mixed", "z", "i9", 3),
+        # Nothing but a new interest: no label.
+        day("only_new", "z", "i9", 1),
+        # Nobody knows this user before the cut.
+        day("newcomer", "a", "i1", 1),
+    ]  # fmt: skip
+    pairs = [
+        ("undecayed", "a", 0.1), ("undecayed", "b", 0.9),
+        ("days", "a", 0.9), ("days", "b", 0.1),
+        ("weights", "a", 0.1), ("weights", "b", 0.9),
+        ("mixed", "a", 0.1), ("mixed", "b", 0.9),
+        ("only_new", "a", 1.0),
+        ("silent", "a", 1.0),
+    ]  # fmt: skip
+    expected = [
+        ("undecayed", "a", 0.1, "core"), ("undecayed", "b", 0.9, "secondary"),
+        ("days", "b", 0.1, "core"), ("days", "a", 0.9, "secondary"),
+        ("weights", "a", 0.1, "core"), ("weights", "b", 0.9, "secondary"),
+        ("mixed", "a", 0.1, "core"), ("mixed", "b", 0.9, "marginal"),
+    ]  # fmt: skip
+    known = spark.createDataFrame(pairs, "user_id string, interest_id string, share double")
+    got = labelled(known, spark.createDataFrame(future, DAYS), Tiers())
+    assertDataFrameEqual(
+        got.select("user_id", "interest_id", "share", "label"),
+        spark.createDataFrame(expected, "user_id string, interest_id string, share double, label string"),
+    )
+    assert sorted(got.columns) == ["interest_id", "label", "share", "user_id"]
