@@ -7,10 +7,21 @@ from collections.abc import Mapping
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from interest_tiers.cleaning.columns import identifier, instant, number, require_columns, require_sql, source_column
+from interest_tiers.cleaning.columns import (
+    identifier,
+    instant,
+    number,
+    require_columns,
+    require_sql,
+    require_time_format,
+    source_column,
+)
 from interest_tiers.cleaning.quarantine import UNREADABLE_COLUMN, row_as_json
 from interest_tiers.config import InteractionColumns, InteractionSource
 from interest_tiers.text import normalise
+
+#: How often the source has a row; no name that a source would use.
+COPIES = "__copies"
 
 ITEM_DROPPED = "item: its category is dropped"
 
@@ -24,14 +35,15 @@ def assess_interactions(
     Returns one row per distinct source row: interaction_id (SHA-256 of the row), user_id, item_id, behaviour,
     occurred_at, event_date, value, text, reasons array<string> (empty: the row is good), raw (JSON; null for a
     good row), copies bigint (how often the source has the row).
-    Raises ConfigError for a column or a rule that does not fit the source.
+    Raises ConfigError for a column, a time format or a rule that does not fit the source.
     """
     require_columns(raw, _wanted_columns(source.columns), path)
+    require_time_format(raw, "interactions.columns.occurred_at.format", source.columns.occurred_at.format)
     for position, rule in enumerate(source.keep):
         require_sql(raw, f"interactions.keep[{position}]", rule, path)
     mapped = _distinct(raw).select(
         row_as_json(raw.columns).alias("raw"),
-        "copies",
+        F.col(COPIES).alias("copies"),
         *_mapped_columns(raw, source),
         _broken_rules(raw, source).alias("broken_rules"),
     )
@@ -59,7 +71,7 @@ def _distinct(raw: DataFrame) -> DataFrame:
     done on it, and partial sums would save nothing, since nearly all rows differ.
     """
     columns = [source_column(c) for c in raw.columns]
-    return raw.repartition(*columns).groupBy(*columns).agg(F.count(F.lit(1)).alias("copies"))
+    return raw.repartition(*columns).groupBy(*columns).agg(F.count(F.lit(1)).alias(COPIES))
 
 
 def _wanted_columns(columns: InteractionColumns) -> dict[str, str]:

@@ -15,7 +15,9 @@ UNREADABLE_COLUMN = "_corrupt_record"
 
 def row_as_json(columns: Sequence[str]) -> Column:
     """A row as JSON, keys in alphabetical order and nulls left out, so that its hash survives a new column."""
-    return F.to_json(F.struct(*[source_column(c) for c in sorted(columns)]))
+    # Microseconds in full, since rows that differ in them alone are two.
+    whole = {"timestampFormat": "yyyy-MM-dd'T'HH:mm:ss.SSSSSSXXX", "timestampNTZFormat": "yyyy-MM-dd'T'HH:mm:ss.SSSSSS"}
+    return F.to_json(F.struct(*[source_column(c) for c in sorted(columns)]), whole)
 
 
 def quarantined(assessed: DataFrame, source: str, run_id: str) -> DataFrame:

@@ -23,14 +23,17 @@ def assess_users(raw: DataFrame, source: UserSource, path: str) -> DataFrame:
     names = [c for c in raw.columns if c not in (source.columns.user_id, UNREADABLE_COLUMN)]
     pairs = [part for c in names for part in (F.lit(c), source_column(c).cast("string"))]
     attributes = F.map_filter(F.create_map(*pairs), lambda _, value: value.isNotNull()) if pairs else F.create_map().cast(NO_ATTRIBUTES)
+    unreadable = source_column(UNREADABLE_COLUMN).isNotNull() if UNREADABLE_COLUMN in raw.columns else F.lit(False)
     mapped = raw.select(
         identifier(source_column(source.columns.user_id), kind).alias("user_id"),
         attributes.alias("attributes"),
+        F.when(unreadable, F.lit("row: cannot be read")).alias("unreadable"),
         row_as_json(raw.columns).alias("raw"),
         F.lit(None).cast("date").alias("event_date"),
     )
     missing_id = F.when(F.col("user_id").isNull(), F.lit("user_id: missing"))
-    return mapped.dropDuplicates(["raw"]).withColumn("reasons", F.array_compact(F.array(missing_id)))
+    reasons = F.array_compact(F.array(missing_id, F.col("unreadable")))
+    return mapped.dropDuplicates(["raw"]).withColumn("reasons", reasons).drop("unreadable")
 
 
 def known_users(interactions: DataFrame, assessed: DataFrame | None) -> DataFrame:
