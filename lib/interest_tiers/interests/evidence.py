@@ -41,13 +41,14 @@ def item_days(interactions: DataFrame, items: DataFrame, weights: Mapping[str, f
     """What a user did with an item on a day, and the interest that it speaks for.
 
     interactions: user_id, item_id, behaviour, event_date, value. items: item_id, category. Interactions with
-    an item without category speak for no interest and are left out.
+    an item without category speak for no interest and are left out, and so are behaviours without a weight.
     Returns user_id, interest_id, item_id, event_date, weight (the day's largest), n_interactions, value (sum, 0 for none).
     """
     interest = items.where(F.col("category").isNotNull()).select("item_id", category_interest(F.col("category")).alias("interest_id"))
     events = interactions.select("user_id", "item_id", "event_date", "value", behaviour_weight(weights).alias("weight"))
     return (
-        events.join(interest, "item_id")
+        events.where(F.col("weight").isNotNull())
+        .join(interest, "item_id")
         .groupBy("user_id", "interest_id", "item_id", "event_date")
         .agg(
             F.max("weight").alias("weight"),
