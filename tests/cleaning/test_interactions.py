@@ -1,0 +1,291 @@
+"""Interaction rows: every reason, every duplicate, and an id that only the row decides."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pyspark.sql import DataFrame, Row, SparkSession
+from pyspark.sql import functions as F
+from pyspark.testing import assertDataFrameEqual, assertSchemaEqual
+
+from interest_tiers.cleaning.gate import count_rows
+from interest_tiers.cleaning.interactions import ITEM_DROPPED, assess_interactions
+from interest_tiers.cleaning.quarantine import quarantined
+from interest_tiers.config import InteractionSource
+from interest_tiers.errors import ConfigError
+from interest_tiers.tables import INTERACTIONS, INTERACTIONS_QUARANTINE, read_source
+
+WEIGHTS = {"purchase": 1.0, "view": 0.1}
+COLUMNS = {"user_id": "user", "item_id": "item", "occurred_at": "at", "behaviour": "did", "value": "paid", "text": "wrote"}
+SCHEMA = "user string, item string, at string, did string, paid string, wrote string"
+GOOD = ("u1", "i1", "2017-10-09 12:00:00", "purchase", "1.5", "fine")
+
+
+def source(keep: Sequence[str] = (), **columns: Any) -> InteractionSource:
+    return InteractionSource.model_validate({"path": "events.csv", "columns": COLUMNS | columns, "keep": list(keep)})
+
+
+def assess(raw: DataFrame, config: InteractionSource | None = None, dropped: Sequence[str] = ()) -> DataFrame:
+    items = raw.sparkSession.createDataFrame([(item,) for item in dropped], "item_id string")
+    return assess_interactions(raw, config or source(), "events.csv", WEIGHTS, items)
+
+
+def reasons_of(raw: DataFrame, config: InteractionSource | None = None, dropped: Sequence[str] = (), key: str = "user_id") -> dict:
+    """The reasons of every row, by its key."""
+    return {row[key]: row["reasons"] for row in assess(raw, config, dropped).select(key, "reasons").collect()}
+
+
+def test_a_good_row_becomes_the_columns_of_the_contract(spark: SparkSession) -> None:
+    raw = spark.createDataFrame([("17850.0", " i1 ", "2017-10-09T23:30:00-02:00", " view ", "-1.5", " so\tso ")], SCHEMA)
+    got = assess(raw)
+    expected = spark.sql(
+        """SELECT '17850' AS user_id, 'i1' AS item_id, 'view' AS behaviour, timestamp'2017-10-10 01:30:00' AS occurred_at,
+                  date'2017-10-10' AS event_date, -1.5D AS value, 'so so' AS text, CAST(array() AS array<string>) AS reasons,
+                  CAST(NULL AS string) AS raw, 1L AS copies"""
+    )
+    assertDataFrameEqual(got.drop("interaction_id"), expected)
+    contract = INTERACTIONS.schema
+    assertSchemaEqual(got.select(*contract.fieldNames()).schema, contract)
+
+
+def test_what_is_not_mapped_is_null_and_a_literal_behaviour_is_for_every_row(spark: SparkSession) -> None:
+    raw = spark.createDataFrame([("u1", "i1", "2017-10-09")], "user string, item string, at string")
+    got = assess(raw, source(behaviour={"literal": "purchase"}, value=None, text=None)).first()
+    assert (got["behaviour"], got["value"], got["text"], got["reasons"]) == ("purchase", None, None, [])
+
+
+def test_one_row_tells_every_reason_at_once(spark: SparkSession) -> None:
+    raw = spark.createDataFrame([(" ", None, "soon", "steal", "much", "x", "broken")], SCHEMA + ", _corrupt_record string")
+    config = source(keep=["paid > 0", "did <> 'view'", "did = 'purchase'"])
+    assert assess(raw, config).first()["reasons"] == [
+        "user_id: missing",
+        "item_id: missing",
+        "occurred_at: not a time",
+        "behaviour: not configured",
+        "value: not a number",
+        "keep: paid > 0",
+        "keep: did = 'purchase'",
+        "row: cannot be read",
+    ]
+
+
+def test_the_window_of_plausible_times_is_half_open(spark: SparkSession) -> None:
+    times = {
+        "before": "1999-12-31T23:59:59.999999Z",
+        "first": "2000-01-01T00:00:00Z",
+        "last": "2019-12-31T23:59:59.999999Z",
+        "after": "2020-01-01T00:00:00Z",
+        "far": "50000-01-01",
+    }
+    raw = spark.createDataFrame([(user, "i1", at, "view", None, None) for user, at in times.items()], SCHEMA)
+    config = source(occurred_at={"column": "at", "earliest": date(2000, 1, 1), "latest": date(2020, 1, 1)})
+    assert reasons_of(raw, config) == {
+        "before": ["occurred_at: before 2000-01-01"],
+        "first": [],
+        "last": [],
+        "after": ["occurred_at: not before 2020-01-01"],
+        "far": ["occurred_at: not a time"],
+    }
+
+
+def test_milliseconds_among_seconds_end_in_the_quarantine(spark: SparkSession) -> None:
+    raw = spark.createDataFrame([("s", "1507550400"), ("ms", "1507550400000"), ("neg", "-1507550400")], "user string, at string")
+    raw = raw.withColumn("item", F.lit("i1"))
+    config = source(occurred_at={"column": "at", "unit": "s"}, behaviour={"literal": "view"}, value=None, text=None)
+    assert reasons_of(raw, config) == {"s": [], "ms": ["occurred_at: not a time"], "neg": ["occurred_at: before 1990-01-01"]}
+
+
+def test_behaviours_values_and_dropped_items(spark: SparkSession) -> None:
+    rows = [
+        ("null behaviour", "i1", None, "1"),
+        ("other case", "i1", "View", "1"),
+        ("no value", "i1", "view", None),
+        ("blank value", "i1", "view", "  "),
+        ("infinite", "i1", "view", "1e999"),
+        ("comma", "i1", "view", "1,5"),
+        ("dropped", "c1.0", "view", "1"),
+    ]
+    raw = spark.createDataFrame([(u, i, "2017-10-09", did, paid, None) for u, i, did, paid in rows], SCHEMA)
+    assert reasons_of(raw, dropped=["c1.0", "i9"]) == {
+        "null behaviour": ["behaviour: not configured"],
+        "other case": ["behaviour: not configured"],
+        "no value": [],
+        "blank value": [],
+        "infinite": ["value: not a number"],
+        "comma": ["value: not a number"],
+        "dropped": [ITEM_DROPPED],
+    }
+
+
+def test_a_rule_that_is_null_counts_as_failing(spark: SparkSession) -> None:
+    paid = {"above": "1", "below": "0", "unknown": None, "no number": "x"}
+    raw = spark.createDataFrame([(user, "i1", "2017-10-09", "view", value, None) for user, value in paid.items()], SCHEMA)
+    got = reasons_of(raw, source(keep=["cast(paid as double) > 0", "user <> 'zzz'"], value=None))
+    failed = ["keep: cast(paid as double) > 0"]
+    assert got == {"above": [], "below": failed, "unknown": failed, "no number": failed}
+
+
+@pytest.mark.parametrize(
+    ("config", "told"),
+    [
+        (source(keep=["paid > 0", "price >"]), r"^interactions\.keep\[1\] is 'price >', which does not fit events\.csv: \[PARSE_"),
+        (source(keep=["paid"]), r"^interactions\.keep\[0\] is 'paid': a condition is expected, and this is a string$"),
+        (source(user_id="usr"), r"^interactions\.columns\.user_id is 'usr': events\.csv has no such column; did you mean user\?"),
+        (source(occurred_at="when"), r"^interactions\.columns\.occurred_at\.column is 'when': "),
+        (source(behaviour={"column": "event"}), r"^interactions\.columns\.behaviour\.column is 'event': "),
+        (source(occurred_at={"column": "at", "format": "YYYY"}), r"^interactions\.columns\.occurred_at\.format is 'YYYY': "),
+    ],
+)
+def test_a_config_that_does_not_fit_the_source_is_told(spark: SparkSession, config: InteractionSource, told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        assess(spark.createDataFrame([GOOD], SCHEMA), config)
+
+
+def test_exact_duplicates_are_one_row_with_a_count_and_nulls_stay_in_their_column(spark: SparkSession) -> None:
+    rows = [
+        GOOD,
+        GOOD,
+        GOOD,
+        ("u1", "i1", "2017-10-09 12:00:00", "purchase", "1.50", "fine"),  # the same value, written differently: another row
+        ("u1", "i1", "2017-10-09 12:00:00", "purchase", None, "fine"),
+        ("u1", "i1", "2017-10-09 12:00:00", "purchase", "fine", None),
+        ("u1", "i1", "2017-10-09 12:00:00", "purchase", "", "fine"),
+        (None,) * 6,
+        (None,) * 6,
+    ]
+    got = assess(spark.createDataFrame(rows, SCHEMA))
+    assert sorted(row["copies"] for row in got.collect()) == [1, 1, 1, 1, 2, 3]
+    assert got.select("interaction_id").distinct().count() == 6
+
+
+def test_rows_that_differ_by_a_microsecond_are_two_with_their_own_ids(spark: SparkSession) -> None:
+    raw = spark.sql(
+        """SELECT 'u1' AS user, 'i1' AS item, 'view' AS did, '1' AS paid, '' AS wrote, timestamp_ntz'2017-10-09 12:00:00' AS clock, at
+           FROM VALUES (timestamp'2017-10-09 12:00:00.000001'), (timestamp'2017-10-09 12:00:00.000002') AS t(at)
+           UNION ALL SELECT 'u1', 'i1', 'view', '1', '', timestamp_ntz'2017-10-09 12:00:00.000003', timestamp'2017-10-09 12:00:00.000001'"""
+    )
+    got = assess(raw).collect()
+    assert [row["copies"] for row in got] == [1, 1, 1]
+    assert len({row["interaction_id"] for row in got}) == 3
+
+
+ODD_TEXTS = ["", " ", "\x00", "\ufffd\ufeff", '"', "\\", "a,b\n", "NaN", "null", "17850.0", "\U0001f36e" * 9, "\u202e", "0x10"]
+ODD_NUMBERS = ["9" * 400, "-1e308", "1e-320", "9223372036854775807", "-Infinity"]
+ODD_TIMES = ["2017-10-09", "2017-10-09T12:00:00+14:00", "+294247-01-10T04:00:54", "-9999-01-01", "12:00"]
+ANY_TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)  # Spark holds no surrogates
+ANY_BYTES = st.binary(max_size=8).map(lambda some: some.decode("latin-1"))
+WILD_TEXTS = st.none() | st.sampled_from(ODD_TEXTS + ODD_NUMBERS + ODD_TIMES) | ANY_TEXT | ANY_BYTES
+WILD_ROWS = st.lists(
+    st.tuples(
+        st.sampled_from(["u1", "u2", "17850.0", "17850"]) | WILD_TEXTS,
+        st.sampled_from(["i1", "c1"]) | WILD_TEXTS,
+        st.sampled_from(["2017-10-09 12:00:00", "1507550400"]) | WILD_TEXTS,
+        st.sampled_from(["view", "purchase"]) | WILD_TEXTS,
+        st.sampled_from(["1", "-0.5"]) | WILD_TEXTS,
+        WILD_TEXTS,
+    ),
+    min_size=1,
+    max_size=150,
+)
+
+
+@settings(max_examples=5, deadline=None, suppress_health_check=list(HealthCheck))
+@given(rows=WILD_ROWS, unit=st.sampled_from([None, "s"]), zone=st.sampled_from(["UTC", "America/Los_Angeles"]))
+def test_every_row_is_an_interaction_a_duplicate_or_in_the_quarantine(
+    spark: SparkSession, rows: list[tuple], unit: str | None, zone: str
+) -> None:
+    raw = spark.createDataFrame(rows + rows[: len(rows) // 2], SCHEMA)
+    config = source(keep=["length(coalesce(wrote, '')) < 9"], occurred_at={"column": "at", "unit": unit, "timezone": zone})
+    assessed = assess(raw, config, dropped=["c1"]).coalesce(1).cache()
+    counts = count_rows(assessed)
+    got = assessed.collect()
+    assessed.unpersist()
+    assert counts.rows_in == len(rows) + len(rows) // 2 == counts.interactions + counts.quarantined + counts.duplicates
+    assert len(got) == len(set(rows)) == len({row["interaction_id"] for row in got})
+    bad = [row for row in got if row["reasons"]]
+    assert (counts.quarantined, counts.interactions) == (len(bad), len(got) - len(bad))
+    assert counts.users == len({row["user_id"] for row in got if not row["reasons"]})
+    kept = {tuple(json.loads(row["raw"]).get(name) for name in raw.columns) for row in bad}
+    assert kept <= set(rows)
+    assert len(kept) == len(bad)
+    for row in got:
+        if not row["reasons"]:
+            assert row["raw"] is None
+            assert None not in (row["user_id"], row["item_id"], row["occurred_at"], row["event_date"])
+            assert row["behaviour"] in WEIGHTS
+
+
+def test_the_id_of_a_row_is_the_same_for_any_partitioning_and_after_a_column_of_nulls(spark: SparkSession) -> None:
+    rows = [(f"u{i % 7}", f"i{i % 5}", f"2017-10-{1 + i % 28:02d}", "view", str(i), None) for i in range(60)]
+    raw = spark.createDataFrame(rows, SCHEMA)
+    first = assess(raw.coalesce(1))
+    assert first.select("interaction_id").distinct().count() == 60
+    for other in (
+        raw.repartition(3, "item"),
+        raw.select(*reversed(raw.columns)),
+        raw.withColumn("added", F.lit(None).cast("double")),
+    ):
+        assertDataFrameEqual(assess(other), first)
+
+
+def test_the_id_is_the_hash_of_the_row_as_json(spark: SparkSession) -> None:
+    got = assess(spark.createDataFrame([("", "i1", "2017-10-09", "view", None, "x")], SCHEMA)).first()
+    assert json.loads(got["raw"]) == {"at": "2017-10-09", "did": "view", "item": "i1", "user": "", "wrote": "x"}
+    assert got["interaction_id"] == spark.createDataFrame([(got["raw"],)], "raw string").select(F.sha2("raw", 256)).first()[0]
+
+
+def test_column_names_of_a_source_may_be_those_that_this_stage_uses(spark: SparkSession) -> None:
+    names = ["user_id", "item_id", "occurred_at", "copies", "raw", "reasons", "is_dropped", "broken_rules", "odd name.x"]
+    raw = spark.createDataFrame([("u1", "i1", "2017-10-09", "3", "r", "s", "t", "b", "view")] * 2, names)
+    config = source(
+        keep=["copies > 2", "`odd name.x` = 'view'"],
+        user_id="user_id", item_id="item_id", occurred_at="occurred_at", behaviour={"column": "odd name.x"}, value="copies", text="raw",
+    )  # fmt: skip
+    got = assess(raw, config).first()
+    assert (got["user_id"], got["behaviour"], got["value"], got["text"], got["reasons"], got["copies"]) == ("u1", "view", 3.0, "r", [], 2)
+
+
+def test_the_quarantine_keeps_the_bad_rows_whole(spark: SparkSession) -> None:
+    bad = ("u1", "i1", "2017-10-09", "steal", "1", None)
+    got = quarantined(assess(spark.createDataFrame([GOOD, bad, bad], SCHEMA)), "interactions", "run-1")
+    contract = INTERACTIONS_QUARANTINE.schema
+    assertSchemaEqual(got.select(*contract.fieldNames()).schema, contract)
+    [row] = got.collect()
+    raw = '{"at":"2017-10-09","did":"steal","item":"i1","paid":"1","user":"u1"}'
+    expected = spark.createDataFrame([(raw,)], "raw string").select(F.sha2("raw", 256)).first()[0]
+    assert row == Row(
+        row_hash=expected,
+        reasons=["behaviour: not configured"],
+        raw=raw,
+        source="interactions",
+        run_id="run-1",
+        event_date=date(2017, 10, 9),
+    )
+
+
+def test_a_csv_line_that_cannot_be_read_ends_in_the_quarantine(spark: SparkSession, tmp_path: Path) -> None:
+    lines = [
+        "user,item,at,did,paid,wrote",
+        'u1,i1,2017-10-09,view,1,"two\nlines, ""quoted"""',
+        "u2,i2,2017-10-09,view",
+        "u3,i3,2017-10-09,view,1,x,one too many",
+    ]
+    (tmp_path / "events.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    assessed = assess(read_source(spark, str(tmp_path / "events.csv"), "csv", {}))
+    got = {row["user_id"]: row for row in assessed.collect()}
+    assert (got["u1"]["text"], got["u1"]["reasons"]) == ('two lines, "quoted"', [])
+    assert got["u2"]["reasons"] == got["u3"]["reasons"] == ["row: cannot be read"]
+    assert json.loads(got["u3"]["raw"])["_corrupt_record"] == "u3,i3,2017-10-09,view,1,x,one too many"
+    counts = count_rows(assessed)
+    assert (counts.rows_in, counts.interactions, counts.quarantined, counts.duplicates) == (3, 1, 2, 0)
+
+
+def test_a_source_without_rows_gives_none(spark: SparkSession) -> None:
+    assert assess(spark.createDataFrame([], SCHEMA)).count() == 0
