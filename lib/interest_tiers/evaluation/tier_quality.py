@@ -73,12 +73,14 @@ def macro_f1(*cells: np.ndarray, axis: int = -1) -> np.ndarray:
 def _classification(confusions: np.ndarray, samples: int) -> dict[str, Estimate]:
     """confusions: (groups, label, tier)."""
     cells = [confusions[:, i, j] for i in range(len(TIERS)) for j in range(len(TIERS))]
-    recalls = {
-        f"recall_{tier}": estimate([confusions[:, i, i], confusions[:, i].sum(axis=1)], ratio, samples)
-        for i, tier in enumerate(TIERS)
-        if confusions[:, i].sum() > 0
-    }
+    recalls = {f"recall_{tier}": _recall(confusions, i, samples) for i, tier in enumerate(TIERS) if confusions[:, i].sum() > 0}
     return {"macro_f1": estimate(cells, macro_f1, samples), **recalls}
+
+
+def _recall(confusions: np.ndarray, label: int, samples: int) -> Estimate:
+    """Over the groups where the label occurs: a draw of others alone has no recall."""
+    seen = confusions[confusions[:, label].sum(axis=1) > 0]
+    return estimate([seen[:, label, label], seen[:, label].sum(axis=1)], ratio, samples)
 
 
 def _confusions(outcomes: pd.DataFrame) -> np.ndarray:
