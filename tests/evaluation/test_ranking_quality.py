@@ -1,0 +1,123 @@
+"""Ranked lists against what users turned to, by hand, and by two independent implementations."""
+
+from __future__ import annotations
+
+from math import log2
+
+import numpy as np
+import pytest
+from pyspark.mllib.evaluation import RankingMetrics
+from pyspark.sql import SparkSession
+from pyspark.testing import assertDataFrameEqual
+from sklearn.metrics import ndcg_score
+
+from interest_tiers.evaluation.ranking_quality import ListQuality, future_items, in_lists, ranking_quality
+
+TRUTH = "items string, user_id string, item_id string"
+LISTS = "items string, model string, user_id string, item_id string, rank int"
+
+
+def test_all_items_of_the_horizon_and_those_new_to_the_user(spark: SparkSession) -> None:
+    after = [
+        ("u1", "a"), ("u1", "a"), ("u1", "b"), ("u1", "gone"),  # "gone" is not in the catalogue
+        ("u2", "b"),
+        ("u3", "a"),  # not judged
+    ]  # fmt: skip
+    pairs, one = "user_id string, item_id string", "item_id string"
+    got = future_items(
+        spark.createDataFrame(after, pairs),
+        spark.createDataFrame([("u1", "a"), ("u2", "a"), ("u3", "a"), ("u1", "gone")], pairs),
+        spark.createDataFrame([("a",), ("b",), ("c",)], one),
+        spark.createDataFrame([("u1",), ("u2",), ("u4",)], "user_id string"),
+    )
+    expected = [("all", "u1", "a"), ("all", "u1", "b"), ("all", "u2", "b"), ("new", "u1", "b"), ("new", "u2", "b")]
+    assertDataFrameEqual(got, spark.createDataFrame(expected, TRUTH))
+
+
+def test_lists_are_named(spark: SparkSession) -> None:
+    lists = spark.createDataFrame([(1, "x", "u1", 0.5)], "rank int, item_id string, user_id string, score double")
+    assertDataFrameEqual(in_lists("new", "popularity", lists), spark.createDataFrame([("new", "popularity", "u1", "x", 1)], LISTS))
+
+
+def by_name(judged: list[ListQuality]) -> dict[tuple[str, str], dict[str, float]]:
+    return {(quality.items, quality.model): {name: found.value for name, found in quality.metrics.items()} for quality in judged}
+
+
+def test_by_hand(spark: SparkSession) -> None:
+    truth = [
+        ("all", "u1", "a"), ("all", "u1", "b"), ("all", "u1", "c"), ("all", "u1", "d"),
+        ("all", "u2", "a"),
+        ("all", "u3", "b"),  # without a list
+        ("new", "u1", "d"),
+    ]  # fmt: skip
+    lists = [
+        # Hits at 1 and 3 of a list of 3; the ideal has 3 hits, since there are four to find.
+        ("all", "m", "u1", "a", 1), ("all", "m", "u1", "x", 2), ("all", "m", "u1", "b", 3),
+        # A short list, its only hit second.
+        ("all", "m", "u2", "x", 1), ("all", "m", "u2", "a", 2),
+        # With nothing to find, neither judged nor covering anything.
+        ("all", "m", "u4", "e", 1),
+        ("all", "other", "u3", "b", 1),
+        ("new", "m", "u1", "d", 1), ("new", "m", "u2", "a", 1),
+    ]  # fmt: skip
+    judged = ranking_quality(spark.createDataFrame(lists, LISTS), spark.createDataFrame(truth, TRUTH), n_catalogue=10, k=3, samples=200)
+    discounts = [1.0, 1 / log2(3), 1 / 2]
+    expected = {
+        ("all", "m"): {
+            "ndcg@3": ((discounts[0] + discounts[2]) / sum(discounts) + discounts[1] + 0) / 3,
+            "recall@3": (2 / 4 + 1 + 0) / 3,
+            "precision@3": (2 / 3 + 1 / 3 + 0) / 3,
+            "coverage@3": 3 / 10,  # a, b, x
+            "n_users": 3.0,
+        },
+        ("all", "other"): {"ndcg@3": 1 / 3, "recall@3": 1 / 3, "precision@3": 1 / 9, "coverage@3": 1 / 10, "n_users": 3.0},
+        ("new", "m"): {"ndcg@3": 1.0, "recall@3": 1.0, "precision@3": 1 / 3, "coverage@3": 1 / 10, "n_users": 1.0},
+    }
+    found = by_name(judged)
+    assert sorted(found) == sorted(expected)
+    for key, metrics in expected.items():
+        assert found[key] == pytest.approx(metrics), key
+    # One user cannot say how sure the mean is.
+    [alone] = [quality for quality in judged if quality.items == "new"]
+    assert (alone.metrics["ndcg@3"].lower, alone.metrics["ndcg@3"].upper) == (None, None)
+
+
+@pytest.mark.filterwarnings("ignore:Deprecated in 3.0.0:FutureWarning")  # of RankingMetrics itself
+def test_as_scikit_learn_and_mllib_have_it(spark: SparkSession) -> None:
+    """150 users, lists of 0 to 10 items out of 40, 1 to 20 to find."""
+    random = np.random.default_rng(12)
+    k, n_items, users = 10, 40, range(150)
+    sought = {u: random.choice(n_items, random.integers(1, 21), replace=False).tolist() for u in users}
+    listed = {u: random.choice(n_items, random.integers(0, k + 1), replace=False).tolist() for u in users}
+    truth = [("all", f"u{u}", f"i{item}") for u in users for item in sought[u]]
+    lists = [("all", "m", f"u{u}", f"i{item}", rank) for u in users for rank, item in enumerate(listed[u], 1)]
+    [judged] = ranking_quality(spark.createDataFrame(lists, LISTS), spark.createDataFrame(truth, TRUTH), n_items, k, samples=500)
+
+    relevance = np.array([[item in sought[u] for item in range(n_items)] for u in users], dtype=float)
+    scores = np.array([[k - listed[u].index(i) if i in listed[u] else 0 for i in range(n_items)] for u in users], dtype=float)
+    per_user = [ideal_truncated(relevance[u], scores[u], k) for u in users]
+    metrics = judged.metrics
+    assert metrics["ndcg@10"].value == pytest.approx(np.mean(per_user), abs=1e-12)
+    reference = RankingMetrics(spark.sparkContext.parallelize([(listed[u], sought[u]) for u in users], 1))
+    assert metrics["ndcg@10"].value == pytest.approx(reference.ndcgAt(k), abs=1e-12)
+    assert metrics["recall@10"].value == pytest.approx(reference.recallAt(k), abs=1e-12)
+    assert metrics["precision@10"].value == pytest.approx(reference.precisionAt(k), abs=1e-12)
+    assert metrics["n_users"].value == len(users)
+    low, high = metrics["ndcg@10"].lower, metrics["ndcg@10"].upper
+    assert low is not None
+    assert high is not None
+    assert low < np.mean(per_user) < high
+    assert high - low == pytest.approx(2 * 1.96 * np.std(per_user) / np.sqrt(len(per_user)), rel=0.35)
+
+
+def ideal_truncated(relevance: np.ndarray, scores: np.ndarray, k: int) -> float:
+    """scikit-learn's NDCG at the length of the list (it would give items that are not listed a place), with the ideal at k."""
+    n_listed = int((scores > 0).sum())
+    if n_listed == 0:
+        return 0.0
+    order = np.argsort(-scores, kind="stable")
+    strict = np.empty(len(scores))
+    strict[order] = np.arange(len(scores), 0, -1)
+    ndcg = ndcg_score(relevance[None], strict[None], k=n_listed)
+    ideal = {n: sum(1 / log2(rank + 1) for rank in range(1, int(min(relevance.sum(), n)) + 1)) for n in (n_listed, k)}
+    return float(ndcg * ideal[n_listed] / ideal[k])

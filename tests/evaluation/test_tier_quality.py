@@ -1,0 +1,138 @@
+"""J, macro-F1 and recalls of tiers, against numpy and scikit-learn on the raw pairs."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from pyspark.sql import DataFrame, SparkSession
+from sklearn.metrics import f1_score, recall_score
+
+from interest_tiers.evaluation.intervals import Estimate
+from interest_tiers.evaluation.tier_quality import PROBABILITIES, macro_f1, predictions, tier_quality
+from interest_tiers.tiers.calibration import Calibration
+from interest_tiers.tiers.rule import TIERS
+
+CALIBRATION = Calibration(
+    probabilities={
+        "core": {"core": 0.5, "secondary": 0.25, "marginal": 0.25},
+        "secondary": {"core": 0.4, "secondary": 0.4, "marginal": 0.2},  # a tie: the higher tier
+        "marginal": {"core": 0.1, "secondary": 0.45, "marginal": 0.45},  # a tie as well
+    },
+    prior={"core": 0.2, "secondary": 0.3, "marginal": 0.5},
+    n_pairs=100,
+)
+
+
+@pytest.fixture(scope="module")
+def pairs() -> pd.DataFrame:
+    """300 users with one to six interests each, the rule right more often than not."""
+    random = np.random.default_rng(8)
+    users = np.repeat([f"u{i:03}" for i in range(300)], random.integers(1, 7, size=300))
+    labels = random.choice(TIERS, size=len(users), p=(0.2, 0.3, 0.5))
+    rule = np.where(random.random(len(users)) < 0.4, labels, random.choice(TIERS, size=len(users)))
+    return pd.DataFrame({"user_id": users, "rule_tier": rule, "label": labels})
+
+
+@pytest.fixture(scope="module")
+def predicted(spark: SparkSession, pairs: pd.DataFrame) -> DataFrame:
+    return predictions(
+        spark.createDataFrame(list(pairs.itertuples(index=False, name=None)), ["user_id", "rule_tier", "label"]), CALIBRATION
+    ).cache()
+
+
+@pytest.fixture(scope="module")
+def quality(predicted: DataFrame) -> dict[str, dict[str, Estimate]]:
+    return tier_quality(predicted, samples=200)
+
+
+def said_by(model: str, rule_tier: pd.Series) -> tuple[list[str], np.ndarray]:
+    """Tiers and probabilities that a model says of each pair."""
+    calibrated = np.array([[CALIBRATION.probabilities[rule][tier] for tier in TIERS] for rule in rule_tier])
+    if model == "rule":
+        return list(rule_tier), np.array([[float(rule == tier) for tier in TIERS] for rule in rule_tier])
+    if model == "rule_calibrated":
+        return list(rule_tier), calibrated
+    if model == "rule_calibrated_argmax":
+        return [{"core": "core", "secondary": "core", "marginal": "secondary"}[rule] for rule in rule_tier], calibrated
+    return ["marginal"] * len(rule_tier), np.tile([CALIBRATION.prior[tier] for tier in TIERS], (len(rule_tier), 1))
+
+
+MODELS = ("rule", "rule_calibrated", "rule_calibrated_argmax", "class_prior")
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_predictions(predicted: DataFrame, pairs: pd.DataFrame, model: str) -> None:
+    """Pairs have no key here, so they are compared as sorted rows."""
+    tiers, probabilities = said_by(model, pairs["rule_tier"])
+    rows = predicted.where(predicted["model"] == model).select("user_id", "label", "tier", *PROBABILITIES).collect()
+    expected = zip(pairs["user_id"], pairs["label"], tiers, *probabilities.T, strict=True)
+    assert sorted(map(tuple, rows)) == sorted(expected)
+    assert {round(sum(row[p] for p in PROBABILITIES), 12) for row in rows} == {1.0}
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_j_is_the_mean_over_users_of_the_mean_over_their_interests(
+    quality: dict[str, dict[str, Estimate]], pairs: pd.DataFrame, model: str
+) -> None:
+    _, probabilities = said_by(model, pairs["rule_tier"])
+    outcomes = np.array([[float(label == tier) for tier in TIERS] for label in pairs["label"]])
+    errors = ((outcomes - probabilities) ** 2).sum(axis=1)
+    of_users = [errors[(pairs["user_id"] == user).to_numpy()].mean() for user in pairs["user_id"].unique()]
+    found = quality[model]["J"]
+    assert found.value == pytest.approx(np.mean(of_users), abs=1e-12)
+    assert found.lower is not None
+    assert found.upper is not None
+    assert found.lower < found.value < found.upper
+    width = 2 * 1.96 * np.std(of_users) / np.sqrt(len(of_users))
+    assert found.upper - found.lower == pytest.approx(width, rel=0.35)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_macro_f1_and_recalls_are_those_of_scikit_learn(quality: dict[str, dict[str, Estimate]], pairs: pd.DataFrame, model: str) -> None:
+    tiers, _ = said_by(model, pairs["rule_tier"])
+    found = quality[model]
+    assert sorted(found) == ["J", "macro_f1", "recall_core", "recall_marginal", "recall_secondary"]
+    assert found["macro_f1"].value == pytest.approx(f1_score(pairs["label"], tiers, average="macro", zero_division=0), abs=1e-12)
+    recalls = recall_score(pairs["label"], tiers, labels=TIERS, average=None, zero_division=0)
+    assert [found[f"recall_{tier}"].value for tier in TIERS] == pytest.approx(list(recalls), abs=1e-12)
+    for estimate in found.values():
+        assert estimate.lower is not None
+        assert estimate.upper is not None
+        assert estimate.lower <= estimate.value <= estimate.upper
+
+
+def test_every_model_is_judged(quality: dict[str, dict[str, Estimate]]) -> None:
+    assert sorted(quality) == sorted(MODELS)
+    assert quality["rule"]["macro_f1"] == quality["rule_calibrated"]["macro_f1"], "calibration leaves the tiers as they are"
+    assert quality["rule_calibrated"]["J"] == quality["rule_calibrated_argmax"]["J"], "the decision leaves the probabilities"
+
+
+def test_a_tier_that_never_occurs_has_no_recall_and_a_rare_one_no_false_interval(spark: SparkSession) -> None:
+    """Marginal occurs with one user, whom many draws leave out; secondary with two, of whom one is said right."""
+    rows = [("rule", f"u{i}", "core", "core", 1.0, 0.0, 0.0) for i in range(4)] + [("rule", "u9", "marginal", "core", 1.0, 0.0, 0.0)]
+    rows += [("two", "u1", "secondary", "secondary", 0.0, 1.0, 0.0), ("two", "u2", "secondary", "core", 1.0, 0.0, 0.0)]
+    rows += [("two", f"u{i}", "core", "core", 1.0, 0.0, 0.0) for i in range(3, 9)]
+    schema = "model string, user_id string, label string, tier string, p_core double, p_secondary double, p_marginal double"
+    quality = tier_quality(spark.createDataFrame(rows, schema), samples=200)
+    found = quality["rule"]
+    assert sorted(found) == ["J", "macro_f1", "recall_core", "recall_marginal"]
+    assert found["recall_marginal"] == Estimate(0.0, None, None)
+    assert found["recall_core"] == Estimate(1.0, 1.0, 1.0)
+    assert found["J"].value == pytest.approx(2 / 5)
+    labels, tiers = [row[2] for row in rows[:5]], [row[3] for row in rows[:5]]
+    assert found["macro_f1"].value == pytest.approx(f1_score(labels, tiers, labels=TIERS, average="macro", zero_division=0))
+    assert quality["two"]["recall_secondary"] == Estimate(0.5, 0.0, 1.0)
+
+
+def test_macro_f1_of_many_draws_at_once() -> None:
+    """Cells of shape (draws, groups), as the bootstrap gives them."""
+    random = np.random.default_rng(4)
+    draws = random.integers(0, 5, size=(9, 6, 3))
+    draws[:, 0, :] = 0
+    draws[0, 0, 0] = 1  # the first draw is one pair
+    got = macro_f1(*draws, axis=-1)
+    for draw, score in enumerate(got):
+        counts = draws[:, draw].sum(axis=-1).reshape(3, 3)
+        labels, tiers = (np.repeat(axis.ravel(), counts.ravel()) for axis in np.indices((3, 3)))
+        assert score == pytest.approx(f1_score(labels, tiers, labels=[0, 1, 2], average="macro", zero_division=0))
