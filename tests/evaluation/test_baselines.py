@@ -22,19 +22,19 @@ def test_own_items_by_days_then_recency_then_id(spark: SparkSession) -> None:
 
 def test_popular_items_with_and_without_own_ones(spark: SparkSession) -> None:
     own = [
-        ("u1", "a", 2, 1.0), ("u1", "c", 4, 1.0),
-        ("u2", "a", 3, 1.0), ("u2", "b", 4, 1.0),
+        ("u1", "a", 2, 1.0), ("u1", "c", 9, 1.0),
+        ("u2", "a", 3, 1.0), ("u2", "b", 5, 1.0),
         ("u3", "d", 1, 1.0),
         ("u4", "a", 1, 1.0), ("u4", "b", 1, 1.0), ("u4", "c", 1, 1.0), ("u4", "d", 1, 1.0),
     ]  # fmt: skip
-    # Days: a 6, b 5, c 5 (after b by id), d 2.
+    # Days: c 10, a 6, b 6 (after a by id), d 2; a has the most users.
     own_items = spark.createDataFrame(own, OWN)
     popular = popular_items(own_items).cache()
-    assertDataFrameEqual(popular, spark.createDataFrame([("a", 1), ("b", 2), ("c", 3), ("d", 4)], "item_id string, place int"))
+    assertDataFrameEqual(popular, spark.createDataFrame([("c", 1), ("a", 2), ("b", 3), ("d", 4)], "item_id string, place int"))
     users = spark.createDataFrame([("u1",), ("u3",), ("u4",), ("newcomer",)], "user_id string")
-    everyone = [(user, item, rank) for user in ("u1", "u3", "u4", "newcomer") for rank, item in enumerate("ab", 1)]
+    everyone = [(user, item, rank) for user in ("u1", "u3", "u4", "newcomer") for rank, item in enumerate("ca", 1)]
     assertDataFrameEqual(popularity(users, popular, own_items, 2, repeats=True), spark.createDataFrame(everyone, RANKED))
-    unseen = [("u1", "b", 1), ("u1", "d", 2), ("u3", "a", 1), ("u3", "b", 2), ("newcomer", "a", 1), ("newcomer", "b", 2)]
+    unseen = [("u1", "b", 1), ("u1", "d", 2), ("u3", "c", 1), ("u3", "a", 2), ("newcomer", "c", 1), ("newcomer", "a", 2)]
     assertDataFrameEqual(popularity(users, popular, own_items, 2, repeats=False), spark.createDataFrame(unseen, RANKED))
 
 
