@@ -62,7 +62,7 @@ def mean_embeddings(texts: DataFrame, embeddings: DataFrame) -> DataFrame:
 def characteristic_terms(texts: DataFrame, stop_words: Sequence[str]) -> DataFrame:
     """The words that set an interest apart: interest_id, top_terms (at most TOP_TERMS).
 
-    A word scores tf * ln(N / df): tf the share of the interest's items whose text has it, N the number of
+    A word scores tf * ln((N + 1) / df): tf the share of the interest's items whose text has it, N the number of
     interests, df those in which it occurs (Salton and Buckley 1988).
     """
     size = texts.groupBy("interest_id").agg(F.sum("n_items").alias("size"))
@@ -71,7 +71,7 @@ def characteristic_terms(texts: DataFrame, stop_words: Sequence[str]) -> DataFra
     spread = counts.groupBy("term").agg(F.count(F.lit(1)).alias("df"))
     total = size.agg(F.count(F.lit(1)).alias("n_interests"))
     scored = counts.join(size, "interest_id").join(spread, "term").crossJoin(F.broadcast(total))
-    # One is added to N so that a word found in the only interest there is still counts.
+    # With N + 1, that a word found in the only interest there is still counts.
     scored = scored.withColumn("score", F.col("n") / F.col("size") * F.log((F.col("n_interests") + 1) / F.col("df")))
     best = Window.partitionBy("interest_id").orderBy(F.desc("score"), "term")
     top = scored.withColumn("place", F.row_number().over(best)).where(F.col("place") <= TOP_TERMS)

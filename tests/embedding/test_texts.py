@@ -1,0 +1,129 @@
+"""Texts to vectors on Spark: which texts are due, and that each passes the model once."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import Counter
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.testing import assertDataFrameEqual
+
+from interest_tiers.config import Embedding
+from interest_tiers.embedding import texts
+from interest_tiers.embedding.encoder import SentenceEncoder
+from interest_tiers.embedding.texts import embed_texts, pending_texts, task_resources
+from interest_tiers.tables import Warehouse
+
+CONFIG = Embedding(max_tokens=24)
+PENDING = "text_hash string, text string"
+
+
+def sha(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def text_rows(spark: SparkSession, *given: str) -> DataFrame:
+    return spark.createDataFrame([(sha(text), text) for text in given], PENDING)
+
+
+def items(spark: SparkSession, *given: str | None) -> DataFrame:
+    rows = [(f"i{n}", text, None if text is None else sha(text)) for n, text in enumerate(given)]
+    return spark.createDataFrame(rows, "item_id string, text string, text_hash string")
+
+
+def test_every_distinct_text_is_due_once_when_nothing_was_embedded(spark: SparkSession) -> None:
+    got = pending_texts(items(spark, "milk", "bread", "milk", None, "milk", None), None, "m1")
+    assertDataFrameEqual(got, text_rows(spark, "milk", "bread"))
+
+
+def test_texts_of_this_model_are_done_and_those_of_another_are_due(spark: SparkSession) -> None:
+    done = [(sha("milk"), "m1"), (sha("milk"), "m2"), (sha("bread"), "m2"), (sha("gone"), "m1")]
+    embedded = spark.createDataFrame(done, "text_hash string, model_id string")
+    catalogue = items(spark, "milk", "bread", "bread", None)
+    assertDataFrameEqual(pending_texts(catalogue, embedded, "m1"), text_rows(spark, "bread"))
+    assertDataFrameEqual(pending_texts(catalogue, embedded, "m3"), text_rows(spark, "milk", "bread"))
+    assert pending_texts(catalogue, embedded, "m2").isEmpty()
+
+
+def counting_encoder(folder: str) -> Any:
+    """worker_encoder, which also writes down each load and each text; it runs on the workers, so it carries all it needs."""
+
+    def worker_encoder(model: str, max_tokens: int, device: str, threads: int) -> Any:
+        import os
+        from pathlib import Path
+
+        from interest_tiers.embedding import encoder
+
+        log = Path(folder) / f"{os.getpid()}"
+        loads = encoder.worker_encoder.cache_info().misses
+        real = encoder.worker_encoder(model, max_tokens, device, threads)
+        with log.open("a", encoding="utf-8") as lines:
+            lines.writelines(f"load {device} {threads}\n" for _ in range(encoder.worker_encoder.cache_info().misses - loads))
+
+        class Counting:
+            def encode(self, texts: list[str], batch_tokens: int) -> Any:
+                with log.open("a", encoding="utf-8") as lines:
+                    lines.writelines(f"text {text}\n" for text in texts)
+                return real.encode(texts, batch_tokens)
+
+        return Counting()
+
+    return worker_encoder
+
+
+def test_each_text_passes_the_model_once_and_each_worker_loads_it_once(
+    spark: SparkSession, warehouse: Warehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = tmp_path / "log"
+    log.mkdir()
+    monkeypatch.setattr(texts, "worker_encoder", counting_encoder(str(log)))
+    monkeypatch.setattr(texts, "TEXTS_PER_TASK", 6)  # five tasks on two workers
+    given = [f"product number {n} " + "milk " * (n % 30) for n in range(30)]
+    embedded = embed_texts(text_rows(spark, *given), len(given), CONFIG, parallelism=2)
+    assert embedded.rdd.getNumPartitions() == 5
+    vectors = warehouse.stage("embed/vectors", embedded)
+    n_cut = vectors.where("is_cut").count()
+    rows = {row["text_hash"]: row for row in vectors.collect()}
+
+    logged = {worker.name: worker.read_text(encoding="utf-8").splitlines() for worker in log.iterdir()}
+    passed = Counter(line.removeprefix("text ") for lines in logged.values() for line in lines if line.startswith("text "))
+    assert passed == Counter(given)
+    loads = [sum(line.startswith("load ") for line in lines) for lines in logged.values()]
+    assert max(loads) == 1
+    assert {line for lines in logged.values() for line in lines if line.startswith("load ")} == {"load cpu 1"}
+    assert str(os.getpid()) not in logged  # never on the driver
+
+    assert vectors.schema.simpleString() == "struct<text_hash:string,embedding:array<float>,is_cut:boolean>"
+    assert rows.keys() == {sha(text) for text in given}
+    expected = SentenceEncoder(CONFIG.model, CONFIG.max_tokens, "cpu", threads=1).encode(given, CONFIG.batch_tokens)
+    got = np.array([rows[sha(text)]["embedding"] for text in given])
+    assert (got * expected.vectors).sum(axis=1).min() > 0.9999
+    assert [rows[sha(text)]["is_cut"] for text in given] == expected.is_cut.tolist()
+    assert n_cut == sum(expected.is_cut) > 0
+
+
+def test_no_text_is_no_row(spark: SparkSession) -> None:
+    assert embed_texts(text_rows(spark), 0, CONFIG, parallelism=1).count() == 0
+
+
+@pytest.mark.parametrize(
+    ("resources", "cpus", "expected"),
+    [
+        ({"gpu": SimpleNamespace(addresses=["3"])}, 4, ("cuda:3", 4)),
+        ({"gpu": SimpleNamespace(addresses=["1", "2"])}, 1, ("cuda:1", 1)),
+        ({}, 2, ("cpu", 2)),
+        ({"fpga": SimpleNamespace(addresses=["0"])}, 0, ("cpu", 1)),
+    ],
+)
+def test_a_task_uses_what_spark_gave_it(
+    monkeypatch: pytest.MonkeyPatch, resources: dict[str, Any], cpus: int, expected: tuple[str, int]
+) -> None:
+    task = SimpleNamespace(resources=lambda: resources, cpus=lambda: cpus)
+    monkeypatch.setattr(texts, "TaskContext", SimpleNamespace(get=lambda: task))
+    assert task_resources() == expected
