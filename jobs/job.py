@@ -21,7 +21,6 @@ from interest_tiers.interests.evidence import item_days
 from interest_tiers.session import build_session
 from interest_tiers.tables import INTERACTIONS, ITEMS, METRICS, RUNS, Table, Warehouse
 
-
 #: Beyond these, a metric says nothing, and sums of doubles differ from run to run.
 METRIC_DECIMALS = 9
 

@@ -77,7 +77,8 @@ def _tiers(warehouse: Warehouse, user: str, as_of: date) -> list[Row]:
 
 
 def _print_tier(tier: str, rows: Sequence[Row]) -> None:
-    print(f"\n{tier} ({len(rows)})" + ("" if not rows else f"{'':<26} share  days  last   P(core)  P(secondary)  P(marginal)"))
+    title = f"{tier} ({len(rows)})"
+    print(f"\n{title:<36} share  days  last P(core)  P(secondary)  P(marginal)" if rows else f"\n{title}")
     for row in rows[:INTERESTS_PER_TIER]:
         probabilities = f"{row['p_core']:>7.2f} {row['p_secondary']:>13.2f} {row['p_marginal']:>12.2f}"
         print(f"  {row['name'][:34]:<34} {row['share']:>6.1%} {row['n_days']:>5} {row['recency_days']:>4}d {probabilities}")
@@ -90,9 +91,8 @@ def _print_clusters(warehouse: Warehouse, user: str, as_of: date) -> None:
     rows = _rows_of(warehouse, USER_CLUSTERS, user, as_of).join(names, "cluster_id").orderBy(F.desc("membership")).collect()
     print("\nclusters" if rows else "\nclusters: none (no vector)")
     for row in rows:
-        print(
-            f"  {row['membership']:>5.0%} {row['cluster_id']} {row['name']} ({row['size']:,} users){' primary' if row['is_primary'] else ''}"
-        )
+        primary = ", primary" if row["is_primary"] else ""
+        print(f"  {row['membership']:>5.0%} {row['cluster_id']} {row['name']} ({row['size']:,} users{primary})")
 
 
 def _print_recommendations(warehouse: Warehouse, user: str, as_of: date) -> None:

@@ -12,7 +12,6 @@ from interest_tiers.recommend.candidates import (
     from_clusters,
     item_evidence,
     listed_interests,
-    own_candidates,
     popular_in_clusters,
     scored_candidates,
     widely_used,
@@ -113,13 +112,13 @@ def test_popularity_is_the_mean_over_the_users_clusters_by_membership(spark: Spa
     assertDataFrameEqual(got, spark.createDataFrame(expected, OFFERED))
 
 
-def test_own_candidates_are_those_with_the_most_evidence(spark: SparkSession) -> None:
-    rows = [(user, "x", item, evidence, 1, AS_OF) for user, item, evidence in [
-        ("u1", "x3", 1.0), ("u1", "x2", 1.0), ("u1", "x1", 0.5), ("u1", "x4", 2.0), ("u2", "x1", 0.5),
-    ]]  # fmt: skip
-    got = own_candidates(spark.createDataFrame(rows, OWN), 2)
-    assert sorted((row["user_id"], row["item_id"]) for row in got.collect()) == [("u1", "x2"), ("u1", "x4"), ("u2", "x1")]
-    assert got.columns == ["user_id", "interest_id", "item_id", "evidence", "n_days", "last_day"]
+def test_own_items_beyond_the_cap_are_candidates_only_where_a_cluster_offers_them(spark: SparkSession) -> None:
+    rows = [("u1", "x", item, evidence, 1, ago(1)) for item, evidence in [("x3", 1.0), ("x2", 1.0), ("x1", 0.5), ("x0", 0.25), ("x4", 2.0)]]
+    offered = [("u1", "x", "x0", 0.5, "c01", 0.5)]
+    own, from_cluster = spark.createDataFrame(rows, OWN), spark.createDataFrame(offered, OFFERED)
+    got = scored_candidates(own, from_cluster, Recommend(max_repeats=2, cluster_weight=2.0), repeats=True)
+    found = {row["item_id"]: (row["score"], row["n_days"]) for row in got.collect()}
+    assert found == {"x4": (2.0, 1), "x2": (1.0, 1), "x0": (0.25 + 2.0 * 0.5, 1)}
 
 
 def test_scores_with_and_without_repeats(spark: SparkSession) -> None:

@@ -66,7 +66,7 @@ def in_fixed_order(vectors: DataFrame, n_users: int) -> DataFrame:
 
 
 def _fit(points: DataFrame, k: int, seed: int) -> KMeansModel:
-    return KMeans(k=k, seed=seed, maxIter=ITERATIONS, distanceMeasure="cosine", initSteps=5).fit(points)
+    return KMeans(k=k, seed=seed, maxIter=ITERATIONS, distanceMeasure="cosine").fit(points)
 
 
 def _silhouette(points: DataFrame, model: KMeansModel) -> float | None:

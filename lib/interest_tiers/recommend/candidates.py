@@ -79,12 +79,6 @@ def from_clusters(interests: DataFrame, user_clusters: DataFrame, popular: DataF
     )
 
 
-def own_candidates(own_items: DataFrame, max_repeats: int) -> DataFrame:
-    """The user's own items with the most evidence, at most max_repeats of them."""
-    strongest = Window.partitionBy("user_id").orderBy(F.desc("evidence"), "item_id")
-    return own_items.withColumn("place", F.row_number().over(strongest)).where(F.col("place") <= max_repeats).drop("place")
-
-
 def scored_candidates(own_items: DataFrame, cluster_items: DataFrame, config: Recommend, repeats: bool) -> DataFrame:
     """All candidates of every user with their scores.
 
@@ -97,7 +91,10 @@ def scored_candidates(own_items: DataFrame, cluster_items: DataFrame, config: Re
     """
     keys = ["user_id", "interest_id", "item_id"]
     if repeats:
-        both = own_candidates(own_items, config.max_repeats).join(cluster_items, keys, "full")
+        strongest = Window.partitionBy("user_id").orderBy(F.desc("evidence"), "item_id")
+        placed = own_items.withColumn("place", F.row_number().over(strongest))
+        offered = placed.join(cluster_items, keys, "full")
+        both = offered.where((F.col("place") <= config.max_repeats) | F.col("popularity").isNotNull())
     else:
         both = cluster_items.join(own_items.select(*keys), keys, "left_anti").withColumns(
             {"evidence": F.lit(0.0), "n_days": F.lit(None).cast("bigint"), "last_day": F.lit(None).cast("date")}

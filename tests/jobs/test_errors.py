@@ -1,0 +1,149 @@
+"""What is wrong ends with one readable message and the right exit code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+from pyspark.sql import SparkSession
+
+from interest_tiers.jobs import clean, cli, pipeline, recommend
+from interest_tiers.tables import INTERACTIONS, INTERACTIONS_QUARANTINE, RUNS, Warehouse
+from tests.jobs.shop import Shop, command_of, make_shop, shop_config, submit
+
+
+@pytest.fixture
+def small_shop(tmp_path: Path) -> Shop:
+    return make_shop(tmp_path / "shop")
+
+
+def config_with(folder: Path, **changes: object) -> Path:
+    """The shop's config with some keys changed, a.b written a__b."""
+    tree = shop_config(folder)
+    for key, value in changes.items():
+        *parents, leaf = key.split("__")
+        node = tree
+        for parent in parents:
+            node = node[parent]  # type: ignore[assignment]
+        node[leaf] = value
+    path = folder / "changed.yaml"
+    path.write_text(yaml.safe_dump(tree), encoding="utf-8")
+    return path
+
+
+def message_of(capsys: pytest.CaptureFixture[str]) -> str:
+    """The one message that a person reads; no traceback."""
+    printed = capsys.readouterr().err
+    assert "Traceback" not in printed
+    assert printed.count("error: ") == 1
+    return printed[printed.index("error: ") :]
+
+
+@pytest.mark.parametrize(
+    ("changes", "exit_code", "pieces"),
+    [
+        ({"interactions__path": "{shop}/evnts.csv"}, 2, ["evnts.csv", "no such file"]),
+        ({"interactions__path": "{shp}/events.csv"}, 2, ["no data location 'shp'", "known: completejourney, shop"]),
+        ({"interactions__columns__user_id": "visitr"}, 2, ["interactions.columns.user_id is 'visitr'", "did you mean visitor", "product"]),
+        ({"items__columns__category": "categry"}, 2, ["items.columns.category is 'categry'", "did you mean category"]),
+        ({"interactions__keep": ["price > > 3"]}, 2, ["interactions.keep[0] is 'price > > 3'"]),
+        ({"interactions__keeep": []}, 2, ["unknown key interactions.keeep", "did you mean keep"]),
+        ({"tiers__core_mass": 1.5}, 2, ["tiers.core_mass is 1.5"]),
+        ({"behaviours": {"wishlist": 1.0}}, 3, ["quality gate", "behaviour: not configured", "'purchase'", "'view'"]),
+        ({"quality__min_users": 1000}, 3, ["75 users are left; quality.min_users is 1,000"]),
+        ({"embedding": {"model": "no-such-model"}}, 2, ["embedding.model is 'no-such-model'"]),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else None,
+)
+def test_one_message_and_an_exit_code(
+    spark: SparkSession,
+    small_shop: Shop,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    changes: dict[str, object],
+    exit_code: int,
+    pieces: list[str],
+) -> None:
+    config = config_with(small_shop.config.parent, **changes)
+    part = ["--config", str(config), "--warehouse", str(tmp_path / "warehouse"), "--to", "embed"]
+    assert pipeline.main(part) == exit_code
+    message = message_of(capsys)
+    for piece in pieces:
+        assert piece in message
+
+
+def test_a_refused_source_leaves_only_quarantine_and_run_record(spark: SparkSession, small_shop: Shop, tmp_path: Path) -> None:
+    warehouse = tmp_path / "warehouse"
+    assert clean.main([*command_of(small_shop, str(warehouse)), "--set", "behaviours={wishlist: 1.0}"]) == 3
+    assert sorted(path.name for path in warehouse.iterdir() if path.name != "_staging") == ["interactions_quarantine", "runs"]
+    run = Warehouse(spark, str(warehouse)).read(RUNS).first()
+    assert run is not None
+    assert (run["stage"], run["status"]) == ("clean", "refused")
+    assert "quality gate" in run["message"]
+
+
+def test_an_empty_source_is_refused(spark: SparkSession, small_shop: Shop, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    events = small_shop.config.parent / "events.csv"
+    events.write_text(events.read_text(encoding="utf-8").splitlines()[0] + "\n", encoding="utf-8")
+    assert clean.main(command_of(small_shop, str(tmp_path / "warehouse"))) == 3
+    assert "the source has no rows" in message_of(capsys)
+
+
+def test_a_file_without_a_header_is_told(spark: SparkSession, small_shop: Shop, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (small_shop.config.parent / "events.csv").write_text("", encoding="utf-8")
+    assert clean.main(command_of(small_shop, str(tmp_path / "warehouse"))) == 2
+    assert "no header" in message_of(capsys)
+
+
+def test_a_warehouse_that_is_not_delta_is_left_alone(
+    spark: SparkSession, small_shop: Shop, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "warehouse" / INTERACTIONS.name
+    folder.mkdir(parents=True)
+    pd.DataFrame({"a": [1]}).to_parquet(folder / "part.parquet")
+    assert clean.main(command_of(small_shop, str(tmp_path / "warehouse"))) == 2
+    assert "not a Delta table" in message_of(capsys)
+    assert [path.name for path in folder.iterdir()] == ["part.parquet"]
+
+
+def test_a_warehouse_that_is_a_file_is_told(
+    spark: SparkSession, small_shop: Shop, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "warehouse").write_text("not a folder", encoding="utf-8")
+    assert clean.main(command_of(small_shop, str(tmp_path / "warehouse"))) == 2
+    assert "a file stands there" in message_of(capsys)
+
+
+def test_a_stage_without_its_input_names_the_stage_to_run(
+    spark: SparkSession, small_shop: Shop, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert recommend.main(command_of(small_shop, str(tmp_path / "warehouse"))) == 2
+    assert "run the stage build_interests first" in message_of(capsys)
+
+
+def test_an_order_that_cannot_be_is_told(spark: SparkSession, small_shop: Shop, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert pipeline.main([*command_of(small_shop, str(tmp_path / "w")), "--from", "report", "--to", "clean"]) == 2
+    assert "clean comes before report" in message_of(capsys)
+
+
+def test_the_console_script_knows_its_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["clena"]) == 2
+    assert "there is no command 'clena'" in capsys.readouterr().err
+    assert cli.main([]) == 2
+    assert cli.main(["--help"]) == 0
+
+
+def test_the_exit_code_reaches_the_shell(small_shop: Shop, tmp_path: Path) -> None:
+    ended = submit("clean", *command_of(small_shop, str(tmp_path / "warehouse")), "--set", "quality.min_rows=1000000")
+    assert ended.returncode == 3, ended.stderr[-3000:]
+    printed = ended.stdout + ended.stderr  # spark-submit joins the two streams of a Python job
+    assert "quality.min_rows is 1,000,000" in printed
+    assert "Traceback" not in printed
+
+
+def test_quarantine_of_a_refused_run_can_be_read(spark: SparkSession, small_shop: Shop, tmp_path: Path) -> None:
+    warehouse = str(tmp_path / "warehouse")
+    assert clean.main([*command_of(small_shop, warehouse), "--set", "quality.min_rows=1000000"]) == 3
+    assert Warehouse(spark, warehouse).read(INTERACTIONS_QUARANTINE).count() == small_shop.bad_rows
