@@ -71,7 +71,7 @@ def characteristic_terms(texts: DataFrame, stop_words: Sequence[str]) -> DataFra
     spread = counts.groupBy("term").agg(F.count(F.lit(1)).alias("df"))
     total = size.agg(F.count(F.lit(1)).alias("n_interests"))
     scored = counts.join(size, "interest_id").join(spread, "term").crossJoin(F.broadcast(total))
-    # With N + 1, that a word found in the only interest there is still counts.
+    # N + 1, so that a word found in the only interest there is still counts.
     scored = scored.withColumn("score", F.col("n") / F.col("size") * F.log((F.col("n_interests") + 1) / F.col("df")))
     best = Window.partitionBy("interest_id").orderBy(F.desc("score"), "term")
     top = scored.withColumn("place", F.row_number().over(best)).where(F.col("place") <= TOP_TERMS)
