@@ -9,7 +9,7 @@ from pyspark.sql import functions as F
 from interest_tiers.clustering.description import describe_clusters
 from interest_tiers.clustering.fit import Fit, fit_clusters
 from interest_tiers.clustering.membership import memberships
-from interest_tiers.clustering.vectors import fit_projection, interest_weights, project, vocabulary
+from interest_tiers.clustering.vectors import at_one_point, fit_projection, interest_weights, project, vocabulary
 from interest_tiers.jobs.job import Measurement, StageContext, StageResult, stage_main, write_metrics
 from interest_tiers.tables import CLUSTERS, INTERESTS, USER_CLUSTERS, USER_INTERESTS, USER_TIERS, USER_VECTORS
 
@@ -48,6 +48,8 @@ def cluster(context: StageContext, pairs: DataFrame, tiers: DataFrame, staged: s
     weights = warehouse.stage(f"{staged}/weights", interest_weights(pairs, tiers, positions))
     projection = fit_projection(weights, n_interests, config.components)
     vectors = warehouse.stage(f"{staged}/vectors", project(weights, projection))
+    if vectors.isEmpty():
+        vectors = warehouse.stage(f"{staged}/one_point", at_one_point(weights, projection))
     fit = fit_clusters(vectors, config)
     user_clusters = warehouse.stage(f"{staged}/user_clusters", memberships(vectors, fit.centroids, config))
     return Clustered(vectors, fit, user_clusters)

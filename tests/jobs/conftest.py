@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.jobs.shop import Made, Shop, command_of, make_shop, require_success, submit
+from tests.jobs.shop import CLUSTER, Made, Shop, command_of, make_shop, require_success, submit
 
 
 @pytest.fixture(scope="session")
@@ -14,6 +14,6 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
 
 @pytest.fixture(scope="session")
 def made(shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> Made:
-    """The warehouse as the pipeline leaves it. Tests only read it."""
+    """The warehouse as the pipeline leaves it on executors that are processes of their own. Tests only read it."""
     warehouse = str(tmp_path_factory.mktemp("made") / "warehouse")
-    return Made(warehouse, require_success(submit("pipeline", *command_of(shop, warehouse))))
+    return Made(warehouse, require_success(submit("pipeline", *command_of(shop, warehouse), master=CLUSTER)))

