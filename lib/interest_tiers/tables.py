@@ -36,6 +36,12 @@ STRING, LONG, DOUBLE, DATE, TIME, BOOLEAN = (
 )  # fmt: skip
 STRINGS, VECTOR = ArrayType(StringType()), ArrayType(FloatType())
 
+#: Folders of a warehouse beside its tables.
+STAGING, REPORT = "_staging", "report"
+
+#: How many names of foreign files a message lists.
+NAMED_ENTRIES = 5
+
 #: Holds a line of text that the reader could not parse; null for every row that it could.
 UNREADABLE = "_corrupt_record"
 
@@ -308,7 +314,7 @@ class Warehouse:
     def __init__(self, spark: SparkSession, location: str) -> None:
         """location: a folder or ``catalog.schema``.
 
-        Raises WarehouseError for a folder that is a file, or a schema that is not there.
+        Raises WarehouseError for a folder that is a file or holds something else, or a schema that is not there.
         """
         self.spark = spark
         self.location = location.rstrip("/")
@@ -326,6 +332,7 @@ class Warehouse:
         self._root = str(target.getFileSystem(self._hadoop_conf()).makeQualified(target).toString())
         if self._is_file(self._root):
             raise WarehouseError(f"--warehouse {location}: a file stands there; give a folder or catalog.schema")
+        self._require_own_folder()
 
     def exists(self, table: Table) -> bool:
         """Whether the table is there. Raises WarehouseError for a folder of its name that is not a Delta table."""
@@ -410,7 +417,7 @@ class Warehouse:
             self.spark.sql(f"DROP TABLE IF EXISTS {identifier}")
             rows.write.format("delta").saveAsTable(identifier)
             return self.spark.read.table(identifier)
-        path = self._path(f"_staging/{name}")
+        path = self._path(f"{STAGING}/{name}")
         rows.write.mode("overwrite").parquet(path)
         return self.spark.read.schema(rows.schema).parquet(path)
 
@@ -420,7 +427,7 @@ class Warehouse:
             if self._is_catalog:
                 self.spark.sql(f"DROP TABLE IF EXISTS {self._staging_identifier(name)}")
             else:
-                path = self._hadoop_path(self._path(f"_staging/{name}"))
+                path = self._hadoop_path(self._path(f"{STAGING}/{name}"))
                 path.getFileSystem(self._hadoop_conf()).delete(path, True)
             self._staged.remove(name)
 
@@ -428,7 +435,7 @@ class Warehouse:
         """Where the report of this warehouse stands. Raises WarehouseError for a catalog, which holds no files."""
         if self._is_catalog:
             raise WarehouseError(f"--warehouse {self.location}: a report is a file; give --warehouse a folder for it")
-        return f"{self.location}/report/index.html"
+        return f"{self.location}/{REPORT}/index.html"
 
     def write_text(self, path: str, text: str) -> None:
         """Write a text file to any file system that Spark knows."""
@@ -543,6 +550,24 @@ class Warehouse:
 
     def _hadoop_conf(self):  # type: ignore[no-untyped-def]
         return self.spark._jsparkSession.sessionState().newHadoopConf()
+
+    def _require_own_folder(self) -> None:
+        """Refuse, before any work, a folder that is no warehouse, or whose tables are not Delta."""
+        root = self._hadoop_path(self._root)
+        system = root.getFileSystem(self._hadoop_conf())
+        if not system.exists(root):
+            return
+        names = sorted(str(entry.getPath().getName()) for entry in system.listStatus(root))
+        visible = [name for name in names if not name.startswith(".")]
+        known = {table.name: table for table in TABLES}
+        if visible and not any(name in known or name in (STAGING, REPORT) for name in visible):
+            raise WarehouseError(
+                f"--warehouse {self.location}: not a warehouse; it holds {', '.join(visible[:NAMED_ENTRIES])} and no Delta table of this "
+                "project. Give an empty folder, or one that is not there yet"
+            )
+        for name in visible:
+            if name in known:
+                self.exists(known[name])
 
     def _is_file(self, path: str) -> bool:
         target = self._hadoop_path(path)

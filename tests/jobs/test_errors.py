@@ -106,6 +106,19 @@ def test_a_warehouse_that_is_not_delta_is_left_alone(
     assert clean.main(command_of(small_shop, str(tmp_path / "warehouse"))) == 2
     assert "not a Delta table" in message_of(capsys)
     assert [path.name for path in folder.iterdir()] == ["part.parquet"]
+    assert [path.name for path in folder.parent.iterdir()] == [INTERACTIONS.name]
+
+
+def test_a_folder_of_other_things_is_left_alone(
+    spark: SparkSession, small_shop: Shop, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "letters.txt").write_text("dear", encoding="utf-8")
+    assert clean.main(command_of(small_shop, str(tmp_path / "home"))) == 2
+    message = message_of(capsys)
+    assert "not a warehouse" in message
+    assert "letters.txt" in message
+    assert [path.name for path in (tmp_path / "home").iterdir()] == ["letters.txt"]
 
 
 def test_a_warehouse_that_is_a_file_is_told(

@@ -14,7 +14,7 @@ import numpy as np
 from pyspark.ml.feature import PCA
 from pyspark.ml.functions import array_to_vector
 from pyspark.ml.stat import Summarizer
-from pyspark.sql import Column, DataFrame, Window
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 TIER_WEIGHTS = {"core": 1.0, "secondary": 0.5, "marginal": 0.1}
@@ -35,8 +35,8 @@ def vocabulary(pairs: DataFrame, max_interests: int) -> DataFrame:
     """The most held interests: interest_id, position (0-based, by users held, ties by id); at most max_interests rows."""
     held = pairs.groupBy("interest_id").agg(F.count(F.lit(1)).alias("n_users"))
     most_held = held.orderBy(F.desc("n_users"), "interest_id").limit(max_interests)
-    order = Window.orderBy(F.desc("n_users"), "interest_id")
-    return most_held.select("interest_id", (F.row_number().over(order) - 1).alias("position"))
+    in_order = most_held.agg(F.array_sort(F.collect_list(F.struct(-F.col("n_users"), "interest_id"))).alias("interests"))
+    return in_order.select(F.posexplode("interests").alias("position", "interest")).select("interest.interest_id", "position")
 
 
 def interest_weights(pairs: DataFrame, tiers: DataFrame, positions: DataFrame) -> DataFrame:

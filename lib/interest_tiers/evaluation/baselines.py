@@ -23,7 +23,8 @@ def own_frequency(own_items: DataFrame, k: int) -> DataFrame:
 def popular_items(own_items: DataFrame) -> DataFrame:
     """The items that were used on most days by all users: item_id, place from 1, at most POPULAR_POOL."""
     most = own_items.groupBy("item_id").agg(F.sum("n_days").alias("n_days")).orderBy(F.desc("n_days"), "item_id").limit(POPULAR_POOL)
-    return most.select("item_id", F.row_number().over(Window.orderBy(F.desc("n_days"), "item_id")).alias("place"))
+    in_order = most.agg(F.array_sort(F.collect_list(F.struct(-F.col("n_days"), "item_id"))).alias("items"))
+    return in_order.select(F.posexplode("items").alias("position", "item")).select("item.item_id", (F.col("position") + 1).alias("place"))
 
 
 def popularity(users: DataFrame, popular: DataFrame, own_items: DataFrame, k: int, repeats: bool) -> DataFrame:
