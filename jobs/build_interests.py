@@ -8,7 +8,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from interest_tiers.embedding.encoder import model_id
-from interest_tiers.interests.catalogue import interest_catalogue
+from interest_tiers.interests.catalogue import interest_catalogue, mean_embeddings, touched_texts
 from interest_tiers.interests.features import user_interests
 from interest_tiers.jobs.job import StageContext, StageResult, stage_main
 from interest_tiers.tables import INTERACTIONS, INTERESTS, ITEMS, TEXT_EMBEDDINGS, USER_INTERESTS
@@ -16,11 +16,10 @@ from interest_tiers.tables import INTERACTIONS, INTERESTS, ITEMS, TEXT_EMBEDDING
 
 def run(context: StageContext) -> StageResult:
     """Sum up what every user did before as_of, per interest, and describe the interests."""
-    config, warehouse, as_of = context.config, context.warehouse, context.as_of
+    warehouse, as_of = context.warehouse, context.as_of
     days, items = context.item_days(), context.read(ITEMS)
-    model = model_id(config.embedding.model, config.embedding.max_tokens)
-    embeddings = context.read(TEXT_EMBEDDINGS).where(F.col("model_id") == model).select("text_hash", "embedding")
-    catalogue = interest_catalogue(days, items, embeddings, StopWordsRemover.loadDefaultStopWords("english"))
+    stop_words = StopWordsRemover.loadDefaultStopWords("english")
+    catalogue = interest_catalogue(days, items, text_embeddings(context), stop_words)
     n_interests = warehouse.replace_day(INTERESTS, catalogue, as_of)
     n_pairs = warehouse.replace_day(USER_INTERESTS, pairs_as_of(context, days, as_of), as_of)
     n_interactions = context.read(INTERACTIONS, as_of).count()
@@ -28,6 +27,18 @@ def run(context: StageContext) -> StageResult:
     assert n_used is not None  # an aggregate without keys has one row
     unused = n_interactions - (n_used["n"] or 0)
     return StageResult(n_interactions, n_pairs, f"{n_interests:,} interests; {unused:,} interactions with items of no category")
+
+
+def text_embeddings(context: StageContext) -> DataFrame:
+    """The vectors of the configured model: text_hash, embedding."""
+    config = context.config.embedding
+    model = model_id(config.model, config.max_tokens)
+    return context.read(TEXT_EMBEDDINGS).where(F.col("model_id") == model).select("text_hash", "embedding")
+
+
+def embeddings_as_of(context: StageContext, days: DataFrame) -> DataFrame:
+    """The embeddings of the interests as of any day, from the items touched on days before it: interest_id, embedding."""
+    return mean_embeddings(touched_texts(days, context.read(ITEMS)), text_embeddings(context))
 
 
 def pairs_as_of(context: StageContext, days: DataFrame, as_of: date) -> DataFrame:

@@ -9,7 +9,7 @@ from pyspark.sql import functions as F
 from interest_tiers.clustering.description import describe_clusters
 from interest_tiers.clustering.fit import Fit, fit_clusters
 from interest_tiers.clustering.membership import memberships
-from interest_tiers.clustering.vectors import at_one_point, fit_projection, interest_weights, project, vocabulary
+from interest_tiers.clustering.vectors import at_one_point, embedding_sums, fit_projection, project
 from interest_tiers.jobs.job import Measurement, StageContext, StageResult, stage_main, write_metrics
 from interest_tiers.tables import CLUSTERS, INTERESTS, USER_CLUSTERS, USER_INTERESTS, USER_TIERS, USER_VECTORS
 
@@ -27,12 +27,12 @@ def run(context: StageContext) -> StageResult:
     """Place every user by interests and tiers, group those who are alike, and describe the groups."""
     warehouse, as_of = context.warehouse, context.as_of
     pairs, tiers = context.read(USER_INTERESTS, as_of), context.read(USER_TIERS, as_of)
-    names = context.read(INTERESTS, as_of).select("interest_id", "name")
-    clustered = cluster(context, pairs, tiers, "cluster_users")
+    interests = context.read(INTERESTS, as_of)
+    clustered = cluster(context, pairs, tiers, interests.select("interest_id", "embedding"), "cluster_users")
     n_vectors = warehouse.replace_day(USER_VECTORS, clustered.vectors, as_of)
     fit = clustered.fit
     version = f"kmeans-k{fit.k}-seed{context.config.clustering.seed}-{as_of}"
-    described = describe_clusters(clustered.user_clusters, pairs, names, fit.centroids)
+    described = describe_clusters(clustered.user_clusters, pairs, interests.select("interest_id", "name"), fit.centroids)
     n_clusters = warehouse.replace_day(CLUSTERS, described.withColumn("model_version", F.lit(version)), as_of)
     n_rows = warehouse.replace_day(USER_CLUSTERS, clustered.user_clusters.withColumn("model_version", F.lit(version)), as_of)
     n_users = pairs.select("user_id").distinct().count()
@@ -40,19 +40,23 @@ def run(context: StageContext) -> StageResult:
     return StageResult(n_users, n_rows, f"{n_clusters} clusters, {_silhouettes(fit)}; {n_users - n_vectors:,} users without a vector")
 
 
-def cluster(context: StageContext, pairs: DataFrame, tiers: DataFrame, staged: str) -> Clustered:
-    """Vectors and clusters of any day, written aside under the name staged. pairs, tiers: of that day."""
+def cluster(context: StageContext, pairs: DataFrame, tiers: DataFrame, embeddings: DataFrame, staged: str) -> Clustered:
+    """Vectors and clusters of any day, written aside under the name staged.
+
+    pairs, tiers and embeddings (interest_id, embedding): of that day.
+    """
     config, warehouse = context.config.clustering, context.warehouse
-    positions = vocabulary(pairs, config.max_interests)
-    n_interests = positions.count()
-    weights = warehouse.stage(f"{staged}/weights", interest_weights(pairs, tiers, positions))
-    projection = fit_projection(weights, n_interests, config.components)
-    vectors = warehouse.stage(f"{staged}/vectors", project(weights, projection))
-    if vectors.isEmpty():
-        vectors = warehouse.stage(f"{staged}/one_point", at_one_point(weights, projection))
+    sums = warehouse.stage(f"{staged}/sums", embedding_sums(pairs, tiers, embeddings))
+    vectors = warehouse.stage(f"{staged}/vectors", _points(sums, config.components))
     fit = fit_clusters(vectors, config)
     user_clusters = warehouse.stage(f"{staged}/user_clusters", memberships(vectors, fit.centroids, config))
     return Clustered(vectors, fit, user_clusters)
+
+
+def _points(sums: DataFrame, components: int) -> DataFrame:
+    projection = fit_projection(sums, components)
+    points = None if projection is None else project(sums, projection)
+    return at_one_point(sums, components) if points is None or points.isEmpty() else points
 
 
 def _measurements(fit: Fit, n_users: int, n_vectors: int) -> list[Measurement]:

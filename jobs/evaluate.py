@@ -12,7 +12,7 @@ from interest_tiers.evaluation.intervals import Estimate
 from interest_tiers.evaluation.ranking_quality import future_items, in_lists, ranking_quality
 from interest_tiers.evaluation.tier_quality import predictions, tier_quality
 from interest_tiers.jobs.assign_tiers import calibration_as_of, ruled, tiers_by_rule
-from interest_tiers.jobs.build_interests import pairs_as_of
+from interest_tiers.jobs.build_interests import embeddings_as_of, pairs_as_of
 from interest_tiers.jobs.cluster_users import cluster
 from interest_tiers.jobs.job import Measurement, StageContext, StageResult, stage_main, write_metrics
 from interest_tiers.jobs.recommend import cluster_items, own_items_as_of
@@ -43,7 +43,7 @@ def _back_test(context: StageContext, before: DataFrame, after: DataFrame, cut: 
     pairs = context.warehouse.stage("evaluate/pairs", pairs_as_of(context, before, cut))
     calibration = calibration_as_of(context, before, cut)
     tiers = context.warehouse.stage("evaluate/tiers", tiers_by_rule(context, pairs, calibration, cut))
-    clustered = cluster(context, pairs, tiers, "evaluate/clusters")
+    clustered = cluster(context, pairs, tiers, embeddings_as_of(context, before), "evaluate/clusters")
     silhouettes = [Measurement("silhouette", f"k={k}", value) for k, value in clustered.fit.silhouettes.items() if value is not None]
     return [
         *_judge_tiers(context, pairs, calibration, after),

@@ -184,7 +184,6 @@ class Clustering(Section):
     k: list[int] = Field(default_factory=lambda: [8, 12, 16, 20, 24, 30], min_length=1, description="tried in turn")
     distance: Literal["cosine"] = "cosine"
     components: int = Field(8, ge=2, le=256, description="length of a user vector")
-    max_interests: int = Field(500, ge=2, le=5000, description="the most held interests enter user vectors")
     max_memberships: int = Field(3, ge=1, le=10, description="clusters that one user may belong to")
     min_membership: float = Field(0.15, ge=0, lt=1, description="a further cluster needs this membership")
     seed: int = 17

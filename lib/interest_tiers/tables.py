@@ -209,7 +209,7 @@ USER_VECTORS = Table(
     StructType([
         _USER,
         _AS_OF,
-        _required("vector", VECTOR, "principal components of the user's tier-weighted interests, centred, L2 norm 1"),
+        _required("vector", VECTOR, "principal components of the tier-weighted embeddings of the user's interests, centred, L2 norm 1"),
     ]),
     partition_by="as_of",
     constraints={"vector_is_not_empty": "size(vector) > 0"},
