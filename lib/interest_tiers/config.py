@@ -186,6 +186,7 @@ class Clustering(Section):
     components: int = Field(8, ge=2, le=256, description="length of a user vector")
     max_memberships: int = Field(3, ge=1, le=10, description="clusters that one user may belong to")
     min_membership: float = Field(0.15, ge=0, lt=1, description="a further cluster needs this membership")
+    starts: int = Field(3, ge=1, le=50, description="fits per k; the one with the smallest sum of distances counts")
     seed: int = 17
 
     @field_validator("k", mode="before")

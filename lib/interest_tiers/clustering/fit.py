@@ -47,7 +47,7 @@ def fit_clusters(vectors: DataFrame, config: Clustering) -> Fit:
         raise DataQualityError("no user has a vector: there is nothing to cluster. Are there interests with evidence before as_of?")
     points = in_fixed_order(vectors, n_users).cache()
     try:
-        models = {k: _fit(points, k, config.seed) for k in sorted({min(k, n_points) for k in config.k})} if n_points > 1 else {}
+        models = {k: _fit(points, k, config) for k in sorted({min(k, n_points) for k in config.k})} if n_points > 1 else {}
         silhouettes = {k: _silhouette(points, model) for k, model in models.items()}
         if not models:
             only = np.array([vectors.first()["vector"]], dtype=np.float32)  # type: ignore[index]
@@ -65,8 +65,10 @@ def in_fixed_order(vectors: DataFrame, n_users: int) -> DataFrame:
     return ordered.withColumn("features", features(ordered["vector"]))
 
 
-def _fit(points: DataFrame, k: int, seed: int) -> KMeansModel:
-    return KMeans(k=k, seed=seed, maxIter=ITERATIONS, distanceMeasure="cosine").fit(points)
+def _fit(points: DataFrame, k: int, config: Clustering) -> KMeansModel:
+    """The start with the smallest sum of distances: a single one may end far from the best partition."""
+    starts = [KMeans(k=k, seed=config.seed + start, maxIter=ITERATIONS, distanceMeasure="cosine") for start in range(config.starts)]
+    return min((start.fit(points) for start in starts), key=lambda model: model.summary.trainingCost)
 
 
 def _silhouette(points: DataFrame, model: KMeansModel) -> float | None:
