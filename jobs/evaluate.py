@@ -10,7 +10,7 @@ from pyspark.sql import functions as F
 from interest_tiers.evaluation.baselines import one_cluster, own_frequency, popular_items, popularity
 from interest_tiers.evaluation.intervals import Estimate
 from interest_tiers.evaluation.ranking_quality import future_items, in_lists, ranking_quality
-from interest_tiers.evaluation.tier_quality import predictions, tier_quality
+from interest_tiers.evaluation.tier_quality import tier_quality
 from interest_tiers.jobs.assign_tiers import calibration_as_of, ruled, tiers_by_rule
 from interest_tiers.jobs.build_interests import embeddings_as_of, pairs_as_of
 from interest_tiers.jobs.cluster_users import cluster
@@ -18,6 +18,7 @@ from interest_tiers.jobs.job import Measurement, StageContext, StageResult, stag
 from interest_tiers.jobs.recommend import cluster_items, own_items_as_of
 from interest_tiers.recommend.candidates import popular_in_clusters, scored_candidates, widely_used
 from interest_tiers.recommend.ranking import top_items
+from interest_tiers.tiers.baselines import predictions
 from interest_tiers.tiers.calibration import Calibration
 from interest_tiers.tiers.labels import labelled
 

@@ -17,7 +17,7 @@ from pyspark.sql import functions as F
 from interest_tiers import __version__
 from interest_tiers.config import Config, load_config
 from interest_tiers.errors import DataQualityError, InterestTiersError, WarehouseError
-from interest_tiers.interests.evidence import item_days
+from interest_tiers.evidence import item_days
 from interest_tiers.session import build_session
 from interest_tiers.tables import INTERACTIONS, ITEMS, METRICS, RUNS, Table, Warehouse
 
@@ -77,7 +77,7 @@ class StageContext:
         return rows
 
     def item_days(self) -> DataFrame:
-        """What each user did with each item on each day before as_of (see interests.evidence.item_days).
+        """What each user did with each item on each day before as_of (see evidence.item_days).
 
         Several stages build on it, so one command computes it once for the tables as they are.
         """

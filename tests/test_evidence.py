@@ -13,7 +13,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.testing import assertDataFrameEqual
 
-from interest_tiers.interests.evidence import behaviour_weight, category_interest, decay, exact_sum, interest_days, item_days
+from interest_tiers.evidence import behaviour_weight, category_interest, decay, exact_sum, interest_days, item_days
 
 WEIGHTS = {"purchase": 1.0, "view": 0.1, "rate": 3}
 MONDAY, TUESDAY = date(2017, 10, 9), date(2017, 10, 10)
