@@ -558,7 +558,8 @@ class Warehouse:
         if not system.exists(root):
             return
         names = sorted(str(entry.getPath().getName()) for entry in system.listStatus(root))
-        visible = [name for name in names if not name.startswith(".")]
+        # A config may lie beside the tables.
+        visible = [name for name in names if not name.startswith(".") and not name.endswith((".yaml", ".yml"))]
         known = {table.name: table for table in TABLES}
         if visible and not any(name in known or name in (STAGING, REPORT) for name in visible):
             raise WarehouseError(

@@ -121,6 +121,13 @@ def test_a_folder_of_other_things_is_left_alone(
     assert [path.name for path in (tmp_path / "home").iterdir()] == ["letters.txt"]
 
 
+def test_a_config_may_lie_in_the_folder_of_a_new_warehouse(spark: SparkSession, small_shop: Shop, tmp_path: Path) -> None:
+    warehouse = tmp_path / "warehouse"
+    warehouse.mkdir()
+    (warehouse / "shop.yaml").write_text(small_shop.config.read_text(encoding="utf-8"), encoding="utf-8")
+    assert clean.main(["--config", str(warehouse / "shop.yaml"), "--warehouse", str(warehouse)]) == 0
+
+
 def test_a_warehouse_that_is_a_file_is_told(
     spark: SparkSession, small_shop: Shop, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
