@@ -59,10 +59,14 @@ def _points(sums: DataFrame, components: int) -> DataFrame:
     return at_one_point(sums, components) if points is None or points.isEmpty() else points
 
 
+def silhouettes_tried(fit: Fit) -> list[Measurement]:
+    """The silhouette of every k that has one."""
+    return [Measurement("silhouette", f"k={k}", value) for k, value in fit.silhouettes.items() if value is not None]
+
+
 def _measurements(fit: Fit, n_users: int, n_vectors: int) -> list[Measurement]:
-    tried = [Measurement("silhouette", f"k={k}", value) for k, value in fit.silhouettes.items() if value is not None]
     chosen = [] if fit.silhouette is None else [Measurement("silhouette_chosen", f"k={fit.k}", fit.silhouette)]
-    return [*tried, *chosen, Measurement("users_without_vector", "all", n_users - n_vectors)]
+    return [*silhouettes_tried(fit), *chosen, Measurement("users_without_vector", "all", n_users - n_vectors)]
 
 
 def _silhouettes(fit: Fit) -> str:

@@ -13,7 +13,7 @@ from interest_tiers.evaluation.ranking_quality import future_items, in_lists, ra
 from interest_tiers.evaluation.tier_quality import tier_quality
 from interest_tiers.jobs.assign_tiers import calibration_as_of, ruled, tiers_by_rule
 from interest_tiers.jobs.build_interests import embeddings_as_of, pairs_as_of
-from interest_tiers.jobs.cluster_users import cluster
+from interest_tiers.jobs.cluster_users import cluster, silhouettes_tried
 from interest_tiers.jobs.job import Measurement, StageContext, StageResult, stage_main, write_metrics
 from interest_tiers.jobs.recommend import cluster_items, own_items_as_of
 from interest_tiers.recommend.candidates import popular_in_clusters, scored_candidates, widely_used
@@ -45,10 +45,9 @@ def _back_test(context: StageContext, before: DataFrame, after: DataFrame, cut: 
     calibration = calibration_as_of(context, before, cut)
     tiers = context.warehouse.stage("evaluate/tiers", tiers_by_rule(context, pairs, calibration, cut))
     clustered = cluster(context, pairs, tiers, embeddings_as_of(context, before), "evaluate/clusters")
-    silhouettes = [Measurement("silhouette", f"k={k}", value) for k, value in clustered.fit.silhouettes.items() if value is not None]
     return [
         *_judge_tiers(context, pairs, calibration, after),
-        *silhouettes,
+        *silhouettes_tried(clustered.fit),
         *_judge_lists(context, before, after, cut, pairs, tiers, clustered.user_clusters),
     ]
 

@@ -28,12 +28,11 @@ def memberships(vectors: DataFrame, centroids: np.ndarray, config: Clustering) -
     1981), over the nearest max_memberships clusters of at least min_membership, the nearest always.
     """
     near = vectors.select("user_id", F.array_sort(_distances(centroids)).alias("clusters"))
-    weights = F.transform("clusters", lambda c: 1 / F.greatest(c["distance"], F.lit(SMALLEST_DISTANCE)))
-    whole = near.withColumn("closeness", weights).withColumn("total", _sum(F.col("closeness")))
+    whole = near.withColumn("total", F.aggregate("clusters", F.lit(0.0), lambda total, c: total + _closeness(c["distance"])))
     is_kept = (F.col("place") == 0) | (F.col("share") >= config.min_membership)
     kept = (
         whole.select("user_id", "clusters", "total", F.posexplode(F.slice("clusters", 1, config.max_memberships)).alias("place", "cluster"))
-        .withColumn("share", 1 / F.greatest("cluster.distance", F.lit(SMALLEST_DISTANCE)) / F.col("total"))
+        .withColumn("share", _closeness(F.col("cluster.distance")) / F.col("total"))
         .where(is_kept)
     )
     nearest_other = F.when(F.col("place") == 0, F.col("clusters")[1]["distance"]).otherwise(F.col("clusters")[0]["distance"])
@@ -71,5 +70,5 @@ def _cosine_distance(centroid: np.ndarray) -> Column:
     return F.lit(1.0) - sum(products[1:], start=products[0])
 
 
-def _sum(array: Column) -> Column:
-    return F.aggregate(array, F.lit(0.0), lambda total, x: total + x)
+def _closeness(distance: Column) -> Column:
+    return 1 / F.greatest(distance, F.lit(SMALLEST_DISTANCE))
