@@ -14,7 +14,7 @@ import re
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 from zoneinfo import available_timezones
 
 import yaml
@@ -38,9 +38,10 @@ class Section(BaseModel):
 class Source(Section):
     """Where rows are read from and how."""
 
-    path: str = Field(description="file, glob or folder; {name} stands for a named data location")
-    format: Literal["parquet", "csv"] | None = Field(None, description="default: by the ending of the path")
+    path: str = Field(description="file, glob, folder or Delta table; {name} stands for a named data location")
+    format: Literal["parquet", "csv", "json", "delta"] | None = Field(None, description="default: by the ending of the path")
     options: dict[str, str] = Field(default_factory=dict, description="options of Spark's reader")
+    explode: str | None = Field(None, description="an array column; its elements become rows, and a.b names a field b of the element")
 
     @field_validator("options", mode="before")
     @classmethod
@@ -51,18 +52,40 @@ class Source(Section):
 
     @property
     def reader_format(self) -> str:
-        return self.format or ("csv" if re.search(r"\.csv(\.\w+)?$", self.path) else "parquet")
+        if self.format is not None:
+            return self.format
+        ending = re.search(r"\.(csv|tsv|json|jsonl|ndjson)(\.\w+)?$", self.path)
+        if ending is None:
+            return "parquet"
+        return "csv" if ending.group(1) in ("csv", "tsv") else "json"
+
+
+class SqlColumn(Section):
+    """A column computed from the source's columns."""
+
+    sql: str = Field(description="Spark SQL on the source's columns")
+
+
+#: A column of a source by its name (a.b for a field of a struct), or SQL on its columns.
+ColumnRef = str | SqlColumn
 
 
 class OccurredAt(Section):
     """The column that says when, and how to read it."""
 
     column: str
-    unit: Literal["s", "ms", "us"] | None = Field(None, description="unit of a number since 1970-01-01 UTC")
-    format: str | None = Field(None, description="Spark datetime pattern of a text")
+    unit: Literal["s", "ms", "us", "auto"] | None = Field(
+        None, description="unit of a number since 1970-01-01 UTC; auto: of each number by its size; default s"
+    )
+    format: list[str] | None = Field(None, description="Spark datetime patterns of a text, tried in order; iso stands for ISO 8601")
     timezone: str = Field("UTC", description="zone of a time that carries none")
     earliest: date = Field(date(1990, 1, 1), description="an older event is implausible")
     latest: date = Field(date(2100, 1, 1), description="an event from this day on is implausible")
+
+    @field_validator("format", mode="before")
+    @classmethod
+    def _one_format_is_a_list(cls, given: Any) -> Any:
+        return [given] if isinstance(given, str) else given
 
     @field_validator("timezone")
     @classmethod
@@ -73,27 +96,28 @@ class OccurredAt(Section):
 
 
 class Behaviour(Section):
-    """What the user did: the same for every row (literal), or read from a column."""
+    """What the user did: the same for every row (literal), read from a column, or computed (sql)."""
 
     literal: str | None = None
     column: str | None = None
+    sql: str | None = None
 
     @model_validator(mode="after")
-    def _one_of_both(self) -> Behaviour:
-        if (self.literal is None) == (self.column is None):
-            raise ValueError("give either literal or column")
+    def _one_of_them(self) -> Behaviour:
+        if sum(given is not None for given in (self.literal, self.column, self.sql)) != 1:
+            raise ValueError("give one of literal, column and sql")
         return self
 
 
 class InteractionColumns(Section):
     """Which column of the source is which."""
 
-    user_id: str
-    item_id: str
+    user_id: ColumnRef
+    item_id: ColumnRef
     occurred_at: OccurredAt
     behaviour: Behaviour
-    value: str | None = Field(None, description="amount, price or rating")
-    text: str | None = Field(None, description="what the user wrote")
+    value: ColumnRef | None = Field(None, description="amount, price or rating")
+    text: ColumnRef | None = Field(None, description="what the user wrote")
 
     @field_validator("occurred_at", "behaviour", mode="before")
     @classmethod
@@ -101,25 +125,44 @@ class InteractionColumns(Section):
         return {"column": given} if isinstance(given, str) else given
 
 
-class InteractionSource(Source):
-    """The interaction rows."""
+class ValueRange(Section):
+    """Which values are plausible, and what becomes of the others."""
 
-    explode: None = Field(None, description="only null: nested events are not read yet")
+    min: float | None = None
+    max: float | None = None
+    deviations: float | None = Field(
+        None, gt=0, description="median absolute deviations, on a log scale, that a value may lie from the median of its behaviour and day"
+    )
+    action: Literal["quarantine", "clip"] = "quarantine"
+
+    @model_validator(mode="after")
+    def _bounds_ascend(self) -> ValueRange:
+        if self.min is not None and self.max is not None and self.min >= self.max:
+            raise ValueError(f"min ({self.min}) must be below max ({self.max})")
+        return self
+
+
+class InteractionSource(Source):
+    """Interaction rows of one source."""
+
+    name: str | None = Field(None, pattern=r"^[A-Za-z0-9_\-]+$", description="by which reports and the quarantine call this source")
     columns: InteractionColumns
     keep: list[str] = Field(default_factory=list, description="SQL on the source's columns; rows that fail are quarantined")
+    values: ValueRange | None = Field(None, description="plausible values; default: any number")
+    max_quarantine_rate: float | None = Field(None, ge=0, le=1, description="of this source; default: quality.max_quarantine_rate")
 
 
 class ItemColumns(Section):
     """Which columns of the source make an item."""
 
-    item_id: str
-    text: list[str] = Field(min_length=1, description="joined by a blank")
-    category: str
+    item_id: ColumnRef
+    text: list[ColumnRef] = Field(min_length=1, description="joined by a blank")
+    category: ColumnRef | None = Field(None, description="wanted where an interest is a category")
 
     @field_validator("text", mode="before")
     @classmethod
-    def _one_name_is_a_list(cls, given: Any) -> Any:
-        return [given] if isinstance(given, str) else given
+    def _one_column_is_a_list(cls, given: Any) -> Any:
+        return given if isinstance(given, list) else [given]
 
 
 class ItemSource(Source):
@@ -132,7 +175,7 @@ class ItemSource(Source):
 class UserColumns(Section):
     """Which column names the user; every other column is an attribute."""
 
-    user_id: str
+    user_id: ColumnRef
 
 
 class UserSource(Source):
@@ -141,12 +184,81 @@ class UserSource(Source):
     columns: UserColumns
 
 
+class ValueScale(Section):
+    """How a value (a rating, an amount) scales the weight of its behaviour."""
+
+    low: float = Field(description="at this value and below, weight_at_low counts")
+    high: float = Field(description="at this value and above, the full weight counts")
+    weight_at_low: float = Field(0.0, ge=-1000, le=1000)
+    scale: Literal["linear", "log"] = Field("linear", description="log for amounts: low and high must be above 0")
+
+    @model_validator(mode="after")
+    def _bounds_fit(self) -> ValueScale:
+        if self.low >= self.high:
+            raise ValueError(f"low ({self.low}) must be below high ({self.high})")
+        if self.scale == "log" and self.low <= 0:
+            raise ValueError(f"low is {self.low}; with scale log it must be above 0")
+        return self
+
+
+class BehaviourWeight(Section):
+    """What one day of a behaviour says of an interest. A negative weight (a return, a dislike) takes evidence away."""
+
+    weight: float = Field(ge=-1000, le=1000)
+    value: ValueScale | None = Field(None, description="scales the weight by the value; without a value the full weight counts")
+
+    @field_validator("weight")
+    @classmethod
+    def _weight_says_something(cls, weight: float) -> float:
+        if weight == 0:
+            raise ValueError("a weight of 0 says nothing; leave the behaviour out, or write quarantine")
+        return weight
+
+
+class Bots(Section):
+    """Users whose day no person would have: robots, and accounts that many share."""
+
+    deviations: float = Field(
+        6.0, gt=0, description="median absolute deviations, on a log scale, that events a day may lie above the median of the day's users"
+    )
+    min_events: int = Field(200, ge=1, description="events a day that are never suspect")
+    max_one_second_steps: int = Field(60, ge=1, description="seconds of a day that may directly follow a second with an event")
+    action: Literal["flag", "cap", "quarantine"] = Field(
+        "flag", description="flag: count them; cap: keep the day's first events up to the bound; quarantine: keep none of the day"
+    )
+
+
+class Noise(Section):
+    """Events that say nothing of a person's interests."""
+
+    bots: Bots | None = None
+    repeat_seconds: int | None = Field(
+        None, ge=1, le=86_400, description="the same behaviour with the same item again within so many seconds, on the same day, is a repeat"
+    )
+
+
 class Quality(Section):
     """What the quality gate asks of the cleaned data."""
 
     max_quarantine_rate: float = Field(0.3, ge=0, le=1, description="quarantined rows / rows in")
+    max_rate_by_reason: dict[str, Annotated[float, Field(ge=0, le=1)]] = Field(
+        default_factory=dict, description="reason, as in the quarantine (* stands for any text), to rows / rows in"
+    )
     min_rows: int = Field(1000, ge=1, description="clean interactions")
     min_users: int = Field(100, ge=1)
+    max_age_days: int | None = Field(None, ge=0, description="days from the newest event to the day of the run")
+    max_volume_change: float | None = Field(
+        None, gt=1, description="factor by which the rows read may be more or fewer than those of the run before"
+    )
+
+
+class Augmentation(Section):
+    """Evidence that users with too little history borrow from the most similar users. Never used as a label."""
+
+    min_days: int = Field(3, ge=1, description="users with evidence on fewer days borrow")
+    neighbours: int = Field(10, ge=1, le=100)
+    weight: float = Field(0.3, gt=0, le=1, description="borrowed evidence over the user's own")
+    max_interests: int = Field(10, ge=1, le=200, description="interests that one user may borrow")
 
 
 class Embedding(Section):
@@ -224,16 +336,21 @@ class Evaluation(Section):
     bootstrap_samples: int = Field(1000, ge=100, le=100_000)
 
 
+QUARANTINE: Literal["quarantine"] = "quarantine"
+
+
 class Config(Section):
     """Everything a run needs to know about one data set."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9_\-]+$")
     locations: dict[str, str] = Field(default_factory=dict, description="path, or package:NAME/folder, per data location")
-    interactions: InteractionSource
+    interactions: list[InteractionSource] = Field(min_length=1, description="one source, or a list of sources")
     items: ItemSource
     users: UserSource | None = None
-    behaviours: dict[str, float] = Field(min_length=1, description="weight of each behaviour")
+    behaviours: dict[str, BehaviourWeight | Literal["quarantine"]] = Field(min_length=1, description="weight of each behaviour")
+    noise: Noise = Noise()
     quality: Quality = Quality()
+    augmentation: Augmentation | None = None
     embedding: Embedding = Embedding()
     interests: Interests = Interests()
     tiers: Tiers = Tiers()
@@ -241,23 +358,55 @@ class Config(Section):
     recommend: Recommend = Recommend()
     evaluation: Evaluation = Evaluation()
 
-    @field_validator("behaviours")
+    @field_validator("interactions", mode="before")
     @classmethod
-    def _weights_are_possible(cls, weights: dict[str, float]) -> dict[str, float]:
-        for behaviour, weight in weights.items():
-            if not 0 < weight <= 1000:
-                raise ValueError(f"the weight of {behaviour!r} is {weight}; it must be above 0 and at most 1000")
-        return weights
+    def _one_source_is_a_list(cls, given: Any) -> Any:
+        return [given] if isinstance(given, dict) else given
+
+    @field_validator("interactions")
+    @classmethod
+    def _names_differ(cls, sources: list[InteractionSource]) -> list[InteractionSource]:
+        names = [source_name(sources, position) for position in range(len(sources))]
+        repeated = next((name for name in names if names.count(name) > 1), None)
+        if repeated is not None:
+            raise ValueError(f"two sources have the name {repeated!r}")
+        return sources
+
+    @field_validator("behaviours", mode="before")
+    @classmethod
+    def _plain_number_is_a_weight(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        return {k: {"weight": v} if isinstance(v, int | float) and not isinstance(v, bool) else v for k, v in given.items()}
 
     @model_validator(mode="after")
-    def _literal_behaviour_has_a_weight(self) -> Config:
-        literal = self.interactions.columns.behaviour.literal
-        if literal is not None and literal not in self.behaviours:
-            raise ValueError(
-                f"interactions.columns.behaviour.literal is {literal!r}, which behaviours does not name "
-                f"(it names {', '.join(map(repr, self.behaviours))}){_nearest(literal, self.behaviours)}"
-            )
+    def _literal_behaviours_have_a_weight(self) -> Config:
+        for position, source in enumerate(self.interactions):
+            literal = source.columns.behaviour.literal
+            if literal is not None and literal not in self.behaviours:
+                key = "interactions" if len(self.interactions) == 1 else f"interactions.{position}"
+                raise ValueError(
+                    f"{key}.columns.behaviour.literal is {literal!r}, which behaviours does not name "
+                    f"(it names {', '.join(map(repr, self.behaviours))}){_nearest(literal, self.behaviours)}"
+                )
         return self
+
+    @model_validator(mode="after")
+    def _some_behaviour_speaks_for_an_interest(self) -> Config:
+        if not any(weight.weight > 0 for weight in self.weights.values()):
+            raise ValueError("behaviours: no behaviour has a weight above 0")
+        return self
+
+    @model_validator(mode="after")
+    def _categories_are_there_where_they_are_interests(self) -> Config:
+        if self.interests.source == "category" and self.items.columns.category is None:
+            raise ValueError("items.columns.category is missing; an interest is a category here (interests.source: category)")
+        return self
+
+    @property
+    def weights(self) -> dict[str, BehaviourWeight]:
+        """The behaviours that count, with their weights."""
+        return {behaviour: weight for behaviour, weight in self.behaviours.items() if isinstance(weight, BehaviourWeight)}
 
     @property
     def sha256(self) -> str:
@@ -283,6 +432,14 @@ class Config(Section):
 
         # A brace with a comma is a glob alternative of the file system, not a name.
         return re.sub(r"\{([A-Za-z0-9_\-]+)\}", location, path)
+
+
+def source_name(sources: Sequence[InteractionSource], position: int) -> str:
+    """What reports and the quarantine call a source of interactions."""
+    given = sources[position].name
+    if given is not None:
+        return given
+    return "interactions" if len(sources) == 1 else f"interactions.{position}"
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
