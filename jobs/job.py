@@ -61,6 +61,11 @@ class StageContext:
         return self.warehouse.spark
 
     @cached_property
+    def today(self) -> date:
+        """The day of the run, UTC."""
+        return datetime.now(UTC).date()
+
+    @cached_property
     def as_of(self) -> date:
         """The day as given, or the day after the newest event."""
         if self.requested_as_of is not None:
@@ -84,7 +89,7 @@ class StageContext:
         interactions, items = self.read(INTERACTIONS, self.as_of), self.read(ITEMS)
         versions = self.input_versions[INTERACTIONS.name], self.input_versions[ITEMS.name]
         if self._item_days is None or self._item_days[0] != versions:
-            days = item_days(interactions, items, self.config.behaviours)
+            days = item_days(interactions, items, self.config.weights)
             self._item_days = versions, self.warehouse.stage("item_days", days)
         return self._item_days[1]
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from datetime import date
 
 from delta.tables import DeltaTable, DeltaTableBuilder
-from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import (
@@ -29,7 +28,7 @@ from pyspark.sql.types import (
     TimestampType,
 )
 
-from interest_tiers.errors import ConfigError, WarehouseError
+from interest_tiers.errors import WarehouseError
 
 STRING, LONG, DOUBLE, DATE, TIME, BOOLEAN = (
     StringType(), LongType(), DoubleType(), DateType(), TimestampType(), BooleanType()
@@ -41,9 +40,6 @@ STAGING, REPORT = "_staging", "report"
 
 #: How many names of foreign files a message lists.
 NAMED_ENTRIES = 5
-
-#: Holds a line of text that the reader could not parse; null for every row that it could.
-UNREADABLE = "_corrupt_record"
 
 
 def _required(name: str, kind: DataType, comment: str) -> StructField:
@@ -79,7 +75,7 @@ _CLUSTER = _required("cluster_id", STRING, "valid within one as_of")
 INTERACTIONS = Table(
     "interactions", "who did what to which item, and when; cleaned", "clean", ("interaction_id",),
     StructType([
-        _required("interaction_id", STRING, "SHA-256 of the source's row"),
+        _required("interaction_id", STRING, "128-bit fingerprint of the source's row"),
         _USER,
         _required("item_id", STRING, ""),
         _required("behaviour", STRING, "one of the configured behaviours"),
@@ -87,6 +83,8 @@ INTERACTIONS = Table(
         _required("event_date", DATE, "the day of occurred_at, UTC"),
         _optional("value", DOUBLE, "amount, price or rating, in the source's unit"),
         _optional("text", STRING, "what the user wrote"),
+        _optional("given_value", DOUBLE, "the value before it was clipped; null where it was not"),
+        _required("source", STRING, "which source of the config"),
     ]),
     partition_by="event_date",
     constraints={"event_date_is_the_day_of_occurred_at": "event_date = CAST(occurred_at AS DATE)"},
@@ -95,14 +93,31 @@ INTERACTIONS = Table(
 INTERACTIONS_QUARANTINE = Table(
     "interactions_quarantine", "rows that could not be used, whole, with every reason", "clean", ("row_hash",),
     StructType([
-        _required("row_hash", STRING, "SHA-256 of raw"),
+        _required("row_hash", STRING, "SHA-256 of source and raw"),
         _required("reasons", STRINGS, "every rule that the row breaks"),
         _required("raw", STRING, "the row as JSON"),
-        _required("source", STRING, "which source of the config: interactions, items or users"),
+        _required("source", STRING, "which source of the config"),
         _required("run_id", STRING, "the run that found it first"),
         _optional("event_date", DATE, "where the row's time could be read"),
     ]),
     constraints={"has_a_reason": "size(reasons) > 0"},
+)  # fmt: skip
+
+DATA_QUALITY = Table(
+    "data_quality", "what every run of clean found, and whether it met the limits of the config", "clean",
+    ("run_id", "source", "measure", "subject"),
+    StructType([
+        _required("run_id", STRING, ""),
+        _required("measured_at", TIME, "UTC"),
+        _required("source", STRING, "which source of the config; all: of all together"),
+        _required("measure", STRING, ""),
+        _required("subject", STRING, "the column or the reason that is measured; empty where there is none"),
+        _required("value", DOUBLE, ""),
+        _optional("limit", DOUBLE, "what the config allows; null where it sets no limit"),
+        _optional("passed", BOOLEAN, "whether the limit is met"),
+        _optional("example", STRING, "a row with that reason, its letters and digits masked"),
+    ]),
+    constraints={"passed_goes_with_limit": "(passed IS NULL) = (limit IS NULL)"},
 )  # fmt: skip
 
 ITEMS = Table(
@@ -303,7 +318,7 @@ RUNS = Table(
 )  # fmt: skip
 
 TABLES = (
-    INTERACTIONS, INTERACTIONS_QUARANTINE, ITEMS, USERS, TEXT_EMBEDDINGS, INTERESTS, USER_INTERESTS, USER_TIERS,
+    INTERACTIONS, INTERACTIONS_QUARANTINE, DATA_QUALITY, ITEMS, USERS, TEXT_EMBEDDINGS, INTERESTS, USER_INTERESTS, USER_TIERS,
     USER_VECTORS, CLUSTERS, USER_CLUSTERS, RECOMMENDATIONS, METRICS, RUNS,
 )  # fmt: skip
 
@@ -579,29 +594,3 @@ class Warehouse:
         target = self._hadoop_path(path)
         system = target.getFileSystem(self._hadoop_conf())
         return bool(system.exists(target)) and len(system.listStatus(target)) > 0
-
-
-def read_source(spark: SparkSession, path: str, reader_format: str, options: Mapping[str, str]) -> DataFrame:
-    """Read raw rows. CSV columns are texts; a line that cannot be parsed fills the column ``_corrupt_record``.
-
-    Raises ConfigError when nothing stands at the path, or what stands there cannot be read as that format.
-    """
-    try:
-        if reader_format == "csv":
-            return _read_csv(spark, path, options)
-        return spark.read.options(**options).format(reader_format).load(path)
-    except AnalysisException as error:
-        reason = str(error).splitlines()[0]
-        if "PATH_NOT_FOUND" in reason:
-            raise ConfigError(f"{path}: no such file, folder or glob; correct the path in the config") from error
-        raise ConfigError(f"{path}: cannot be read as {reader_format}: {reason}") from error
-
-
-def _read_csv(spark: SparkSession, path: str, options: Mapping[str, str]) -> DataFrame:
-    # Standard CSV doubles its quotes and may break a line inside them; Spark's own defaults differ.
-    standard = {"header": "true", "multiLine": "true", "escape": '"', **options, "mode": "PERMISSIVE"}
-    columns = spark.read.options(**standard).csv(path).columns
-    if not columns:
-        raise ConfigError(f"{path}: the file has no header and no rows")
-    schema = StructType([StructField(c, StringType()) for c in columns] + [StructField(UNREADABLE, StringType())])
-    return spark.read.options(**standard, columnNameOfCorruptRecord=UNREADABLE).schema(schema).csv(path)
