@@ -84,7 +84,7 @@ class StageContext:
         interactions, items = self.read(INTERACTIONS, self.as_of), self.read(ITEMS)
         versions = self.input_versions[INTERACTIONS.name], self.input_versions[ITEMS.name]
         if self._item_days is None or self._item_days[0] != versions:
-            days = item_days(interactions, items, self.config.behaviours)
+            days = item_days(interactions, items, self.config.weights)
             self._item_days = versions, self.warehouse.stage("item_days", days)
         return self._item_days[1]
 

@@ -157,7 +157,7 @@ USER_INTERESTS = Table(
         _USER,
         _INTEREST,
         _AS_OF,
-        _required("evidence", DOUBLE, "sum over days of the day's largest behaviour weight, halved every half_life_days"),
+        _required("evidence", DOUBLE, "sum over days of the day's weight, halved every half_life_days; never below 0"),
         _required("share", DOUBLE, "evidence over the user's total"),
         _required("rank", LONG, "1 is the interest with the most evidence of the user"),
         _required("n_days", LONG, "days on which the user touched it"),
