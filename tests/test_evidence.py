@@ -14,7 +14,16 @@ from pyspark.sql import functions as F
 from pyspark.testing import assertDataFrameEqual
 
 from interest_tiers.config import BehaviourWeight, ValueScale
-from interest_tiers.evidence import behaviour_weight, category_interest, decay, exact_sum, interest_days, item_days, summed_evidence
+from interest_tiers.evidence import (
+    behaviour_weight,
+    category_interest,
+    decay,
+    exact_sum,
+    interest_days,
+    interests_by_category,
+    item_days,
+    summed_evidence,
+)
 
 WEIGHTS = {
     "purchase": BehaviourWeight(weight=1.0),
@@ -43,7 +52,7 @@ SCALED = {
 def item_days_of(spark: SparkSession, events: Sequence[tuple[Any, ...]]) -> DataFrame:
     """events: user, item, behaviour, day, value."""
     interactions = spark.createDataFrame(list(events), "user_id string, item_id string, behaviour string, event_date date, value double")
-    return item_days(interactions, spark.createDataFrame(ITEMS, "item_id string, category string"), WEIGHTS)
+    return item_days(interactions, interests_by_category(spark.createDataFrame(ITEMS, "item_id string, category string")), WEIGHTS)
 
 
 def test_a_day_counts_once_with_its_largest_weight(spark: SparkSession) -> None:

@@ -76,18 +76,17 @@ def decay(as_of: date, half_life_days: float) -> Column:
     return F.pow(F.lit(2.0), -age / F.lit(float(half_life_days)))
 
 
-def item_days(interactions: DataFrame, items: DataFrame, weights: Mapping[str, BehaviourWeight]) -> DataFrame:
+def item_days(interactions: DataFrame, item_interests: DataFrame, weights: Mapping[str, BehaviourWeight]) -> DataFrame:
     """What a user did with an item on a day, and the interest that it speaks for.
 
-    interactions: user_id, item_id, behaviour, event_date, value. items: item_id, category. Interactions with
-    an item without category speak for no interest and are left out, and so are behaviours without a weight.
+    interactions: user_id, item_id, behaviour, event_date, value. item_interests: item_id, interest_id. Interactions
+    with an item of no interest are left out, and so are behaviours without a weight.
     Returns user_id, interest_id, item_id, event_date, weight (see day_weight), n_interactions, value (sum, 0 for none).
     """
-    interest = items.where(F.col("category").isNotNull()).select("item_id", category_interest(F.col("category")).alias("interest_id"))
     events = interactions.select("user_id", "item_id", "event_date", "value", behaviour_weight(weights).alias("weight"))
     return (
         events.where(F.col("weight").isNotNull())
-        .join(interest, "item_id")
+        .join(item_interests, "item_id")
         .groupBy("user_id", "interest_id", "item_id", "event_date")
         .agg(
             day_weight(F.col("weight")).alias("weight"),
@@ -109,3 +108,11 @@ def interest_days(days_of_items: DataFrame) -> DataFrame:
 def category_interest(category: Column) -> Column:
     """The id of the interest that a category is."""
     return F.concat(F.lit("category:"), category)
+
+
+def interests_by_category(items: DataFrame) -> DataFrame:
+    """The interest that an item speaks for where an interest is a category: item_id, interest_id; items without one are left out.
+
+    items: item_id, category.
+    """
+    return items.where(F.col("category").isNotNull()).select("item_id", category_interest(F.col("category")).alias("interest_id"))

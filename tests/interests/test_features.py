@@ -162,13 +162,12 @@ def test_nothing_from_as_of_on_changes_what_was_before(spark: SparkSession) -> N
     schema = "user_id string, item_id string, behaviour string, event_date date, value double"
     before = [("u1", "milk", "view", AS_OF - timedelta(days=1), 1.0), ("u1", "cheese", "view", AS_OF - timedelta(days=9), 1.0)]
     later = [("u1", "milk", "buy", AS_OF, 9.0), ("u2", "milk", "buy", AS_OF + timedelta(days=1), 9.0)]
-    items = spark.createDataFrame([("milk", "DAIRY"), ("cheese", "CHEESE")], "item_id string, category string")
+    interests = spark.createDataFrame([("milk", "DAIRY"), ("cheese", "CHEESE")], "item_id string, interest_id string")
+    weights = {"view": BehaviourWeight(weight=0.5), "buy": BehaviourWeight(weight=1.0)}
 
     def as_seen(events: list[tuple]) -> DataFrame:
         seen = spark.createDataFrame(events, schema).where(f"event_date < '{AS_OF}'")
-        return user_interests(
-            item_days(seen, items, {"view": BehaviourWeight(weight=0.5), "buy": BehaviourWeight(weight=1.0)}), AS_OF, HALF_LIFE, HORIZON
-        )
+        return user_interests(item_days(seen, interests, weights), AS_OF, HALF_LIFE, HORIZON)
 
     assertDataFrameEqual(as_seen(before + later), as_seen(before))
     assert as_seen(before).count() == 2
