@@ -19,7 +19,7 @@ from interest_tiers.config import Config, load_config
 from interest_tiers.errors import DataQualityError, InterestTiersError, WarehouseError
 from interest_tiers.evidence import item_days
 from interest_tiers.session import build_session
-from interest_tiers.tables import INTERACTIONS, ITEMS, METRICS, RUNS, Table, Warehouse
+from interest_tiers.tables import INTERACTIONS, ITEM_INTERESTS, METRICS, RUNS, Table, Warehouse
 
 #: Beyond these, a metric says nothing, and sums of doubles differ from run to run.
 METRIC_DECIMALS = 9
@@ -86,10 +86,10 @@ class StageContext:
 
         Several stages build on it, so one command computes it once for the tables as they are.
         """
-        interactions, items = self.read(INTERACTIONS, self.as_of), self.read(ITEMS)
-        versions = self.input_versions[INTERACTIONS.name], self.input_versions[ITEMS.name]
+        interactions, item_interests = self.read(INTERACTIONS, self.as_of), self.read(ITEM_INTERESTS, self.as_of)
+        versions = self.input_versions[INTERACTIONS.name], self.input_versions[ITEM_INTERESTS.name]
         if self._item_days is None or self._item_days[0] != versions:
-            days = item_days(interactions, items, self.config.weights)
+            days = item_days(interactions, item_interests.select("item_id", "interest_id"), self.config.weights)
             self._item_days = versions, self.warehouse.stage("item_days", days)
         return self._item_days[1]
 

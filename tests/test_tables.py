@@ -20,6 +20,7 @@ from interest_tiers.tables import (
     INTERACTIONS,
     INTERACTIONS_QUARANTINE,
     INTERESTS,
+    ITEM_INTERESTS,
     ITEMS,
     METRICS,
     RECOMMENDATIONS,
@@ -51,6 +52,7 @@ VALID: Mapping[str, Mapping[str, Any]] = {
     ITEMS.name: {"item_id": "i1", "text": "milk", "text_hash": "h1", "category": "DAIRY"},
     USERS.name: {"user_id": "u1", "attributes": {"age": "25-34"}},
     TEXT_EMBEDDINGS.name: {"text_hash": "h1", "model_id": "m1", "embedding": [0.6, 0.8]},
+    ITEM_INTERESTS.name: {"item_id": "i1", "as_of": MONDAY, "interest_id": "n1"},
     INTERESTS.name: {
         "interest_id": "n1", "as_of": MONDAY, "name": "DAIRY", "kind": "category", "embedding": None,
         "n_items": 1, "n_users": 1, "top_terms": ["milk"],

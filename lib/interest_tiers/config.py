@@ -275,8 +275,11 @@ class Embedding(Section):
 class Interests(Section):
     """What an interest is and how evidence of it fades."""
 
-    source: Literal["category"] = "category"
+    source: Literal["category", "topic"] = Field("category", description="topic: found by clustering the texts of the items")
     half_life_days: float = Field(90, gt=0)
+    topics: int = Field(50, ge=2, le=2000, description="topics; fewer come out where fewer texts differ")
+    max_fit_texts: int = Field(200_000, ge=1000, description="about so many distinct texts, drawn by hash, decide what the topics are")
+    seed: int = Field(17, description="of the topics")
 
 
 class Tiers(Section):

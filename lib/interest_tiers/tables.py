@@ -150,14 +150,24 @@ TEXT_EMBEDDINGS = Table(
     constraints={"embedding_is_not_empty": "size(embedding) > 0"},
 )  # fmt: skip
 
+ITEM_INTERESTS = Table(
+    "item_interests", "the interest that each item speaks for", "build_interests", ("item_id", "as_of"),
+    StructType([
+        _required("item_id", STRING, "an item without a category, or without a text where interests are topics, is not here"),
+        _AS_OF,
+        _INTEREST,
+    ]),
+    partition_by="as_of",
+)  # fmt: skip
+
 INTERESTS = Table(
     "interests", "the catalogue of interests", "build_interests", ("interest_id", "as_of"),
     StructType([
         _INTEREST,
         _AS_OF,
-        _required("name", STRING, ""),
+        _required("name", STRING, "the category as given, or the topic's most characteristic words; unique within one as_of"),
         _required("kind", STRING, "category or topic"),
-        _optional("embedding", VECTOR, "mean of the embeddings of its items seen before as_of, L2 norm 1"),
+        _optional("embedding", VECTOR, "mean of the embeddings of its items seen before as_of, or the centre of the topic; L2 norm 1"),
         _required("n_items", LONG, "distinct items touched before as_of"),
         _required("n_users", LONG, "distinct users with evidence"),
         _required("top_terms", STRINGS, "most characteristic words of its items' texts"),
@@ -172,7 +182,7 @@ USER_INTERESTS = Table(
         _USER,
         _INTEREST,
         _AS_OF,
-        _required("evidence", DOUBLE, "sum over days of the day's largest behaviour weight, halved every half_life_days"),
+        _required("evidence", DOUBLE, "sum over days of the day's weight, halved every half_life_days; never below 0"),
         _required("share", DOUBLE, "evidence over the user's total"),
         _required("rank", LONG, "1 is the interest with the most evidence of the user"),
         _required("n_days", LONG, "days on which the user touched it"),
@@ -318,7 +328,8 @@ RUNS = Table(
 )  # fmt: skip
 
 TABLES = (
-    INTERACTIONS, INTERACTIONS_QUARANTINE, DATA_QUALITY, ITEMS, USERS, TEXT_EMBEDDINGS, INTERESTS, USER_INTERESTS, USER_TIERS,
+    INTERACTIONS, INTERACTIONS_QUARANTINE, DATA_QUALITY, ITEMS, USERS, TEXT_EMBEDDINGS, ITEM_INTERESTS, INTERESTS, USER_INTERESTS,
+    USER_TIERS,
     USER_VECTORS, CLUSTERS, USER_CLUSTERS, RECOMMENDATIONS, METRICS, RUNS,
 )  # fmt: skip
 
