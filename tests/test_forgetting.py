@@ -109,7 +109,9 @@ def test_rows_of_the_forgotten_stay_away_and_rows_without_a_user_stay(spark: Spa
 
 
 def test_rows_that_name_the_forgotten_stay_away(spark: SparkSession) -> None:
-    rows = spark.createDataFrame([("h1", '{"a": ["9001"]}'), ("h2", '{"a": "90012"}'), ("h3", "{}"), ("h4", None)], "key string, raw string")
+    rows = spark.createDataFrame(
+        [("h1", '{"a": ["9001"]}'), ("h2", '{"a": "90012"}'), ("h3", "{}"), ("h4", None)], "key string, raw string"
+    )
     forgotten = spark.createDataFrame([(hashlib.sha256(b"9001").hexdigest(),)], "user_hash string")
     kept = without_naming_forgotten(rows, "key", named_values(F.col("raw")), forgotten)
     assert sorted(row["key"] for row in kept.collect()) == ["h2", "h3", "h4"]
