@@ -8,7 +8,9 @@ from functools import reduce
 from pyspark.errors import PySparkException
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
+from pyspark.sql.types import StringType
 
+from interest_tiers.cleaning.columns import identifier
 from interest_tiers.cleaning.interactions import assess_interactions
 from interest_tiers.cleaning.items import assess_items, catalogue
 from interest_tiers.cleaning.noise import has_day_rules, settle_days
@@ -17,9 +19,10 @@ from interest_tiers.cleaning.quarantine import quarantined
 from interest_tiers.cleaning.users import assess_users, known_users
 from interest_tiers.config import Source, source_name
 from interest_tiers.errors import ConfigError
+from interest_tiers.forgetting import named_values, without_forgotten, without_naming_forgotten
 from interest_tiers.jobs.job import StageContext, StageResult, stage_main
 from interest_tiers.sources import read_source, unreadable_file
-from interest_tiers.tables import DATA_QUALITY, INTERACTIONS, INTERACTIONS_QUARANTINE, ITEMS, USERS
+from interest_tiers.tables import DATA_QUALITY, FORGOTTEN_USERS, INTERACTIONS, INTERACTIONS_QUARANTINE, ITEMS, USERS
 
 #: A clean row as JSON: what the quarantine keeps of a row that is noise only beside the others of its day.
 CLEAN_COLUMNS = ("interaction_id", "user_id", "item_id", "behaviour", "occurred_at", "value", "text")
@@ -43,8 +46,8 @@ def _clean(context: StageContext) -> StageResult:
     assessed_users = None
     if config.users is not None:
         assessed_users = assess_users(_read(context, config.users), config.users, config.resolve(config.users.path))
-    assessed = _assess_sources(context, items.where("is_dropped"))
-    judged = _judge_days(context, warehouse.stage("clean/interactions", assessed))
+    assessed = warehouse.stage("clean/interactions", _assess_sources(context, items.where("is_dropped")))
+    judged = _judge_days(context, _without_forgotten(context, assessed))
     interactions = judged.where(F.size("reasons") == 0)
 
     counts = count_sources(judged)
@@ -58,9 +61,23 @@ def _clean(context: StageContext) -> StageResult:
 
     warehouse.replace(INTERACTIONS, interactions)
     n_items = warehouse.replace(ITEMS, items.where("NOT is_dropped"))
-    warehouse.replace(USERS, known_users(interactions, assessed_users))
+    warehouse.replace(USERS, _without_forgotten(context, known_users(interactions, assessed_users)))
     rows_in, rows_out = (sum(getattr(found, name) for found in counts) for name in ("rows_in", "interactions"))
     return StageResult(rows_in, rows_out, f"{n_users:,} users, {n_items:,} items; {describe(counts)}")
+
+
+def _without_forgotten(context: StageContext, rows: DataFrame) -> DataFrame:
+    """Leave out, as if they had never been read, the rows of users whom forget_users removed."""
+    if not context.warehouse.exists(FORGOTTEN_USERS):
+        return rows
+    return without_forgotten(rows, context.warehouse.read(FORGOTTEN_USERS))
+
+
+def _without_naming_forgotten(context: StageContext, rows: DataFrame) -> DataFrame:
+    if not context.warehouse.exists(FORGOTTEN_USERS):
+        return rows
+    names = F.transform(named_values(F.col("raw")), lambda value: identifier(value, StringType()))
+    return without_naming_forgotten(rows, "row_hash", names, context.warehouse.read(FORGOTTEN_USERS))
 
 
 def _assess_sources(context: StageContext, dropped: DataFrame) -> DataFrame:
@@ -110,7 +127,8 @@ def _write_quarantine(context: StageContext, judged: DataFrame, items: DataFrame
     found.append(quarantined(items, "items", context.run_id))
     if users is not None:
         found.append(quarantined(users, "users", context.run_id))
-    together = context.warehouse.stage("clean/quarantine", _together(found).dropDuplicates(["row_hash"]))
+    together = _without_naming_forgotten(context, _together(found).dropDuplicates(["row_hash"]))
+    together = context.warehouse.stage("clean/quarantine", together)
     context.warehouse.replace_changed(INTERACTIONS_QUARANTINE, together, within="true", ignoring=["run_id"])
 
 
