@@ -76,9 +76,9 @@ def refusal(path: Path, *overrides: str) -> str:
 
 def test_the_example_of_the_design_loads(tmp_path: Path) -> None:
     config = load_config(written(tmp_path, COMPLETE_JOURNEY))
-    assert config.interactions.columns.occurred_at.column == "transaction_timestamp"
-    assert config.interactions.columns.behaviour.literal == "purchase"
-    assert config.interactions.keep == ["quantity > 0"]
+    assert config.interactions[0].columns.occurred_at.column == "transaction_timestamp"
+    assert config.interactions[0].columns.behaviour.literal == "purchase"
+    assert config.interactions[0].keep == ["quantity > 0"]
     assert config.items.columns.text == ["department", "product_category", "product_type", "brand"]
     assert config.items.drop_categories == ["COUPON*", "FUEL*"]
     assert config.users is not None
@@ -96,10 +96,10 @@ def test_short_forms_mean_the_long_ones(minimal_file: Path) -> None:
     config = load_config(
         minimal_file, ["clustering.k=5", "interactions.columns.behaviour=kind", "interactions.options={header: false, sep: 1}"]
     )
-    assert config.interactions.columns.occurred_at.column == "time"
-    assert config.interactions.columns.occurred_at.timezone == "UTC"
-    assert config.interactions.columns.behaviour.column == "kind"
-    assert config.interactions.options == {"header": "false", "sep": "1"}
+    assert config.interactions[0].columns.occurred_at.column == "time"
+    assert config.interactions[0].columns.occurred_at.timezone == "UTC"
+    assert config.interactions[0].columns.behaviour.column == "kind"
+    assert config.interactions[0].options == {"header": "false", "sep": "1"}
     assert config.items.columns.text == ["title"]
     assert config.clustering.k == [5]
     assert config.users is None
@@ -137,7 +137,7 @@ def test_a_config_cannot_be_changed(minimal_file: Path) -> None:
             "interactions.columns.zzz",
             "unknown key interactions.columns.zzz; known here: user_id, item_id, occurred_at, behaviour, value, text",
         ),
-        ("quality.min", "unknown key quality.min; did you mean min_rows?; known here: max_quarantine_rate, min_rows, min_users"),
+        ("quality.min", "unknown key quality.min; did you mean min_rows?; known here: max_quarantine_rate, max_rate_by_reason, min_rows, "),
     ],
 )
 def test_an_unknown_key_is_refused_with_the_nearest_known_one(minimal_file: Path, key: str, message: str) -> None:
@@ -157,12 +157,12 @@ def test_an_unknown_key_with_a_bracket_is_named_whole(tmp_path: Path) -> None:
         ("tiers.horizon_days=1.5", "tiers.horizon_days is 1.5: Input should be a valid integer"),
         ("tiers=3", "tiers is 3: Input should be a valid dictionary"),
         ("name=2017", "name is 2017: Input should be a valid string"),
-        ("behaviours={purchase: much}", "behaviours.purchase is 'much': Input should be a valid number"),
+        ("behaviours={purchase: much}", "the weight of 'purchase' is 'much'; expected a number, quarantine, or"),
         ("interactions.keep=quantity > 0", "interactions.keep is 'quantity > 0': Input should be a valid list"),
         ("interactions.options=[a]", "interactions.options is ['a']: Input should be a valid dictionary"),
         ("clustering.k=[8, many]", "clustering.k.1 is 'many': Input should be a valid integer"),
         ("recommend.repeats=perhaps", "recommend.repeats is 'perhaps': Input should be a valid boolean"),
-        ("interactions.explode=events", "interactions.explode is 'events': Input should be None"),
+        ("interactions.explode=[a]", "interactions.explode is ['a']: Input should be a valid string"),
     ],
 )
 def test_a_value_of_the_wrong_type_is_refused(minimal_file: Path, override: str, message: str) -> None:
@@ -180,12 +180,12 @@ def test_a_value_of_the_wrong_type_is_refused(minimal_file: Path, override: str,
         ("clustering.k=[]", "clustering.k is []: List should have at least 1 item"),
         ("clustering.k=1", "clustering.k is 1: every k must lie between 2 and 1000"),
         ("clustering.algorithm=dbscan", "clustering.algorithm is 'dbscan': Input should be 'kmeans'"),
-        ("interactions.format=xlsx", "interactions.format is 'xlsx': Input should be 'parquet' or 'csv'"),
+        ("interactions.format=xlsx", "interactions.format is 'xlsx': Input should be 'parquet', 'csv', 'json' or 'delta'"),
         ("behaviours={}", "behaviours: Dictionary should have at least 1 item"),
-        ("behaviours={purchase: 0}", "the weight of 'purchase' is 0.0; it must be above 0 and at most 1000"),
-        ("behaviours={purchase: 1001}", "the weight of 'purchase' is 1001.0; it must be above 0 and at most 1000"),
-        ("interactions.columns.behaviour={}", "interactions.columns.behaviour: give either literal or column"),
-        ("interactions.columns.behaviour={literal: a, column: b}", "interactions.columns.behaviour: give either literal or column"),
+        ("behaviours={purchase: 0}", "behaviours.purchase.weight is 0: a weight of 0 says nothing"),
+        ("behaviours={purchase: 1001}", "behaviours.purchase.weight is 1001: Input should be less than or equal to 1000"),
+        ("interactions.columns.behaviour={}", "interactions.columns.behaviour: give one of literal, column and sql"),
+        ("interactions.columns.behaviour={literal: a, column: b}", "interactions.columns.behaviour: give one of literal, column and sql"),
         (
             "interactions.columns.occurred_at={column: time, timezone: Asia/Tokio}",
             "interactions.columns.occurred_at.timezone is 'Asia/Tokio': not a time zone of the IANA database; did you mean Asia/Tokyo?",
@@ -333,5 +333,5 @@ def test_dates_that_bound_plausible_events_are_read_from_yaml(minimal_file: Path
     config: Config = load_config(
         minimal_file, ["interactions.columns.occurred_at={column: time, earliest: 2015-01-01, latest: 2018-01-01}"]
     )
-    assert config.interactions.columns.occurred_at.earliest == date(2015, 1, 1)
-    assert config.interactions.columns.occurred_at.latest == date(2018, 1, 1)
+    assert config.interactions[0].columns.occurred_at.earliest == date(2015, 1, 1)
+    assert config.interactions[0].columns.occurred_at.latest == date(2018, 1, 1)

@@ -14,7 +14,7 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.testing import assertDataFrameEqual, assertSchemaEqual
 
-from interest_tiers.errors import ConfigError, WarehouseError
+from interest_tiers.errors import WarehouseError
 from interest_tiers.tables import (
     CLUSTERS,
     FORGOTTEN_USERS,
@@ -35,7 +35,6 @@ from interest_tiers.tables import (
     USERS,
     Table,
     Warehouse,
-    read_source,
 )
 
 MONDAY, TUESDAY, WEDNESDAY = date(2017, 10, 9), date(2017, 10, 10), date(2017, 10, 11)
@@ -483,62 +482,3 @@ def test_a_catalog_holds_no_report(catalog: Warehouse) -> None:
 def test_a_schema_that_does_not_exist_is_named(spark: SparkSession, rows: Rows) -> None:
     with pytest.raises(WarehouseError, match=r"--warehouse spark_catalog.no_such_schema: there is no such schema"):
         Warehouse(spark, "spark_catalog.no_such_schema")
-
-
-# Raw rows
-
-CSV = '\ufeffuser,comment,price\nu1,"two\nlines, ""quoted""",1.5\n u2 ,,"2,5"\nu3,"a \\ backslash",\n'
-
-
-def test_csv_is_read_as_the_standard_says(spark: SparkSession, tmp_path: Path) -> None:
-    path = tmp_path / "events.csv"
-    path.write_text(CSV, encoding="utf-8")
-    got = read_source(spark, str(path), "csv", {})
-    expected = [
-        ("u1", 'two\nlines, "quoted"', "1.5", None),
-        (" u2 ", None, "2,5", None),
-        ("u3", "a \\ backslash", None, None),
-    ]
-    assertDataFrameEqual(got, spark.createDataFrame(expected, "user string, comment string, price string, _corrupt_record string"))
-
-
-def test_a_broken_csv_row_lands_whole_in_the_corrupt_record(spark: SparkSession, tmp_path: Path) -> None:
-    path = tmp_path / "events.csv"
-    path.write_text("user,item\nu1,i1\nu2\nu3,i3,more\nu4,i4\n", encoding="utf-8")
-    got = {row["_corrupt_record"] or row["user"] for row in read_source(spark, str(path), "csv", {}).collect()}
-    assert got == {"u1", "u2", "u3,i3,more", "u4"}
-
-
-def test_the_reader_takes_the_options_of_the_config(spark: SparkSession, tmp_path: Path) -> None:
-    path = tmp_path / "events.csv"
-    path.write_text("u1;i1\nu2;i2\n", encoding="utf-8")
-    got = read_source(spark, str(path), "csv", {"header": "false", "sep": ";", "mode": "DROPMALFORMED"})
-    assertDataFrameEqual(got.select("_c0", "_c1"), spark.createDataFrame([("u1", "i1"), ("u2", "i2")], "_c0 string, _c1 string"))
-
-
-def test_parquet_keeps_its_types(spark: SparkSession, tmp_path: Path) -> None:
-    path = str(tmp_path / "events")
-    events = spark.createDataFrame([(1, 2.5)], "user int, price double")
-    events.write.parquet(path)
-    assertDataFrameEqual(read_source(spark, path, "parquet", {}), events)
-
-
-@pytest.mark.parametrize("reader_format", ["csv", "parquet"])
-@pytest.mark.parametrize("name", ["absent.csv", "*.absent"])
-def test_a_missing_path_is_named(spark: SparkSession, tmp_path: Path, name: str, reader_format: str) -> None:
-    path = f"{tmp_path}/{name}"
-    with pytest.raises(ConfigError) as refused:
-        read_source(spark, path, reader_format, {})
-    assert str(refused.value) == f"{path}: no such file, folder or glob; correct the path in the config"
-
-
-def test_an_empty_csv_is_refused(spark: SparkSession, tmp_path: Path) -> None:
-    path = tmp_path / "empty.csv"
-    path.touch()
-    with pytest.raises(ConfigError, match="the file has no header and no rows"):
-        read_source(spark, str(path), "csv", {})
-
-
-def test_a_folder_without_parquet_files_is_refused(spark: SparkSession, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="cannot be read as parquet: "):
-        read_source(spark, str(tmp_path), "parquet", {})

@@ -349,7 +349,7 @@ class Config(Section):
     interactions: list[InteractionSource] = Field(min_length=1, description="one source, or a list of sources")
     items: ItemSource
     users: UserSource | None = None
-    behaviours: dict[str, BehaviourWeight | Literal["quarantine"]] = Field(min_length=1, description="weight of each behaviour")
+    behaviours: dict[str, BehaviourWeight | None] = Field(min_length=1, description="weight of each behaviour; quarantine is none")
     values: dict[str, ValueRange] = Field(default_factory=dict, description="plausible values of a behaviour; default: any number")
     noise: Noise = Noise()
     quality: Quality = Quality()
@@ -380,7 +380,7 @@ class Config(Section):
     def _plain_number_is_a_weight(cls, given: Any) -> Any:
         if not isinstance(given, dict):
             return given
-        return {k: {"weight": v} if isinstance(v, int | float) and not isinstance(v, bool) else v for k, v in given.items()}
+        return {behaviour: _weight_of(behaviour, weight) for behaviour, weight in given.items()}
 
     @model_validator(mode="after")
     def _literal_behaviours_have_a_weight(self) -> Config:
@@ -419,7 +419,7 @@ class Config(Section):
     @property
     def weights(self) -> dict[str, BehaviourWeight]:
         """The behaviours that count, with their weights."""
-        return {behaviour: weight for behaviour, weight in self.behaviours.items() if isinstance(weight, BehaviourWeight)}
+        return {behaviour: weight for behaviour, weight in self.behaviours.items() if weight is not None}
 
     @property
     def sha256(self) -> str:
@@ -475,7 +475,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
-        faults = "\n".join(_describe_fault(fault) for fault in error.errors())
+        faults = "\n".join(_describe_fault({**fault, "loc": _as_written(fault["loc"], tree)}) for fault in error.errors())
         raise ConfigError(f"{path}: {faults}" if error.error_count() == 1 else f"{path}:\n{faults}") from error
 
 
@@ -496,6 +496,22 @@ def _apply_override(tree: dict[str, Any], override: str) -> None:
         if not isinstance(node, dict):
             raise ConfigError(f"--set {override}: {parent} is {node!r}, which has no keys below it")
     node[leaf] = value
+
+
+def _weight_of(behaviour: str, given: Any) -> Any:
+    if given == "quarantine":
+        return None
+    if isinstance(given, int | float) and not isinstance(given, bool):
+        return {"weight": given}
+    if not isinstance(given, dict | BehaviourWeight):
+        raise ValueError(f"the weight of {behaviour!r} is {given!r}; expected a number, quarantine, or {{weight: 1.0, value: …}}")
+    return given
+
+
+def _as_written(location: Sequence[Any], tree: dict[str, Any]) -> tuple[Any, ...]:
+    """Where a fault is in the file: the names of alternatives are pydantic's own, and so is the place of a single source."""
+    parts = tuple(part for part in location if part not in ("str", "SqlColumn"))
+    return parts[:1] + parts[2:] if parts[:1] == ("interactions",) and isinstance(tree.get("interactions"), dict) else parts
 
 
 def _describe_fault(fault: Any) -> str:

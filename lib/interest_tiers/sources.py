@@ -12,6 +12,7 @@ from functools import reduce
 from typing import Any, TypeVar
 
 from delta.tables import DeltaTable
+from py4j.protocol import Py4JJavaError
 from pyspark.errors import AnalysisException, PySparkException
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -90,15 +91,15 @@ def unreadable_file(error: Exception) -> str | None:
 
 def _read_parquet(spark: SparkSession, path: str, files: Sequence[str] | None, options: Mapping[str, str]) -> DataFrame:
     try:
-        return spark.read.options(**options).parquet(*(files or [path]))
-    except PySparkException as error:
+        return spark.read.options(**options).parquet(*(_literal(files) if files else [path]))
+    except (PySparkException, Py4JJavaError) as error:
         if not re.search(r"CANNOT_MERGE_SCHEMAS|Failed merging schema|Failed to merge", str(error)):
             raise
     # The same column has several types, such as an id that went through float in some files.
     every = files or _paths(spark, path, "parquet", options)
     alone = {k: v for k, v in options.items() if k.lower() != "mergeschema"}
-    kinds = _side_by_side(lambda file: spark.read.options(**alone).parquet(file).schema.json(), every)
-    return _united([spark.read.options(**alone).parquet(*group) for group in _groups(every, kinds)])
+    kinds = _side_by_side(lambda file: spark.read.options(**alone).parquet(*_literal([file])).schema.json(), every)
+    return _united([spark.read.options(**alone).parquet(*_literal(group)) for group in _groups(every, kinds)])
 
 
 def _read_csv(spark: SparkSession, path: str, files: Sequence[str] | None, options: Mapping[str, str]) -> DataFrame:
@@ -116,11 +117,11 @@ def _read_csv(spark: SparkSession, path: str, files: Sequence[str] | None, optio
 
 def _read_csv_files(spark: SparkSession, path: str, files: Sequence[str], options: Mapping[str, str]) -> DataFrame:
     tolerant = {**options, "mode": "PERMISSIVE"}
-    columns = spark.read.options(**tolerant).csv(files[0]).columns
+    columns = spark.read.options(**tolerant).csv(_literal(files[:1])).columns
     if not columns:
         raise ConfigError(f"{path}: the file has no header and no rows")
     schema = StructType([StructField(c, StringType()) for c in columns] + [StructField(UNREADABLE, StringType())])
-    return spark.read.options(**tolerant, columnNameOfCorruptRecord=UNREADABLE).schema(schema).csv(list(files))
+    return spark.read.options(**tolerant, columnNameOfCorruptRecord=UNREADABLE).schema(schema).csv(_literal(files))
 
 
 def _read_json(spark: SparkSession, path: str, files: Sequence[str] | None, options: Mapping[str, str]) -> DataFrame:
@@ -165,6 +166,8 @@ def _with_array(
     arrays = rows.select(F.col(_quoted(explode)).alias("array")).where(F.col("array").startswith("["))
     texts = arrays._jdf.__getattr__("as")(spark._jvm.org.apache.spark.sql.Encoders.STRING())  # type: ignore[union-attr]
     element = schema_of(DataFrame(spark.read.options(**options)._jreader.json(texts), spark))
+    if not element.fields:
+        return rows
     fields = [StructField(f.name, ArrayType(element)) if f.name == explode else f for f in rows.schema.fields]
     tolerant = {**options, "mode": "PERMISSIVE", "columnNameOfCorruptRecord": UNREADABLE}
     return spark.read.options(**tolerant).schema(StructType(fields)).json(_given(path, files))
@@ -216,19 +219,19 @@ def _first_line(spark: SparkSession, file: str, encoding: str) -> str | None:
 
 
 def _paths(spark: SparkSession, path: str, reader_format: str, options: Mapping[str, str]) -> list[str]:
-    files = [_literal(row["path"]) for row in list_files(spark, path, reader_format, options).select("path").orderBy("path").collect()]
+    files = list_files(spark, path, reader_format, options).select("path").orderBy("path").collect()
     if not files:
-        raise ConfigError(f"{path}: there are no files in it")
-    return files
+        raise ConfigError(f"{path}: the file has no header and no rows")
+    return [row["path"] for row in files]
 
 
-def _literal(file: str) -> str:
-    """The path of one file, in which no character is a wildcard."""
-    return re.sub(r"([\[\]{}*?\\])", r"\\\1", file)
+def _literal(files: Sequence[str]) -> list[str]:
+    """The paths of files, in which no character is a wildcard."""
+    return [re.sub(r"([\[\]{}*?\\])", r"\\\1", file) for file in files]
 
 
 def _given(path: str, files: Sequence[str] | None) -> Any:
-    return list(files) if files else path
+    return _literal(files) if files else path
 
 
 def _delta_table(spark: SparkSession, path: str) -> DeltaTable:

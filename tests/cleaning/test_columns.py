@@ -258,7 +258,7 @@ def test_a_column_of_a_time_type(spark: SparkSession) -> None:
     ],
 )
 def test_numbers_are_finite_doubles_or_null(spark: SparkSession, kind: str, pairs: list[tuple[Any, Any]]) -> None:
-    check(spark, kind, pairs, lambda column, _: number(column), result="double")
+    check(spark, kind, pairs, lambda column, kind: number(column, kind), result="double")
 
 
 def test_columns_are_found_by_their_literal_names(spark: SparkSession) -> None:
@@ -307,13 +307,13 @@ def test_a_rule_that_fits_passes(spark: SparkSession) -> None:
 def test_a_time_format_that_spark_does_not_know_is_told_before_any_row_is_read(spark: SparkSession, pattern: str) -> None:
     raw = spark.createDataFrame([("2017",)], "t string")
     with pytest.raises(ConfigError) as told:
-        require_time_format(raw, "interactions.columns.occurred_at.format", pattern)
+        require_time_format(raw, "interactions.columns.occurred_at.format", ["iso", pattern])
     assert str(told.value).startswith(f"interactions.columns.occurred_at.format is {pattern!r}: not a datetime pattern of Spark")
 
 
 @pytest.mark.parametrize("pattern", [None, "M/d/yyyy H:mm", "dd/MMM/yyyy:HH:mm:ss Z"])
 def test_time_formats_that_spark_knows_pass(spark: SparkSession, pattern: str | None) -> None:
-    require_time_format(spark.createDataFrame([("2017",)], "t string"), "interactions.columns.occurred_at.format", pattern)
+    require_time_format(spark.createDataFrame([("2017",)], "t string"), "interactions.columns.occurred_at.format", pattern and [pattern])
 
 
 def test_times_do_not_depend_on_the_time_zone_of_this_process(spark: SparkSession, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -330,3 +330,13 @@ def test_times_do_not_depend_on_the_time_zone_of_this_process(spark: SparkSessio
     time.tzset()
     assert seen[0] == seen[1]
     assert tuple(seen[0]) == ("2017-10-09 12:00:00", int(datetime.fromisoformat("2017-10-09T12:00:00+00:00").timestamp()), "2017-10-09")
+
+
+def test_several_formats_are_tried_in_order(spark: SparkSession) -> None:
+    pairs = [("3/10/14:1:01", "2014-03-10 01:01:00"), ("2014-03-10T01:01:00Z", "2014-03-10 01:01:00"), ("10.3.2014", None)]
+    check(spark, "string", pairs, times(format=["M/d/yy:H:mm", "iso"]))
+
+
+def test_the_unit_of_every_count_by_its_size(spark: SparkSession) -> None:
+    counts = ["1507550400", "1507550400000", "1507550400000000"]
+    check(spark, "string", [(count, "2017-10-09 12:00:00") for count in counts], times(unit="auto"))

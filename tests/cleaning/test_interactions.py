@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -15,14 +16,16 @@ from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 from pyspark.testing import assertDataFrameEqual, assertSchemaEqual
 
-from interest_tiers.cleaning.gate import count_rows
-from interest_tiers.cleaning.interactions import ITEM_DROPPED, assess_interactions
+from interest_tiers.cleaning.interactions import ITEM_DROPPED, Behaviours, assess_interactions
+from interest_tiers.cleaning.quality import SourceCounts, count_sources
 from interest_tiers.cleaning.quarantine import quarantined
-from interest_tiers.config import InteractionSource
+from interest_tiers.config import BehaviourWeight, InteractionSource, ValueRange
 from interest_tiers.errors import ConfigError
-from interest_tiers.tables import INTERACTIONS, INTERACTIONS_QUARANTINE, read_source
+from interest_tiers.sources import read_source
+from interest_tiers.tables import INTERACTIONS, INTERACTIONS_QUARANTINE
 
-WEIGHTS = {"purchase": 1.0, "view": 0.1}
+WEIGHTS = {"purchase": BehaviourWeight(weight=1.0), "view": BehaviourWeight(weight=0.1)}
+TODAY = date(2024, 1, 1)
 COLUMNS = {"user_id": "user", "item_id": "item", "occurred_at": "at", "behaviour": "did", "value": "paid", "text": "wrote"}
 SCHEMA = "user string, item string, at string, did string, paid string, wrote string"
 GOOD = ("u1", "i1", "2017-10-09 12:00:00", "purchase", "1.5", "fine")
@@ -32,9 +35,20 @@ def source(keep: Sequence[str] = (), **columns: Any) -> InteractionSource:
     return InteractionSource.model_validate({"path": "events.csv", "columns": COLUMNS | columns, "keep": list(keep)})
 
 
-def assess(raw: DataFrame, config: InteractionSource | None = None, dropped: Sequence[str] = ()) -> DataFrame:
+def assess(
+    raw: DataFrame,
+    config: InteractionSource | None = None,
+    dropped: Sequence[str] = (),
+    behaviours: Behaviours = WEIGHTS,
+    values: Mapping[str, ValueRange] | None = None,
+) -> DataFrame:
     items = raw.sparkSession.createDataFrame([(item,) for item in dropped], "item_id string")
-    return assess_interactions(raw, config or source(), "events.csv", WEIGHTS, items)
+    return assess_interactions(raw, config or source(), "interactions", "events.csv", behaviours, values or {}, items, TODAY)
+
+
+def count(assessed: DataFrame) -> SourceCounts:
+    [counts] = count_sources(assessed.withColumn("is_flagged", F.lit(False)))
+    return counts
 
 
 def reasons_of(raw: DataFrame, config: InteractionSource | None = None, dropped: Sequence[str] = (), key: str = "user_id") -> dict:
@@ -48,9 +62,9 @@ def test_a_good_row_becomes_the_columns_of_the_contract(spark: SparkSession) -> 
     expected = spark.sql(
         """SELECT '17850' AS user_id, 'i1' AS item_id, 'view' AS behaviour, timestamp'2017-10-10 01:30:00' AS occurred_at,
                   date'2017-10-10' AS event_date, -1.5D AS value, 'so so' AS text, CAST(array() AS array<string>) AS reasons,
-                  CAST(NULL AS string) AS raw, 1L AS copies"""
+                  CAST(NULL AS string) AS raw, 1L AS copies, CAST(NULL AS double) AS given_value, 'interactions' AS source"""
     )
-    assertDataFrameEqual(got.drop("interaction_id"), expected)
+    assertDataFrameEqual(got.drop("interaction_id").select(*expected.columns), expected)
     contract = INTERACTIONS.schema
     assertSchemaEqual(got.select(*contract.fieldNames()).schema, contract)
 
@@ -99,7 +113,11 @@ def test_milliseconds_among_seconds_end_in_the_quarantine(spark: SparkSession) -
     raw = spark.createDataFrame([("s", "1507550400"), ("ms", "1507550400000"), ("neg", "-1507550400")], "user string, at string")
     raw = raw.withColumn("item", F.lit("i1"))
     config = source(occurred_at={"column": "at", "unit": "s"}, behaviour={"literal": "view"}, value=None, text=None)
-    assert reasons_of(raw, config) == {"s": [], "ms": ["occurred_at: not a time"], "neg": ["occurred_at: before 1990-01-01"]}
+    assert reasons_of(raw, config) == {
+        "s": [],
+        "ms": ["occurred_at: implausible in s, plausible in another unit"],
+        "neg": ["occurred_at: before 1990-01-01"],
+    }
 
 
 def test_behaviours_values_and_dropped_items(spark: SparkSession) -> None:
@@ -204,14 +222,13 @@ def test_every_row_is_an_interaction_a_duplicate_or_in_the_quarantine(
     raw = spark.createDataFrame(rows + rows[: len(rows) // 2], SCHEMA)
     config = source(keep=["length(coalesce(wrote, '')) < 9"], occurred_at={"column": "at", "unit": unit, "timezone": zone})
     assessed = assess(raw, config, dropped=["c1"]).coalesce(1).cache()
-    counts = count_rows(assessed)
+    counts = count(assessed)
     got = assessed.collect()
     assessed.unpersist()
     assert counts.rows_in == len(rows) + len(rows) // 2 == counts.interactions + counts.quarantined + counts.duplicates
     assert len(got) == len(set(rows)) == len({row["interaction_id"] for row in got})
     bad = [row for row in got if row["reasons"]]
     assert (counts.quarantined, counts.interactions) == (len(bad), len(got) - len(bad))
-    assert counts.users == len({row["user_id"] for row in got if not row["reasons"]})
     kept = {tuple(json.loads(row["raw"]).get(name) for name in raw.columns) for row in bad}
     assert kept <= set(rows)
     assert len(kept) == len(bad)
@@ -235,10 +252,12 @@ def test_the_id_of_a_row_is_the_same_for_any_partitioning_and_after_a_column_of_
         assertDataFrameEqual(assess(other), first)
 
 
-def test_the_id_is_the_hash_of_the_row_as_json(spark: SparkSession) -> None:
+def test_the_id_is_two_hashes_of_the_names_and_values_that_are_there(spark: SparkSession) -> None:
     got = assess(spark.createDataFrame([("", "i1", "2017-10-09", "view", None, "x")], SCHEMA)).first()
     assert json.loads(got["raw"]) == {"at": "2017-10-09", "did": "view", "item": "i1", "user": "", "wrote": "x"}
-    assert got["interaction_id"] == spark.createDataFrame([(got["raw"],)], "raw string").select(F.sha2("raw", 256)).first()[0]
+    parts = F.lit("interactions"), *[F.lit(part) for pair in sorted(json.loads(got["raw"]).items()) for part in pair]
+    hashes = spark.range(1).select(*[F.xxhash64(F.lit(seed), *parts) for seed in ("left", "right")]).first()
+    assert got["interaction_id"] == "".join(f"{number % 2**64:016X}" for number in hashes)
 
 
 def test_column_names_of_a_source_may_be_those_that_this_stage_uses(spark: SparkSession) -> None:
@@ -259,7 +278,7 @@ def test_the_quarantine_keeps_the_bad_rows_whole(spark: SparkSession) -> None:
     assertSchemaEqual(got.select(*contract.fieldNames()).schema, contract)
     [row] = got.collect()
     raw = '{"at":"2017-10-09","did":"steal","item":"i1","paid":"1","user":"u1"}'
-    expected = spark.createDataFrame([(raw,)], "raw string").select(F.sha2("raw", 256)).first()[0]
+    expected = hashlib.sha256(f"interactions\n{raw}".encode()).hexdigest()
     assert row == Row(
         row_hash=expected,
         reasons=["behaviour: not configured"],
@@ -283,9 +302,71 @@ def test_a_csv_line_that_cannot_be_read_ends_in_the_quarantine(spark: SparkSessi
     assert (got["u1"]["text"], got["u1"]["reasons"]) == ('two lines, "quoted"', [])
     assert got["u2"]["reasons"] == got["u3"]["reasons"] == ["row: cannot be read"]
     assert json.loads(got["u3"]["raw"])["_corrupt_record"] == "u3,i3,2017-10-09,view,1,x,one too many"
-    counts = count_rows(assessed)
+    counts = count(assessed)
     assert (counts.rows_in, counts.interactions, counts.quarantined, counts.duplicates) == (3, 1, 2, 0)
 
 
 def test_a_source_without_rows_gives_none(spark: SparkSession) -> None:
     assert assess(spark.createDataFrame([], SCHEMA)).count() == 0
+
+
+def test_implausible_times_say_what_they_probably_are(spark: SparkSession) -> None:
+    times = {"zero": "0", "seconds": "1507550400", "good": "1507550400000", "tomorrow": "1704110400000", "next year": "1735732800000"}
+    raw = spark.createDataFrame(list(times.items()), "user string, at string").withColumn("item", F.lit("i1"))
+    config = source(occurred_at={"column": "at", "unit": "ms"}, behaviour={"literal": "view"}, value=None, text=None)
+    assert reasons_of(raw, config) == {
+        "zero": ["occurred_at: epoch 0, which stands for no time"],
+        "seconds": ["occurred_at: implausible in ms, plausible in another unit"],
+        "good": [],
+        "tomorrow": [],
+        "next year": ["occurred_at: in the future"],
+    }
+
+
+def test_values_out_of_bounds_are_quarantined_or_clipped_by_behaviour(spark: SparkSession) -> None:
+    rows = [
+        ("low", "view", "-1"),
+        ("high", "view", "9"),
+        ("bought", "purchase", "9"),
+        ("none", "purchase", None),
+        ("fine", "purchase", "3"),
+    ]
+    raw = spark.createDataFrame([(user, "i1", "2017-10-09", did, paid, None) for user, did, paid in rows], SCHEMA)
+    values = {"view": ValueRange(min=0, max=5), "purchase": ValueRange(max=5, action="clip")}
+    got = {row["user_id"]: (row["value"], row["given_value"], row["reasons"]) for row in assess(raw, values=values).collect()}
+    assert got == {
+        "low": (-1.0, None, ["value: below 0"]),
+        "high": (9.0, None, ["value: above 5"]),
+        "bought": (5.0, 9.0, []),
+        "none": (None, None, []),
+        "fine": (3.0, None, []),
+    }
+
+
+def test_a_behaviour_may_be_computed_and_another_quarantined(spark: SparkSession) -> None:
+    raw = spark.createDataFrame([("u1", "C17", 2.0), ("u2", "17", 3.0)], "user string, invoice string, price double")
+    raw = raw.withColumns({"item": F.lit("i1"), "at": F.lit("2017-10-09")})
+    sql = "CASE WHEN invoice LIKE 'C%' THEN 'return' ELSE 'purchase' END"
+    config = source(behaviour={"sql": sql}, value={"sql": "price * 2"}, text=None)
+    got = assess(raw, config, behaviours={**WEIGHTS, "return": None}).select("user_id", "behaviour", "value", "reasons").collect()
+    assert sorted(got) == [("u1", "return", 4.0, ["behaviour: return is quarantined"]), ("u2", "purchase", 6.0, [])]
+
+
+def test_nested_columns_empty_lists_and_maps(spark: SparkSession) -> None:
+    raw = spark.sql(
+        """SELECT user, explode_outer(history) AS history, map('b', 1, 'a', 2) AS more
+           FROM VALUES ('u1', array(named_struct('item', 'i1', 'at', '2017-10-09'))), ('u2', array()) AS t(user, history)"""
+    )
+    columns = {"user_id": "user", "item_id": "history.item", "occurred_at": "history.at", "behaviour": {"literal": "view"}}
+    config = InteractionSource.model_validate({"path": "events.json", "explode": "history", "columns": columns})
+    got = assess(raw.unionAll(raw.limit(1)), config).select("user_id", "item_id", "reasons", "copies").collect()
+    reasons = ["item_id: missing", "occurred_at: not a time", "history: no element"]
+    assert sorted(got, key=str) == [("u1", "i1", [], 2), ("u2", None, reasons, 1)]
+
+
+def test_a_value_that_moves_to_another_column_is_another_row(spark: SparkSession) -> None:
+    raw = spark.createDataFrame([("u1", None, "x"), ("u1", "x", None)], "user string, item string, did string").withColumn(
+        "at", F.lit("2017")
+    )
+    got = assess(raw, source(value=None, text=None)).select("interaction_id").collect()
+    assert len(set(got)) == 2

