@@ -117,7 +117,9 @@ def _read_csv(spark: SparkSession, path: str, files: Sequence[str] | None, optio
 
 def _read_csv_files(spark: SparkSession, path: str, files: Sequence[str], options: Mapping[str, str]) -> DataFrame:
     tolerant = {**options, "mode": "PERMISSIVE"}
-    columns = spark.read.options(**tolerant).csv(_literal(files[:1])).columns
+    # With line breaks in quotes, Spark takes the name of the file for a glob when it looks for the header.
+    one_line = {} if _literal(files[:1]) == list(files[:1]) else {"multiLine": "false"}
+    columns = spark.read.options(**{**tolerant, **one_line}).csv(_literal(files[:1])).columns
     if not columns:
         raise ConfigError(f"{path}: the file has no header and no rows")
     schema = StructType([StructField(c, StringType()) for c in columns] + [StructField(UNREADABLE, StringType())])

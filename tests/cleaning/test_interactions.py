@@ -328,7 +328,7 @@ def test_values_out_of_bounds_are_quarantined_or_clipped_by_behaviour(spark: Spa
         ("low", "view", "-1"),
         ("high", "view", "9"),
         ("bought", "purchase", "9"),
-        ("none", "purchase", None),
+        ("nothing", "purchase", None),
         ("fine", "purchase", "3"),
     ]
     raw = spark.createDataFrame([(user, "i1", "2017-10-09", did, paid, None) for user, did, paid in rows], SCHEMA)
@@ -338,7 +338,7 @@ def test_values_out_of_bounds_are_quarantined_or_clipped_by_behaviour(spark: Spa
         "low": (-1.0, None, ["value: below 0"]),
         "high": (9.0, None, ["value: above 5"]),
         "bought": (5.0, 9.0, []),
-        "none": (None, None, []),
+        "nothing": (None, None, []),
         "fine": (3.0, None, []),
     }
 

@@ -76,12 +76,12 @@ def by_user(settled: DataFrame) -> dict[tuple[str, str], int]:
     ("action", "expected"),
     [
         ("flag", {}),
-        ("cap", {("crawler", TOO_MANY_EVENTS): 40}),
+        ("cap", {("crawler", TOO_MANY_EVENTS): 30}),
         ("quarantine", {("crawler", TOO_MANY_EVENTS): 60, ("metronome", EVERY_SECOND): 8}),
     ],
 )
 def test_a_crawler_and_a_metronome_stand_out_and_a_basket_does_not(spark: SparkSession, action: str, expected: dict) -> None:
-    bots = Bots(deviations=4, min_events=20, max_one_second_steps=6, action=action)
+    bots = Bots(deviations=4, min_events=30, max_one_second_steps=6, action=action)
     settled = settle_days(bot_day(spark), Noise(bots=bots), {}).cache()
     assert by_user(settled) == expected
     flagged = settled.where("is_flagged").groupBy("user_id", "event_date").count().collect()
@@ -89,7 +89,7 @@ def test_a_crawler_and_a_metronome_stand_out_and_a_basket_does_not(spark: SparkS
     assert settled.count() == bot_day(spark).count()
     if action == "cap":
         kept = settled.where("user_id = 'crawler' AND event_date = '2024-03-01' AND size(reasons) = 0")
-        assert kept.agg(F.max(F.minute("occurred_at")), F.count("*")).first() == (19, 20)
+        assert kept.agg(F.max(F.minute("occurred_at")), F.count("*")).first() == (29, 30)
     settled.unpersist()
 
 
