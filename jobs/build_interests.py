@@ -11,6 +11,7 @@ from pyspark.sql import functions as F
 from interest_tiers.embedding.encoder import model_id
 from interest_tiers.errors import DataQualityError
 from interest_tiers.evidence import interests_by_category
+from interest_tiers.interests.augmentation import neighbours, profiles, with_borrowed
 from interest_tiers.interests.catalogue import category_catalogue, mean_embeddings, topic_catalogue, touched_texts
 from interest_tiers.interests.features import user_interests
 from interest_tiers.interests.topics import Topics, fit_topics, seen_texts, topic_vectors, topics_of_items
@@ -34,7 +35,7 @@ def run(context: StageContext) -> StageResult:
         raise DataQualityError(_without_interests(context))
     days = context.item_days()
     n_interests = warehouse.replace_day(INTERESTS, _catalogue(context, found, days), as_of)
-    n_pairs = warehouse.replace_day(USER_INTERESTS, pairs_as_of(context, days, as_of), as_of)
+    n_pairs = warehouse.replace_day(USER_INTERESTS, augmented_pairs_as_of(context, days, as_of, "build_interests/borrowing"), as_of)
     n_interactions = context.read(INTERACTIONS, as_of).count()
     n_used = days.agg(F.sum("n_interactions").alias("n")).first()
     assert n_used is not None  # an aggregate without keys has one row
@@ -67,9 +68,21 @@ def embeddings_as_of(context: StageContext, found: InterestsOfItems, days: DataF
 
 
 def pairs_as_of(context: StageContext, days: DataFrame, as_of: date) -> DataFrame:
-    """The rows of user_interests as of any day, from days before it."""
+    """The rows of user_interests as of any day, from days before it: what users did, nothing borrowed."""
     config = context.config
     return user_interests(days, as_of, config.interests.half_life_days, config.tiers.horizon_days)
+
+
+def augmented_pairs_as_of(context: StageContext, days: DataFrame, as_of: date, staged: str) -> DataFrame:
+    """The same, with what users of little history borrow where the config says so. staged: a name to write aside under."""
+    pairs, augmentation, stage = pairs_as_of(context, days, as_of), context.config.augmentation, context.warehouse.stage
+    if augmentation is None:
+        return pairs
+    # Each is read several times over.
+    pairs = stage(f"{staged}/pairs", pairs)
+    lending = stage(f"{staged}/profiles", profiles(pairs, days, augmentation))
+    closest = stage(f"{staged}/neighbours", neighbours(pairs, days, lending, augmentation))
+    return with_borrowed(pairs, lending, closest, augmentation)
 
 
 def _catalogue(context: StageContext, found: InterestsOfItems, days: DataFrame) -> DataFrame:

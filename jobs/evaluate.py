@@ -13,7 +13,7 @@ from interest_tiers.evaluation.ranking_quality import future_items, in_lists, ra
 from interest_tiers.evaluation.tier_quality import tier_quality
 from interest_tiers.evidence import item_days
 from interest_tiers.jobs.assign_tiers import calibration_as_of, ruled, tiers_by_rule
-from interest_tiers.jobs.build_interests import InterestsOfItems, embeddings_as_of, interests_of_items_as_of, pairs_as_of
+from interest_tiers.jobs.build_interests import InterestsOfItems, augmented_pairs_as_of, embeddings_as_of, interests_of_items_as_of
 from interest_tiers.jobs.cluster_users import cluster, silhouettes_tried
 from interest_tiers.jobs.job import Measurement, StageContext, StageResult, stage_main, write_metrics
 from interest_tiers.jobs.recommend import cluster_items, own_items_as_of
@@ -52,7 +52,7 @@ def _days_by(context: StageContext, found: InterestsOfItems) -> DataFrame:
 
 
 def _back_test(context: StageContext, found: InterestsOfItems, before: DataFrame, after: DataFrame, cut: date) -> list[Measurement]:
-    pairs = context.warehouse.stage("evaluate/pairs", pairs_as_of(context, before, cut))
+    pairs = context.warehouse.stage("evaluate/pairs", augmented_pairs_as_of(context, before, cut, "evaluate/borrowing"))
     calibration = calibration_as_of(context, before, cut)
     tiers = context.warehouse.stage("evaluate/tiers", tiers_by_rule(context, pairs, calibration, cut))
     clustered = cluster(context, pairs, tiers, embeddings_as_of(context, found, before), "evaluate/clusters")
@@ -64,7 +64,9 @@ def _back_test(context: StageContext, found: InterestsOfItems, before: DataFrame
 
 
 def _judge_tiers(context: StageContext, pairs: DataFrame, calibration: Calibration, after: DataFrame) -> list[Measurement]:
-    known = context.warehouse.stage("evaluate/labelled", labelled(ruled(context, pairs), after, context.config.tiers))
+    # What a user borrowed decides on tiers, and is never a pair that has a label.
+    touched = ruled(context, pairs).where("n_days > 0")
+    known = context.warehouse.stage("evaluate/labelled", labelled(touched, after, context.config.tiers))
     counts = known.agg(F.count(F.lit(1)).alias("pairs"), F.countDistinct("user_id").alias("users")).first()
     assert counts is not None  # an aggregate without keys has one row
     quality = tier_quality(predictions(known, calibration), context.config.evaluation.bootstrap_samples)

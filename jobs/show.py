@@ -81,7 +81,8 @@ def _print_tier(tier: str, rows: Sequence[Row]) -> None:
     print(f"\n{title:<36} share  days  last P(core)  P(secondary)  P(marginal)" if rows else f"\n{title}")
     for row in rows[:INTERESTS_PER_TIER]:
         probabilities = f"{row['p_core']:>7.2f} {row['p_secondary']:>13.2f} {row['p_marginal']:>12.2f}"
-        print(f"  {row['name'][:34]:<34} {row['share']:>6.1%} {row['n_days']:>5} {row['recency_days']:>4}d {probabilities}")
+        last = "none" if row["recency_days"] is None else f"{row['recency_days']}d"  # never touched: borrowed
+        print(f"  {row['name'][:34]:<34} {row['share']:>6.1%} {row['n_days']:>5} {last:>5} {probabilities}")
     if len(rows) > INTERESTS_PER_TIER:
         print(f"  and {len(rows) - INTERESTS_PER_TIER} more")
 

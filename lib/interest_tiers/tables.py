@@ -247,12 +247,13 @@ USER_INTERESTS = Table(
         _INTEREST,
         _AS_OF,
         _required("evidence", DOUBLE, "sum over days of the day's weight, halved every half_life_days; never below 0"),
+        _required("borrowed", DOUBLE, "the part of evidence that was borrowed from similar users; 0 where none was"),
         _required("share", DOUBLE, "evidence over the user's total"),
         _required("rank", LONG, "1 is the interest with the most evidence of the user"),
-        _required("n_days", LONG, "days on which the user touched it"),
+        _required("n_days", LONG, "days on which the user touched it; 0 where all of its evidence was borrowed"),
         _required("n_items", LONG, "distinct items"),
-        _required("recency_days", LONG, "days from the last touch to as_of, 1 is the day before"),
-        _required("tenure_days", LONG, "days from the first touch to as_of"),
+        _optional("recency_days", LONG, "days from the last touch to as_of, 1 is the day before; null where never touched"),
+        _optional("tenure_days", LONG, "days from the first touch to as_of; null where never touched"),
         _required("n_interactions", LONG, ""),
         _required("n_days_recent", LONG, "days touched in the last horizon_days"),
         _required("n_days_previous", LONG, "days touched in the horizon_days before those"),
@@ -265,8 +266,11 @@ USER_INTERESTS = Table(
         "evidence_is_not_negative": "evidence >= 0",
         "share_is_a_share": "share BETWEEN 0 AND 1",
         "rank_starts_at_1": "rank >= 1",
-        "seen_before_as_of": "recency_days >= 1 AND tenure_days >= recency_days",
-        "no_more_days_than_interactions": "n_days BETWEEN 1 AND n_interactions",
+        "borrowed_is_a_part_of_evidence": "borrowed BETWEEN 0 AND evidence",
+        "seen_before_as_of": "(recency_days >= 1 AND tenure_days >= recency_days) OR "
+        "(n_days = 0 AND recency_days IS NULL AND tenure_days IS NULL)",
+        "no_more_days_than_interactions": "n_days BETWEEN 1 AND n_interactions OR "
+        "(n_days = 0 AND n_interactions = 0 AND n_items = 0 AND borrowed > 0)",
     },
 )  # fmt: skip
 

@@ -47,13 +47,13 @@ def test_every_feature_by_hand(spark: SparkSession) -> None:
     evidence = 0.25 + 0.5 + 0.5 * 2**-0.7
     faint = 0.1 * 2**-0.1
     assert got["u1", "A"] == {
-        "user_id": "u1", "interest_id": "A", "evidence": pytest.approx(evidence, abs=2e-9),
+        "user_id": "u1", "interest_id": "A", "evidence": pytest.approx(evidence, abs=2e-9), "borrowed": 0.0,
         "share": pytest.approx(evidence / (evidence + faint), abs=1e-8), "rank": 1, "n_days": 3, "n_items": 2, "recency_days": 7,
         "tenure_days": 20, "n_interactions": 8, "n_days_recent": 1, "n_days_previous": 1, "trend": 0.0,
         "mean_gap_days": 6.5, "total_value": 7.5,
     }  # fmt: skip
     assert got["u1", "B"] == {
-        "user_id": "u1", "interest_id": "B", "evidence": pytest.approx(faint, abs=1e-9),
+        "user_id": "u1", "interest_id": "B", "evidence": pytest.approx(faint, abs=1e-9), "borrowed": 0.0,
         "share": pytest.approx(faint / (evidence + faint), abs=1e-8), "rank": 2, "n_days": 1, "n_items": 1, "recency_days": 1,
         "tenure_days": 1, "n_interactions": 1, "n_days_recent": 1, "n_days_previous": 0, "trend": 1.0,
         "mean_gap_days": None, "total_value": -2.0,

@@ -19,10 +19,11 @@ def user_interests(days_of_items: DataFrame, as_of: date, half_life_days: float,
     pair = ["user_id", "interest_id"]
     from_days = interest_days(days_of_items).groupBy(*pair).agg(*_features_of_days(as_of, half_life_days, horizon_days))
     n_items = days_of_items.groupBy(*pair).agg(F.countDistinct("item_id").alias("n_items"))
-    return _with_shares(from_days.join(n_items, pair)).select(
+    return with_shares(from_days.join(n_items, pair)).select(
         "user_id",
         "interest_id",
         "evidence",
+        F.lit(0.0).alias("borrowed"),
         "share",
         "rank",
         "n_days",
@@ -53,7 +54,8 @@ def _features_of_days(as_of: date, half_life_days: float, horizon_days: int) -> 
     ]
 
 
-def _with_shares(pairs: DataFrame) -> DataFrame:
+def with_shares(pairs: DataFrame) -> DataFrame:
+    """Add share (of the user's evidence) and rank (1 for the most, ties by interest_id). pairs: user_id, interest_id, evidence."""
     user = Window.partitionBy("user_id")
     by_evidence = user.orderBy(F.desc("evidence"), "interest_id")
     # Summed in the order of the ranks, so that the last digit does not depend on how rows arrive.

@@ -167,7 +167,7 @@ class StoryInterest:
     evidence: float
     share: float
     n_days: int
-    recency_days: int
+    recency_days: int | None  # None where the user never touched it: its evidence was borrowed
     tier: str | None
     p_core: float | None
     p_secondary: float | None
