@@ -1,6 +1,7 @@
-"""build_interests: the catalogue of interests, and every user's evidence in them."""
+"""build_interests: which interest each item speaks for, the catalogue of interests, and every user's evidence in them."""
 
 import sys
+from dataclasses import dataclass
 from datetime import date
 
 from pyspark.ml.feature import StopWordsRemover
@@ -8,25 +9,47 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from interest_tiers.embedding.encoder import model_id
-from interest_tiers.interests.catalogue import interest_catalogue, mean_embeddings, touched_texts
+from interest_tiers.errors import DataQualityError
+from interest_tiers.evidence import interests_by_category
+from interest_tiers.interests.catalogue import category_catalogue, mean_embeddings, topic_catalogue, touched_texts
 from interest_tiers.interests.features import user_interests
+from interest_tiers.interests.topics import Topics, fit_topics, seen_texts, topic_vectors, topics_of_items
 from interest_tiers.jobs.job import StageContext, StageResult, stage_main
-from interest_tiers.tables import INTERACTIONS, INTERESTS, ITEMS, TEXT_EMBEDDINGS, USER_INTERESTS
+from interest_tiers.tables import INTERACTIONS, INTERESTS, ITEM_INTERESTS, ITEMS, TEXT_EMBEDDINGS, USER_INTERESTS
+
+
+@dataclass(frozen=True)
+class InterestsOfItems:
+    """item_interests: item_id, interest_id. topics: None where an interest is a category."""
+
+    item_interests: DataFrame
+    topics: Topics | None
 
 
 def run(context: StageContext) -> StageResult:
-    """Sum up what every user did before as_of, per interest, and describe the interests."""
+    """Say which interest each item speaks for, sum up what every user did before as_of, and describe the interests."""
     warehouse, as_of = context.warehouse, context.as_of
-    days, items = context.item_days(), context.read(ITEMS)
-    stop_words = StopWordsRemover.loadDefaultStopWords("english")
-    catalogue = interest_catalogue(days, items, text_embeddings(context), stop_words)
-    n_interests = warehouse.replace_day(INTERESTS, catalogue, as_of)
+    found = interests_of_items_as_of(context, as_of)
+    if warehouse.replace_day(ITEM_INTERESTS, found.item_interests, as_of) == 0:
+        raise DataQualityError(_without_interests(context))
+    days = context.item_days()
+    n_interests = warehouse.replace_day(INTERESTS, _catalogue(context, found, days), as_of)
     n_pairs = warehouse.replace_day(USER_INTERESTS, pairs_as_of(context, days, as_of), as_of)
     n_interactions = context.read(INTERACTIONS, as_of).count()
     n_used = days.agg(F.sum("n_interactions").alias("n")).first()
     assert n_used is not None  # an aggregate without keys has one row
     unused = n_interactions - (n_used["n"] or 0)
-    return StageResult(n_interactions, n_pairs, f"{n_interests:,} interests; {unused:,} interactions with items of no category")
+    return StageResult(n_interactions, n_pairs, _describe(n_interests, unused, found.topics))
+
+
+def interests_of_items_as_of(context: StageContext, day: date) -> InterestsOfItems:
+    """The interest of every item; topics are those of the texts touched before the day."""
+    items = context.read(ITEMS)
+    if context.config.interests.source == "category":
+        return InterestsOfItems(interests_by_category(items), None)
+    embeddings = text_embeddings(context)
+    topics = fit_topics(seen_texts(context.read(INTERACTIONS, day), items, embeddings), context.config.interests)
+    return InterestsOfItems(topics_of_items(topics, items, embeddings), topics)
 
 
 def text_embeddings(context: StageContext) -> DataFrame:
@@ -36,8 +59,10 @@ def text_embeddings(context: StageContext) -> DataFrame:
     return context.read(TEXT_EMBEDDINGS).where(F.col("model_id") == model).select("text_hash", "embedding")
 
 
-def embeddings_as_of(context: StageContext, days: DataFrame) -> DataFrame:
-    """The embeddings of the interests as of any day, from the items touched on days before it: interest_id, embedding."""
+def embeddings_as_of(context: StageContext, found: InterestsOfItems, days: DataFrame) -> DataFrame:
+    """The embeddings of the interests as of any day: interest_id, embedding. found: as of it. days: before it."""
+    if found.topics is not None:
+        return topic_vectors(found.topics, like=days)
     return mean_embeddings(touched_texts(days, context.read(ITEMS)), text_embeddings(context))
 
 
@@ -45,6 +70,30 @@ def pairs_as_of(context: StageContext, days: DataFrame, as_of: date) -> DataFram
     """The rows of user_interests as of any day, from days before it."""
     config = context.config
     return user_interests(days, as_of, config.interests.half_life_days, config.tiers.horizon_days)
+
+
+def _catalogue(context: StageContext, found: InterestsOfItems, days: DataFrame) -> DataFrame:
+    stop_words = StopWordsRemover.loadDefaultStopWords("english")
+    catalogue = category_catalogue if found.topics is None else topic_catalogue
+    return catalogue(days, context.read(ITEMS), embeddings_as_of(context, found, days), stop_words)
+
+
+def _without_interests(context: StageContext) -> str:
+    if context.config.interests.source == "category":
+        return "no item has a category, so there is no interest: see items.columns.category, or set interests.source to topic"
+    return (
+        f"no item that was touched before {context.as_of} has a text with a vector, so there is no topic: "
+        "see items.columns.text, or run the stage embed first"
+    )
+
+
+def _describe(n_interests: int, unused: int, topics: Topics | None) -> str:
+    if topics is None:
+        return f"{n_interests:,} interests; {unused:,} interactions with items of no category"
+    return (
+        f"{n_interests:,} interests of {len(topics.ids):,} topics, found in {topics.n_fitted:,} of {topics.n_texts:,} texts; "
+        f"{unused:,} interactions with items of no topic"
+    )
 
 
 main = stage_main("build_interests", run)

@@ -3,7 +3,19 @@
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
-from interest_tiers.jobs import assign_tiers, build_interests, clean, cluster_users, embed, evaluate, pipeline, recommend, report, show
+from interest_tiers.jobs import (
+    assign_tiers,
+    build_interests,
+    clean,
+    cluster_users,
+    embed,
+    evaluate,
+    forget_users,
+    pipeline,
+    recommend,
+    report,
+    show,
+)
 
 COMMANDS: Mapping[str, Callable[[Sequence[str] | None], int]] = {
     "pipeline": pipeline.main,
@@ -16,6 +28,7 @@ COMMANDS: Mapping[str, Callable[[Sequence[str] | None], int]] = {
     "recommend": recommend.main,
     "evaluate": evaluate.main,
     "report": report.main,
+    "forget_users": forget_users.main,
 }
 
 

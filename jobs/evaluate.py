@@ -11,13 +11,15 @@ from interest_tiers.evaluation.baselines import one_cluster, own_frequency, popu
 from interest_tiers.evaluation.intervals import Estimate
 from interest_tiers.evaluation.ranking_quality import future_items, in_lists, ranking_quality
 from interest_tiers.evaluation.tier_quality import tier_quality
+from interest_tiers.evidence import item_days
 from interest_tiers.jobs.assign_tiers import calibration_as_of, ruled, tiers_by_rule
-from interest_tiers.jobs.build_interests import embeddings_as_of, pairs_as_of
+from interest_tiers.jobs.build_interests import InterestsOfItems, embeddings_as_of, interests_of_items_as_of, pairs_as_of
 from interest_tiers.jobs.cluster_users import cluster, silhouettes_tried
 from interest_tiers.jobs.job import Measurement, StageContext, StageResult, stage_main, write_metrics
 from interest_tiers.jobs.recommend import cluster_items, own_items_as_of
 from interest_tiers.recommend.candidates import popular_in_clusters, scored_candidates, widely_used
 from interest_tiers.recommend.ranking import top_items
+from interest_tiers.tables import INTERACTIONS
 from interest_tiers.tiers.baselines import predictions
 from interest_tiers.tiers.calibration import Calibration
 from interest_tiers.tiers.labels import labelled
@@ -30,21 +32,30 @@ def run(context: StageContext) -> StageResult:
     """Back-test tiers, clusters and recommendations as of as_of - horizon against the horizon up to as_of."""
     as_of = context.as_of
     cut = as_of - timedelta(days=context.config.tiers.horizon_days)
-    days = context.item_days()
+    found = interests_of_items_as_of(context, cut)
+    days = _days_by(context, found)
     before, after = days.where(F.col("event_date") < F.lit(cut)), days.where(F.col("event_date") >= F.lit(cut))
     rows_in = days.count()
     if before.isEmpty() or after.isEmpty():
         return StageResult(rows_in, 0, f"no back-test: it needs interactions before and after {cut}")
-    measurements = _back_test(context, before, after, cut)
+    measurements = _back_test(context, found, before, after, cut)
     write_metrics(context, "evaluate", measurements)
     return StageResult(rows_in, len(measurements), f"cut {cut}: {_headline(measurements, context.config.recommend.k)}")
 
 
-def _back_test(context: StageContext, before: DataFrame, after: DataFrame, cut: date) -> list[Measurement]:
+def _days_by(context: StageContext, found: InterestsOfItems) -> DataFrame:
+    """What users did with items before as_of, by the interests as they were known at the cut (see evidence.item_days)."""
+    item_interests = context.warehouse.stage("evaluate/item_interests", found.item_interests)
+    return context.warehouse.stage(
+        "evaluate/item_days", item_days(context.read(INTERACTIONS, context.as_of), item_interests, context.config.weights)
+    )
+
+
+def _back_test(context: StageContext, found: InterestsOfItems, before: DataFrame, after: DataFrame, cut: date) -> list[Measurement]:
     pairs = context.warehouse.stage("evaluate/pairs", pairs_as_of(context, before, cut))
     calibration = calibration_as_of(context, before, cut)
     tiers = context.warehouse.stage("evaluate/tiers", tiers_by_rule(context, pairs, calibration, cut))
-    clustered = cluster(context, pairs, tiers, embeddings_as_of(context, before), "evaluate/clusters")
+    clustered = cluster(context, pairs, tiers, embeddings_as_of(context, found, before), "evaluate/clusters")
     return [
         *_judge_tiers(context, pairs, calibration, after),
         *silhouettes_tried(clustered.fit),

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
+from typing import Protocol, TypeVar
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -19,7 +20,7 @@ from interest_tiers.config import Config, load_config
 from interest_tiers.errors import DataQualityError, InterestTiersError, WarehouseError
 from interest_tiers.evidence import item_days
 from interest_tiers.session import build_session
-from interest_tiers.tables import INTERACTIONS, ITEMS, METRICS, RUNS, Table, Warehouse
+from interest_tiers.tables import INTERACTIONS, ITEM_INTERESTS, METRICS, RUNS, Table, Warehouse
 
 #: Beyond these, a metric says nothing, and sums of doubles differ from run to run.
 METRIC_DECIMALS = 9
@@ -45,6 +46,11 @@ class Measurement:
     upper: float | None = None
 
 
+def new_run_id() -> str:
+    """The time, to be sorted by, and something that no other command has."""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}"
+
+
 @dataclass
 class StageContext:
     """What a stage is given: config, warehouse and as_of. It remembers which versions of which tables were read."""
@@ -52,13 +58,22 @@ class StageContext:
     config: Config
     warehouse: Warehouse
     requested_as_of: date | None = None
-    run_id: str = field(default_factory=lambda: f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}")
+    run_id: str = field(default_factory=new_run_id)
     input_versions: dict[str, int] = field(default_factory=dict)
     _item_days: tuple[tuple[int, int], DataFrame] | None = None
 
     @property
     def spark(self) -> SparkSession:
         return self.warehouse.spark
+
+    @property
+    def config_sha256(self) -> str:
+        return self.config.sha256
+
+    @cached_property
+    def today(self) -> date:
+        """The day of the run, UTC."""
+        return datetime.now(UTC).date()
 
     @cached_property
     def as_of(self) -> date:
@@ -81,18 +96,31 @@ class StageContext:
 
         Several stages build on it, so one command computes it once for the tables as they are.
         """
-        interactions, items = self.read(INTERACTIONS, self.as_of), self.read(ITEMS)
-        versions = self.input_versions[INTERACTIONS.name], self.input_versions[ITEMS.name]
+        interactions, item_interests = self.read(INTERACTIONS, self.as_of), self.read(ITEM_INTERESTS, self.as_of)
+        versions = self.input_versions[INTERACTIONS.name], self.input_versions[ITEM_INTERESTS.name]
         if self._item_days is None or self._item_days[0] != versions:
-            days = item_days(interactions, items, self.config.behaviours)
+            days = item_days(interactions, item_interests.select("item_id", "interest_id"), self.config.weights)
             self._item_days = versions, self.warehouse.stage("item_days", days)
         return self._item_days[1]
 
 
+class RunContext(Protocol):
+    """What a run record tells of a command. A command without a config has an empty fingerprint."""
+
+    warehouse: Warehouse
+    run_id: str
+    requested_as_of: date | None
+    input_versions: dict[str, int]
+
+    @property
+    def config_sha256(self) -> str: ...
+
+
 Stage = Callable[[StageContext], StageResult]
+Context = TypeVar("Context", bound=RunContext)
 
 
-def run_stage(name: str, stage: Stage, context: StageContext) -> StageResult:
+def run_stage(name: str, stage: Callable[[Context], StageResult], context: Context) -> StageResult:
     """Run one stage, say in one line what it did, and write its run record, also when it fails."""
     context.input_versions = {}
     started_at, start = datetime.now(UTC), time.monotonic()
@@ -146,9 +174,14 @@ def stage_parser(name: str, description: str | None) -> argparse.ArgumentParser:
     return parser
 
 
+def add_warehouse_argument(parser: argparse.ArgumentParser) -> None:
+    """--warehouse."""
+    parser.add_argument("--warehouse", required=True, metavar="DIR", help="a folder, or catalog.schema")
+
+
 def add_warehouse_arguments(parser: argparse.ArgumentParser) -> None:
     """--warehouse and --as-of."""
-    parser.add_argument("--warehouse", required=True, metavar="DIR", help="a folder, or catalog.schema")
+    add_warehouse_argument(parser)
     parser.add_argument(
         "--as-of",
         type=date.fromisoformat,
@@ -184,7 +217,7 @@ def exit_code_of(work: Callable[[], object]) -> int:
     return 0
 
 
-def _record_failure(name: str, context: StageContext, status: str, started_at: datetime, error: Exception) -> None:
+def _record_failure(name: str, context: RunContext, status: str, started_at: datetime, error: Exception) -> None:
     message = str(error) if isinstance(error, InterestTiersError) else f"{type(error).__name__}: {error}"
     try:
         _record(name, context, status, started_at, StageResult(0, 0, message[:2000]))
@@ -192,7 +225,7 @@ def _record_failure(name: str, context: StageContext, status: str, started_at: d
         error.add_note(f"(the run record could not be written either: {str(fault).splitlines()[0]})")
 
 
-def _record(name: str, context: StageContext, status: str, started_at: datetime, result: StageResult) -> None:
+def _record(name: str, context: RunContext, status: str, started_at: datetime, result: StageResult) -> None:
     row = {
         "run_id": context.run_id,
         "stage": name,
@@ -202,9 +235,9 @@ def _record(name: str, context: StageContext, status: str, started_at: datetime,
         "ended_at": datetime.now(UTC),
         "rows_in": result.rows_in if status == "done" else None,
         "rows_out": result.rows_out if status == "done" else None,
-        "config_sha256": context.config.sha256,
+        "config_sha256": context.config_sha256,
         "code_version": __version__,
         "input_versions": context.input_versions,
         "message": result.message,
     }
-    context.warehouse.append(RUNS, context.spark.createDataFrame([row], RUNS.schema))
+    context.warehouse.append(RUNS, context.warehouse.spark.createDataFrame([row], RUNS.schema))

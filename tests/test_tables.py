@@ -17,9 +17,11 @@ from pyspark.testing import assertDataFrameEqual, assertSchemaEqual
 from interest_tiers.errors import ConfigError, WarehouseError
 from interest_tiers.tables import (
     CLUSTERS,
+    FORGOTTEN_USERS,
     INTERACTIONS,
     INTERACTIONS_QUARANTINE,
     INTERESTS,
+    ITEM_INTERESTS,
     ITEMS,
     METRICS,
     RECOMMENDATIONS,
@@ -51,6 +53,7 @@ VALID: Mapping[str, Mapping[str, Any]] = {
     ITEMS.name: {"item_id": "i1", "text": "milk", "text_hash": "h1", "category": "DAIRY"},
     USERS.name: {"user_id": "u1", "attributes": {"age": "25-34"}},
     TEXT_EMBEDDINGS.name: {"text_hash": "h1", "model_id": "m1", "embedding": [0.6, 0.8]},
+    ITEM_INTERESTS.name: {"item_id": "i1", "as_of": MONDAY, "interest_id": "n1"},
     INTERESTS.name: {
         "interest_id": "n1", "as_of": MONDAY, "name": "DAIRY", "kind": "category", "embedding": None,
         "n_items": 1, "n_users": 1, "top_terms": ["milk"],
@@ -84,6 +87,7 @@ VALID: Mapping[str, Mapping[str, Any]] = {
         "run_id": "r1", "stage": "clean", "as_of": None, "status": "done", "started_at": MONDAY_NOON, "ended_at": MONDAY_NOON,
         "rows_in": 1, "rows_out": 1, "config_sha256": "f1", "code_version": "0.1.0", "input_versions": {"items": 3}, "message": None,
     },
+    FORGOTTEN_USERS.name: {"user_hash": "h1", "forgotten_at": MONDAY_NOON},
 }  # fmt: skip
 
 #: For every constraint a change of the valid row that breaks it.
@@ -184,6 +188,7 @@ def test_the_delta_log_holds_the_whole_declaration(full_warehouse: Warehouse, ta
     constraints = {key: value for key, value in metadata["configuration"].items() if key.startswith("delta.constraints.")}
     assert constraints == {f"delta.constraints.{name}": expression for name, expression in table.constraints.items()}
     assert metadata["configuration"]["delta.enableDeletionVectors"] == "false"
+    assert ("delta.dataSkippingStatsColumns" in metadata["configuration"]) == (table.has_users or table.names_users is not None)
     assert metadata["partitionColumns"] == ([table.partition_by] if table.partition_by else [])
     assert metadata["description"] == table.description
     fields = [(field["name"], field["nullable"], field["metadata"]["comment"]) for field in json.loads(metadata["schemaString"])["fields"]]
@@ -195,6 +200,18 @@ def test_a_written_row_reads_back_with_the_declared_types(full_warehouse: Wareho
     got = full_warehouse.read(table)
     assertSchemaEqual(got.schema, table.schema)
     assertDataFrameEqual(got, rows(table, {}))
+
+
+@every_table
+def test_a_column_of_users_is_called_user_id(table: Table) -> None:
+    """Whoever is forgotten leaves the tables that have this column."""
+    assert {name for name in table.schema.names if "user" in name} <= {"user_id", "n_users", "user_hash"}
+
+
+@every_table
+def test_what_names_users_is_a_text_of_the_table(table: Table) -> None:
+    if table.names_users is not None:
+        assert table.schema[table.names_users.column].dataType.simpleString() == "string"
 
 
 # What Delta refuses

@@ -22,6 +22,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from interest_tiers.errors import ConfigError
 
+#: Holds what a reader of CSV or JSON could not parse; null for every row that it could.
+UNREADABLE = "_corrupt_record"
+
 #: How much an interest matters to a user, most first.
 TIERS = ("core", "secondary", "marginal")
 
@@ -80,7 +83,7 @@ class OccurredAt(Section):
     format: list[str] | None = Field(None, description="Spark datetime patterns of a text, tried in order; iso stands for ISO 8601")
     timezone: str = Field("UTC", description="zone of a time that carries none")
     earliest: date = Field(date(1990, 1, 1), description="an older event is implausible")
-    latest: date = Field(date(2100, 1, 1), description="an event from this day on is implausible")
+    latest: date | None = Field(None, description="an event from this day on is implausible; default: two days after the day of the run")
 
     @field_validator("format", mode="before")
     @classmethod
@@ -148,7 +151,6 @@ class InteractionSource(Source):
     name: str | None = Field(None, pattern=r"^[A-Za-z0-9_\-]+$", description="by which reports and the quarantine call this source")
     columns: InteractionColumns
     keep: list[str] = Field(default_factory=list, description="SQL on the source's columns; rows that fail are quarantined")
-    values: ValueRange | None = Field(None, description="plausible values; default: any number")
     max_quarantine_rate: float | None = Field(None, ge=0, le=1, description="of this source; default: quality.max_quarantine_rate")
 
 
@@ -233,7 +235,7 @@ class Noise(Section):
 
     bots: Bots | None = None
     repeat_seconds: int | None = Field(
-        None, ge=1, le=86_400, description="the same behaviour with the same item again within so many seconds, on the same day, is a repeat"
+        None, ge=1, le=86_400, description="the same behaviour with the same item again within so many seconds of a day is a repeat"
     )
 
 
@@ -273,8 +275,11 @@ class Embedding(Section):
 class Interests(Section):
     """What an interest is and how evidence of it fades."""
 
-    source: Literal["category"] = "category"
+    source: Literal["category", "topic"] = Field("category", description="topic: found by clustering the texts of the items")
     half_life_days: float = Field(90, gt=0)
+    topics: int = Field(50, ge=2, le=2000, description="topics; fewer come out where fewer texts differ")
+    max_fit_texts: int = Field(200_000, ge=1000, description="about so many distinct texts, drawn by hash, decide what the topics are")
+    seed: int = Field(17, description="of the topics")
 
 
 class Tiers(Section):
@@ -336,9 +341,6 @@ class Evaluation(Section):
     bootstrap_samples: int = Field(1000, ge=100, le=100_000)
 
 
-QUARANTINE: Literal["quarantine"] = "quarantine"
-
-
 class Config(Section):
     """Everything a run needs to know about one data set."""
 
@@ -348,6 +350,7 @@ class Config(Section):
     items: ItemSource
     users: UserSource | None = None
     behaviours: dict[str, BehaviourWeight | Literal["quarantine"]] = Field(min_length=1, description="weight of each behaviour")
+    values: dict[str, ValueRange] = Field(default_factory=dict, description="plausible values of a behaviour; default: any number")
     noise: Noise = Noise()
     quality: Quality = Quality()
     augmentation: Augmentation | None = None
@@ -388,6 +391,16 @@ class Config(Section):
                 raise ValueError(
                     f"{key}.columns.behaviour.literal is {literal!r}, which behaviours does not name "
                     f"(it names {', '.join(map(repr, self.behaviours))}){_nearest(literal, self.behaviours)}"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _values_are_of_behaviours(self) -> Config:
+        for behaviour in self.values:
+            if behaviour not in self.weights:
+                raise ValueError(
+                    f"values.{behaviour}: no behaviour of that name has a weight "
+                    f"({', '.join(map(repr, self.weights))} have one){_nearest(behaviour, self.weights)}"
                 )
         return self
 

@@ -89,6 +89,8 @@ def _fit_small_machines(spark: SparkSession) -> None:
     few = {
         "spark.sql.shuffle.partitions": str(4 * context.defaultParallelism),
         "spark.databricks.delta.snapshotPartitions": "2",
+        # A vacuum lists its table in so many tasks, 10,000 unless set.
+        "spark.sql.sources.parallelPartitionDiscovery.parallelism": str(4 * context.defaultParallelism),
     }
     already_set = context.getConf()
     for key, value in few.items():

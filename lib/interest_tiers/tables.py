@@ -6,12 +6,12 @@ A warehouse is a folder (``build/demo``, ``s3a://bucket/tiers``) or a ``catalog.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime
 
 from delta.tables import DeltaTable, DeltaTableBuilder
-from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import (
@@ -29,7 +29,7 @@ from pyspark.sql.types import (
     TimestampType,
 )
 
-from interest_tiers.errors import ConfigError, WarehouseError
+from interest_tiers.errors import WarehouseError
 
 STRING, LONG, DOUBLE, DATE, TIME, BOOLEAN = (
     StringType(), LongType(), DoubleType(), DateType(), TimestampType(), BooleanType()
@@ -42,8 +42,17 @@ STAGING, REPORT = "_staging", "report"
 #: How many names of foreign files a message lists.
 NAMED_ENTRIES = 5
 
-#: Holds a line of text that the reader could not parse; null for every row that it could.
-UNREADABLE = "_corrupt_record"
+#: Table properties of Delta, and what holds where they are not set.
+DATA_RETENTION, LOG_RETENTION, STATISTICS = (
+    "delta.deletedFileRetentionDuration", "delta.logRetentionDuration", "delta.dataSkippingStatsColumns"
+)  # fmt: skip
+DEFAULT_RETENTION: Mapping[str, str] = {DATA_RETENTION: "interval 1 week", LOG_RETENTION: "interval 30 days"}
+
+#: Table properties of this project: the retention to return to, and that the log was kept before its statistics left users out.
+RETENTION_BEFORE, LOG_NAMES_USERS = "interest_tiers.retentionBefore", "interest_tiers.logNamesUsers"
+
+#: Stands in the log beside the commits that removed users.
+REMOVES_USERS = "removes users"
 
 
 def _required(name: str, kind: DataType, comment: str) -> StructField:
@@ -52,6 +61,17 @@ def _required(name: str, kind: DataType, comment: str) -> StructField:
 
 def _optional(name: str, kind: DataType, comment: str) -> StructField:
     return StructField(name, kind, nullable=True, metadata={"comment": comment})
+
+
+@dataclass(frozen=True)
+class NamesUsers:
+    """A text of a table in which user ids may stand. within: SQL, the rows in which they may.
+
+    To forget a user, a row that cannot do without its text goes, and a text that may be null becomes null.
+    """
+
+    column: str
+    within: str = "true"
 
 
 @dataclass(frozen=True)
@@ -65,10 +85,49 @@ class Table:
     schema: StructType
     partition_by: str | None = None
     constraints: Mapping[str, str] = field(default_factory=dict)
+    names_users: NamesUsers | None = None
 
     @property
     def has_as_of(self) -> bool:
         return "as_of" in self.schema.names
+
+    @property
+    def has_users(self) -> bool:
+        """Whether its rows are rows of users."""
+        return "user_id" in self.schema.names
+
+    @property
+    def properties(self) -> dict[str, str]:
+        """The table properties that Delta keeps."""
+        properties = {"delta.enableDeletionVectors": "false"}
+        properties |= {f"delta.constraints.{name}": expression for name, expression in self.constraints.items()}
+        if self.has_users or self.names_users is not None:
+            properties[STATISTICS] = self._statistics
+        return properties
+
+    @property
+    def _statistics(self) -> str:
+        """The columns of which the log keeps the smallest and the largest value of each file.
+
+        No texts: they would stand in the log after their rows have gone, and no file is ordered by one.
+        """
+        kinds = LongType | DoubleType | DateType | TimestampType
+        return ",".join(f.name for f in self.schema.fields if isinstance(f.dataType, kinds) and f.name != self.partition_by)
+
+
+@dataclass(frozen=True)
+class Vacuumed:
+    """What can still be read of a table's past after a vacuum. Times are UTC.
+
+    unreadable_from: when, after another vacuum, no file holds a user forgotten so far; None when nobody was.
+    log_unreadable_from: the same of the log, for a table made before its statistics left users out; else None.
+    oldest_version: versions from here on can be read.
+    """
+
+    table: str
+    unreadable_from: datetime | None
+    log_unreadable_from: datetime | None
+    oldest_version: int
 
 
 _AS_OF = _required("as_of", DATE, "only interactions before this day were seen")
@@ -79,7 +138,7 @@ _CLUSTER = _required("cluster_id", STRING, "valid within one as_of")
 INTERACTIONS = Table(
     "interactions", "who did what to which item, and when; cleaned", "clean", ("interaction_id",),
     StructType([
-        _required("interaction_id", STRING, "SHA-256 of the source's row"),
+        _required("interaction_id", STRING, "128-bit fingerprint of the source's row"),
         _USER,
         _required("item_id", STRING, ""),
         _required("behaviour", STRING, "one of the configured behaviours"),
@@ -87,6 +146,8 @@ INTERACTIONS = Table(
         _required("event_date", DATE, "the day of occurred_at, UTC"),
         _optional("value", DOUBLE, "amount, price or rating, in the source's unit"),
         _optional("text", STRING, "what the user wrote"),
+        _optional("given_value", DOUBLE, "the value before it was clipped; null where it was not"),
+        _required("source", STRING, "which source of the config"),
     ]),
     partition_by="event_date",
     constraints={"event_date_is_the_day_of_occurred_at": "event_date = CAST(occurred_at AS DATE)"},
@@ -95,14 +156,32 @@ INTERACTIONS = Table(
 INTERACTIONS_QUARANTINE = Table(
     "interactions_quarantine", "rows that could not be used, whole, with every reason", "clean", ("row_hash",),
     StructType([
-        _required("row_hash", STRING, "SHA-256 of raw"),
+        _required("row_hash", STRING, "SHA-256 of source and raw"),
         _required("reasons", STRINGS, "every rule that the row breaks"),
         _required("raw", STRING, "the row as JSON"),
-        _required("source", STRING, "which source of the config: interactions, items or users"),
+        _required("source", STRING, "which source of the config"),
         _required("run_id", STRING, "the run that found it first"),
         _optional("event_date", DATE, "where the row's time could be read"),
     ]),
     constraints={"has_a_reason": "size(reasons) > 0"},
+    names_users=NamesUsers("raw"),
+)  # fmt: skip
+
+DATA_QUALITY = Table(
+    "data_quality", "what every run of clean found, and whether it met the limits of the config", "clean",
+    ("run_id", "source", "measure", "subject"),
+    StructType([
+        _required("run_id", STRING, ""),
+        _required("measured_at", TIME, "UTC"),
+        _required("source", STRING, "which source of the config; all: of all together"),
+        _required("measure", STRING, ""),
+        _required("subject", STRING, "the column or the reason that is measured; empty where there is none"),
+        _required("value", DOUBLE, ""),
+        _optional("limit", DOUBLE, "what the config allows; null where it sets no limit"),
+        _optional("passed", BOOLEAN, "whether the limit is met"),
+        _optional("example", STRING, "a row with that reason, its letters and digits masked"),
+    ]),
+    constraints={"passed_goes_with_limit": "(passed IS NULL) = (limit IS NULL)"},
 )  # fmt: skip
 
 ITEMS = Table(
@@ -135,14 +214,24 @@ TEXT_EMBEDDINGS = Table(
     constraints={"embedding_is_not_empty": "size(embedding) > 0"},
 )  # fmt: skip
 
+ITEM_INTERESTS = Table(
+    "item_interests", "the interest that each item speaks for", "build_interests", ("item_id", "as_of"),
+    StructType([
+        _required("item_id", STRING, "an item without a category, or without a text where interests are topics, is not here"),
+        _AS_OF,
+        _INTEREST,
+    ]),
+    partition_by="as_of",
+)  # fmt: skip
+
 INTERESTS = Table(
     "interests", "the catalogue of interests", "build_interests", ("interest_id", "as_of"),
     StructType([
         _INTEREST,
         _AS_OF,
-        _required("name", STRING, ""),
+        _required("name", STRING, "the category as given, or the topic's most characteristic words; unique within one as_of"),
         _required("kind", STRING, "category or topic"),
-        _optional("embedding", VECTOR, "mean of the embeddings of its items seen before as_of, L2 norm 1"),
+        _optional("embedding", VECTOR, "mean of the embeddings of its items seen before as_of, or the centre of the topic; L2 norm 1"),
         _required("n_items", LONG, "distinct items touched before as_of"),
         _required("n_users", LONG, "distinct users with evidence"),
         _required("top_terms", STRINGS, "most characteristic words of its items' texts"),
@@ -157,7 +246,7 @@ USER_INTERESTS = Table(
         _USER,
         _INTEREST,
         _AS_OF,
-        _required("evidence", DOUBLE, "sum over days of the day's largest behaviour weight, halved every half_life_days"),
+        _required("evidence", DOUBLE, "sum over days of the day's weight, halved every half_life_days; never below 0"),
         _required("share", DOUBLE, "evidence over the user's total"),
         _required("rank", LONG, "1 is the interest with the most evidence of the user"),
         _required("n_days", LONG, "days on which the user touched it"),
@@ -300,11 +389,21 @@ RUNS = Table(
         _optional("message", STRING, "counts by name, or what went wrong"),
     ]),
     constraints={"known_status": "status IN ('done', 'refused', 'failed')"},
+    # What a stage that ended well says is counts; an error may quote the data.
+    names_users=NamesUsers("message", within="status <> 'done'"),
+)  # fmt: skip
+
+FORGOTTEN_USERS = Table(
+    "forgotten_users", "who was to be forgotten, so that sources that still hold them bring nobody back", "forget_users", ("user_hash",),
+    StructType([
+        _required("user_hash", STRING, "SHA-256 of the user id"),
+        _required("forgotten_at", TIME, "UTC, the first time"),
+    ]),
 )  # fmt: skip
 
 TABLES = (
-    INTERACTIONS, INTERACTIONS_QUARANTINE, ITEMS, USERS, TEXT_EMBEDDINGS, INTERESTS, USER_INTERESTS, USER_TIERS,
-    USER_VECTORS, CLUSTERS, USER_CLUSTERS, RECOMMENDATIONS, METRICS, RUNS,
+    INTERACTIONS, INTERACTIONS_QUARANTINE, DATA_QUALITY, ITEMS, USERS, TEXT_EMBEDDINGS, ITEM_INTERESTS, INTERESTS, USER_INTERESTS,
+    USER_TIERS, USER_VECTORS, CLUSTERS, USER_CLUSTERS, RECOMMENDATIONS, METRICS, RUNS, FORGOTTEN_USERS,
 )  # fmt: skip
 
 
@@ -409,6 +508,61 @@ class Warehouse:
             .execute()
         )
 
+    def delete_users(self, table: Table, users: DataFrame) -> int:
+        """Remove the rows of these users; returns how many. users: user_id string, each once and stored already (see stage)."""
+        return self._remove(table, users, ["user_id"])
+
+    def delete_keys(self, table: Table, keys: DataFrame) -> int:
+        """Remove the rows with these keys; returns how many. keys: the key of the table, each once and stored already (see stage)."""
+        return self._remove(table, keys, table.key)
+
+    def empty(self, table: Table, keys: DataFrame, column: str) -> int:
+        """Make a column null in the rows with these keys; returns how many. keys: as in delete_keys."""
+        with self._marked(REMOVES_USERS):
+            before = self.version(table)
+            self._matched(table, keys, table.key).whenMatchedUpdate(set={column: F.lit(None)}).execute()
+            return self._count_since(table, before, "numTargetRowsUpdated")
+
+    def delete_files_of_users(self) -> None:
+        """Remove the files beside the tables that name users: the report, and what a killed command wrote aside.
+
+        Models hold weights and no user; a model that keeps rows of users belongs here too.
+        """
+        if self._is_catalog:
+            for row in self.spark.sql(f"SHOW TABLES IN {self.location} LIKE '_staging_*'").collect():
+                self.spark.sql(f"DROP TABLE IF EXISTS {self._identifier(row['tableName'])}")
+        else:
+            for folder in (STAGING, REPORT):
+                path = self._hadoop_path(self._path(folder))
+                path.getFileSystem(self._hadoop_conf()).delete(path, True)
+        self._staged.clear()
+
+    def keep_users_out_of_log(self, table: Table) -> None:
+        """Let a table made by an earlier version keep no more texts in its log, and remember that it has some."""
+        if self._properties(table).get(STATISTICS) != table.properties[STATISTICS]:
+            self._set_properties(table, {STATISTICS: table.properties[STATISTICS], LOG_NAMES_USERS: "true"})
+
+    def vacuum(self, table: Table, forgotten_at: datetime | None, retention_hours: int | None = None) -> Vacuumed:
+        """Remove the files that belong to no version younger than the table's retention.
+
+        forgotten_at: when a user was entered as forgotten last. retention_hours: becomes the table's own retention, and
+        what it was before comes back afterwards, also when an earlier run was killed in between.
+        """
+        properties = self._own_retention(table)
+        with self._shortened(table, properties, retention_hours) as retention:
+            cutoff = self._time(f"current_timestamp() - {retention}")
+            self._delta(table).vacuum()
+            oldest, removed_at = self._past(table, cutoff)
+        # Whoever was entered as forgotten had left the current version of every table by then, or was removed later.
+        last = max((time for time in (removed_at, forgotten_at) if time is not None), default=None)
+        if last is None:
+            return Vacuumed(table.name, None, None, oldest)
+        log_until = None
+        if LOG_NAMES_USERS in properties:
+            # Delta removes whole days of its log.
+            log_until = self._time(f"{_instant(last)} + {_interval(properties, LOG_RETENTION)} + interval 1 day")
+        return Vacuumed(table.name, self._time(f"{_instant(last)} + {retention}"), log_until, oldest)
+
     def stage(self, name: str, rows: DataFrame) -> DataFrame:
         """Write rows aside and read them back, so that what follows neither computes them again nor sees them change."""
         self._staged.add(name)
@@ -475,6 +629,86 @@ class Warehouse:
     def _shaped(self, table: Table, rows: DataFrame) -> DataFrame:
         return rows.select(*[F.col(c.name).cast(c.dataType).alias(c.name) for c in table.schema.fields])
 
+    def _remove(self, table: Table, rows: DataFrame, columns: Sequence[str]) -> int:
+        with self._marked(REMOVES_USERS):
+            before = self.version(table)
+            self._matched(table, rows, columns).whenMatchedDelete().execute()
+            return self._count_since(table, before, "numTargetRowsDeleted")
+
+    def _matched(self, table: Table, rows: DataFrame, columns: Sequence[str]):  # type: ignore[no-untyped-def]
+        same = " AND ".join(f"target.`{c}` = source.`{c}`" for c in columns)
+        return self._delta(table).alias("target").merge(rows.alias("source"), same)
+
+    @contextmanager
+    def _marked(self, mark: str) -> Iterator[None]:
+        """Commits made meanwhile carry a mark."""
+        key = "spark.databricks.delta.commitInfo.userMetadata"
+        self.spark.conf.set(key, mark)
+        try:
+            yield
+        finally:
+            self.spark.conf.unset(key)
+
+    @contextmanager
+    def _shortened(self, table: Table, properties: Mapping[str, str], hours: int | None) -> Iterator[str]:
+        """The retention of a table as an SQL interval, while it is so many hours."""
+        if hours is None:
+            yield _interval(properties, DATA_RETENTION)
+            return
+        interval = f"interval {hours} hours"
+        self._set_properties(table, {DATA_RETENTION: interval, RETENTION_BEFORE: properties.get(DATA_RETENTION, "")})
+        try:
+            yield interval
+        finally:
+            self._own_retention(table)
+
+    def _own_retention(self, table: Table) -> dict[str, str]:
+        """Give a table back the retention that it had before it was shortened; returns its properties."""
+        properties = self._properties(table)
+        before = properties.pop(RETENTION_BEFORE, None)
+        if before is None:
+            return properties
+        if before:
+            properties[DATA_RETENTION] = before
+            self._set_properties(table, {DATA_RETENTION: before})
+            self._unset_properties(table, [RETENTION_BEFORE])
+        else:
+            del properties[DATA_RETENTION]
+            self._unset_properties(table, [DATA_RETENTION, RETENTION_BEFORE])
+        return properties
+
+    def _past(self, table: Table, cutoff: datetime) -> tuple[int, datetime | None]:
+        """The oldest version that has all its files, those removed before the cutoff being gone; and when users were removed last."""
+        removed = (F.col("userMetadata") == REMOVES_USERS) & (F.expr("operationMetrics['numTargetFilesRemoved']").cast("bigint") > 0)
+        kept = F.max(F.when(F.col("timestamp") <= F.lit(cutoff), F.col("version")))
+        past = self._delta(table).history().select(
+            F.coalesce(kept, F.min("version")).alias("oldest"), F.max(F.when(removed, F.col("timestamp"))).alias("removed_at")
+        ).first()  # fmt: skip
+        assert past is not None  # an aggregate without keys has one row
+        return int(past["oldest"]), past["removed_at"]
+
+    def _time(self, expression: str) -> datetime:
+        row = self.spark.range(1).select(F.expr(expression).alias("time")).first()
+        assert row is not None
+        return row["time"]
+
+    def _properties(self, table: Table) -> dict[str, str]:
+        rows = self.spark.sql(f"SHOW TBLPROPERTIES {self._sql_name(table)}").collect()
+        return {row["key"]: row["value"] for row in rows}
+
+    def _set_properties(self, table: Table, properties: Mapping[str, str]) -> None:
+        pairs = ", ".join(f"'{key}' = '{value}'" for key, value in properties.items())
+        self.spark.sql(f"ALTER TABLE {self._sql_name(table)} SET TBLPROPERTIES ({pairs})")
+
+    def _unset_properties(self, table: Table, keys: Sequence[str]) -> None:
+        names = ", ".join(f"'{key}'" for key in keys)
+        self.spark.sql(f"ALTER TABLE {self._sql_name(table)} UNSET TBLPROPERTIES IF EXISTS ({names})")
+
+    def _sql_name(self, table: Table) -> str:
+        if self._is_catalog:
+            return self._identifier(table.name)
+        return f"delta.`{self._path(table.name).replace('`', '``')}`"
+
     def _merge(self, table: Table, rows: DataFrame):  # type: ignore[no-untyped-def]
         shaped = self._shaped(table, rows)
         repeated = shaped.groupBy(*table.key).count().where("count > 1").first()
@@ -497,9 +731,8 @@ class Warehouse:
         builder: DeltaTableBuilder = DeltaTable.createIfNotExists(self.spark)
         builder = builder.tableName(self._delta_identifier(table.name)) if self._is_catalog else builder.location(self._path(table.name))
         builder = builder.addColumns(table.schema).comment(table.description)
-        builder = builder.property("delta.enableDeletionVectors", "false")
-        for name, expression in table.constraints.items():
-            builder = builder.property(f"delta.constraints.{name}", expression)
+        for name, value in table.properties.items():
+            builder = builder.property(name, value)
         if table.partition_by:
             builder = builder.partitionedBy(table.partition_by)
         builder.execute()
@@ -581,27 +814,12 @@ class Warehouse:
         return bool(system.exists(target)) and len(system.listStatus(target)) > 0
 
 
-def read_source(spark: SparkSession, path: str, reader_format: str, options: Mapping[str, str]) -> DataFrame:
-    """Read raw rows. CSV columns are texts; a line that cannot be parsed fills the column ``_corrupt_record``.
-
-    Raises ConfigError when nothing stands at the path, or what stands there cannot be read as that format.
-    """
-    try:
-        if reader_format == "csv":
-            return _read_csv(spark, path, options)
-        return spark.read.options(**options).format(reader_format).load(path)
-    except AnalysisException as error:
-        reason = str(error).splitlines()[0]
-        if "PATH_NOT_FOUND" in reason:
-            raise ConfigError(f"{path}: no such file, folder or glob; correct the path in the config") from error
-        raise ConfigError(f"{path}: cannot be read as {reader_format}: {reason}") from error
+def _interval(properties: Mapping[str, str], key: str) -> str:
+    """A duration among a table's properties as an SQL interval."""
+    text = properties.get(key, DEFAULT_RETENTION[key])
+    return text if text.lower().startswith("interval") else f"interval {text}"
 
 
-def _read_csv(spark: SparkSession, path: str, options: Mapping[str, str]) -> DataFrame:
-    # Standard CSV doubles its quotes and may break a line inside them; Spark's own defaults differ.
-    standard = {"header": "true", "multiLine": "true", "escape": '"', **options, "mode": "PERMISSIVE"}
-    columns = spark.read.options(**standard).csv(path).columns
-    if not columns:
-        raise ConfigError(f"{path}: the file has no header and no rows")
-    schema = StructType([StructField(c, StringType()) for c in columns] + [StructField(UNREADABLE, StringType())])
-    return spark.read.options(**standard, columnNameOfCorruptRecord=UNREADABLE).schema(schema).csv(path)
+def _instant(time: datetime) -> str:
+    """A time that Spark gave, in SQL. Not as text: it has no zone, and the driver's may be another than the session's."""
+    return f"timestamp_micros({round(time.timestamp() * 1_000_000)})"

@@ -11,7 +11,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.testing import assertDataFrameEqual
 from sklearn.decomposition import PCA
 
-from interest_tiers.clustering.vectors import Projection, at_one_point, embedding_sums, features, fit_projection, project
+from interest_tiers.clustering.vectors import Projection, at_one_point, embedding_sums, fit_projection, project
 
 SUMS = "user_id string, total array<float>"
 WIDTH = 7
@@ -107,8 +107,3 @@ def test_users_who_are_all_alike_have_no_direction_and_share_one_point(spark: Sp
 @pytest.mark.parametrize("users", [0, 1])
 def test_fewer_than_two_users_span_no_direction(spark: SparkSession, users: int) -> None:
     assert fit_projection(frame_of(spark, np.ones((users, 2))), 8) is None
-
-
-def test_features_are_the_same_numbers(spark: SparkSession) -> None:
-    frame = spark.createDataFrame([([0.5, -0.25],)], "vector array<float>")
-    assert frame.select(features(frame["vector"])).first()[0].toArray().tolist() == [0.5, -0.25]  # type: ignore[index]

@@ -19,13 +19,14 @@ LISTS = "items string, model string, user_id string, item_id string, rank int"
 
 def test_all_items_of_the_horizon_and_those_new_to_the_user(spark: SparkSession) -> None:
     after = [
-        ("u1", "a"), ("u1", "a"), ("u1", "b"), ("u1", "gone"),  # "gone" is not in the catalogue
-        ("u2", "b"),
-        ("u3", "a"),  # not judged
+        ("u1", "a", 1.0), ("u1", "a", 1.0), ("u1", "b", 0.1), ("u1", "gone", 1.0),  # "gone" is not in the catalogue
+        ("u1", "c", -1.0),  # returned, which is no wish
+        ("u2", "b", 1.0), ("u2", "b", -1.0), ("u2", "c", 0.0),
+        ("u3", "a", 1.0),  # not judged
     ]  # fmt: skip
     pairs, one = "user_id string, item_id string", "item_id string"
     got = future_items(
-        spark.createDataFrame(after, pairs),
+        spark.createDataFrame(after, f"{pairs}, weight double"),
         spark.createDataFrame([("u1", "a"), ("u2", "a"), ("u3", "a"), ("u1", "gone")], pairs),
         spark.createDataFrame([("a",), ("b",), ("c",)], one),
         spark.createDataFrame([("u1",), ("u2",), ("u4",)], "user_id string"),

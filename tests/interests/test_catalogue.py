@@ -11,7 +11,14 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.testing import assertSchemaEqual
 
-from interest_tiers.interests.catalogue import TOP_TERMS, characteristic_terms, interest_catalogue, mean_embeddings, touched_texts
+from interest_tiers.interests.catalogue import (
+    TOP_TERMS,
+    category_catalogue,
+    characteristic_terms,
+    mean_embeddings,
+    topic_catalogue,
+    touched_texts,
+)
 from interest_tiers.tables import INTERESTS
 
 DAY = date(2017, 10, 9)
@@ -57,7 +64,8 @@ def top_terms(spark: SparkSession, rows: Sequence[tuple[str, str, int]], stop_wo
 
 
 def test_the_catalogue_by_hand(spark: SparkSession) -> None:
-    got = interest_catalogue(days_of_items(spark), items(spark), embeddings(spark), ["skim"])
+    vectors = mean_embeddings(touched_texts(days_of_items(spark), items(spark)), embeddings(spark))
+    got = category_catalogue(days_of_items(spark), items(spark), vectors, ["skim"])
     contract = INTERESTS.schema
     assert got.columns == [name for name in contract.fieldNames() if name != "as_of"]
     assertSchemaEqual(got.schema, spark.createDataFrame([], contract).drop("as_of").schema)
@@ -129,4 +137,31 @@ def test_at_most_so_many_words(spark: SparkSession) -> None:
 
 
 def test_nothing_touched_is_no_interest(spark: SparkSession) -> None:
-    assert interest_catalogue(days_of_items(spark, []), items(spark), embeddings(spark), []).count() == 0
+    vectors = spark.createDataFrame([], "interest_id string, embedding array<float>")
+    assert category_catalogue(days_of_items(spark, []), items(spark), vectors, []).count() == 0
+
+
+def test_topics_are_named_by_their_words_and_told_apart_where_words_are_the_same(spark: SparkSession) -> None:
+    rows = [
+        ("m1", "whole milk", None), ("m2", "milk", None), ("h1", "steel hammer", None), ("h2", "steel hammer", None),
+        ("h3", "steel hammer", None), ("x", "of the", None), ("b", "whole milk fresh organic", None),
+    ]  # fmt: skip
+    of = {"m1": 1, "m2": 1, "h1": 2, "h2": 3, "h3": 4, "x": 5, "b": 6}
+    days = [("u1", f"topic:{of[item]:04d}", item, DAY) for item, _, _ in rows]
+    touched = spark.createDataFrame(days, "user_id string, interest_id string, item_id string, event_date date")
+    centres = [(f"topic:{number:04d}", [0.6, 0.8]) for number in (1, 2, 3, 4, 5, 6, 7)]  # nobody touched the seventh
+    vectors = spark.createDataFrame(centres, "interest_id string, embedding array<float>")
+    got = topic_catalogue(touched, items(spark, rows), vectors, ["of", "the"])
+    assertSchemaEqual(got.schema, spark.createDataFrame([], INTERESTS.schema).drop("as_of").schema)
+    found = {row["interest_id"]: row for row in got.collect()}
+    assert {interest: row["name"] for interest, row in found.items()} == {
+        "topic:0001": "milk · whole",
+        "topic:0002": "hammer · steel",
+        "topic:0003": "hammer · steel (2)",
+        "topic:0004": "hammer · steel (3)",
+        "topic:0005": "topic:0005",
+        "topic:0006": "fresh · organic · milk",
+    }
+    assert {row["kind"] for row in found.values()} == {"topic"}
+    assert found["topic:0001"]["n_items"] == 2
+    assert found["topic:0001"]["embedding"] == pytest.approx([0.6, 0.8])

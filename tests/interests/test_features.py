@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.testing import assertDataFrameEqual, assertSchemaEqual
 
+from interest_tiers.config import BehaviourWeight
 from interest_tiers.evidence import item_days
 from interest_tiers.interests.features import user_interests
 from interest_tiers.tables import USER_INTERESTS
@@ -104,6 +105,26 @@ def test_evidence_that_has_faded_to_nothing_is_shared_out_evenly(spark: SparkSes
     assert (got["new", "A"]["share"], got["new", "B"]["share"]) == (1.0, 0.0)
 
 
+def test_what_is_given_back_is_taken_from_the_evidence_and_the_day_still_counts(spark: SparkSession) -> None:
+    touched = [
+        ("u1", "kept", "a", 10, 1.0, 1, 8.0),
+        ("u1", "returned later", "b", 20, 1.0, 1, 8.0),  # worth 1/4 now
+        ("u1", "returned later", "b", 10, -1.0, 1, -8.0),  # takes 1/2 away: no evidence is left
+        ("u1", "partly", "c", 10, 2.0, 1, 8.0),
+        ("u1", "partly", "d", 20, -2.0, 1, -8.0),  # 1 - 1/2
+        ("u2", "all returned", "b", 10, 0.0, 2, 0.0),
+        ("u2", "disliked", "b", 20, -1.0, 1, 0.0),
+    ]
+    got = features(spark, touched)
+    assert {key: (row["evidence"], row["share"], row["rank"], row["n_days"], row["recency_days"]) for key, row in got.items()} == {
+        ("u1", "kept"): (0.5, 0.5, 1, 1, 10),
+        ("u1", "partly"): (0.5, 0.5, 2, 2, 10),
+        ("u1", "returned later"): (0.0, 0.0, 3, 2, 10),
+        ("u2", "all returned"): (0.0, 0.5, 1, 1, 10),
+        ("u2", "disliked"): (0.0, 0.5, 2, 1, 20),
+    }
+
+
 TOUCHED = st.lists(
     st.tuples(
         st.sampled_from(["u1", "u2", "u3"]),
@@ -141,11 +162,12 @@ def test_nothing_from_as_of_on_changes_what_was_before(spark: SparkSession) -> N
     schema = "user_id string, item_id string, behaviour string, event_date date, value double"
     before = [("u1", "milk", "view", AS_OF - timedelta(days=1), 1.0), ("u1", "cheese", "view", AS_OF - timedelta(days=9), 1.0)]
     later = [("u1", "milk", "buy", AS_OF, 9.0), ("u2", "milk", "buy", AS_OF + timedelta(days=1), 9.0)]
-    items = spark.createDataFrame([("milk", "DAIRY"), ("cheese", "CHEESE")], "item_id string, category string")
+    interests = spark.createDataFrame([("milk", "DAIRY"), ("cheese", "CHEESE")], "item_id string, interest_id string")
+    weights = {"view": BehaviourWeight(weight=0.5), "buy": BehaviourWeight(weight=1.0)}
 
     def as_seen(events: list[tuple]) -> DataFrame:
         seen = spark.createDataFrame(events, schema).where(f"event_date < '{AS_OF}'")
-        return user_interests(item_days(seen, items, {"view": 0.5, "buy": 1.0}), AS_OF, HALF_LIFE, HORIZON)
+        return user_interests(item_days(seen, interests, weights), AS_OF, HALF_LIFE, HORIZON)
 
     assertDataFrameEqual(as_seen(before + later), as_seen(before))
     assert as_seen(before).count() == 2

@@ -15,6 +15,7 @@ from interest_tiers.tables import (
     INTERACTIONS,
     INTERACTIONS_QUARANTINE,
     INTERESTS,
+    ITEM_INTERESTS,
     ITEMS,
     METRICS,
     RECOMMENDATIONS,
@@ -92,7 +93,7 @@ def test_ids_are_text_and_times_are_utc(tables: Warehouse) -> None:
 
 
 def test_what_was_seen_ended_before_as_of(tables: Warehouse) -> None:
-    for table in (INTERESTS, USER_INTERESTS, USER_TIERS, USER_VECTORS, CLUSTERS, USER_CLUSTERS, RECOMMENDATIONS, METRICS):
+    for table in (ITEM_INTERESTS, INTERESTS, USER_INTERESTS, USER_TIERS, USER_VECTORS, CLUSTERS, USER_CLUSTERS, RECOMMENDATIONS, METRICS):
         assert [row["as_of"] for row in tables.read(table).select("as_of").distinct().collect()] == [AS_OF]
     assert tables.read(USER_INTERESTS).agg(F.min("recency_days")).first()[0] >= 1  # type: ignore[index]
 
@@ -142,7 +143,7 @@ def test_the_run_record_names_what_was_read(tables: Warehouse) -> None:
     assert list(runs) == STAGES or sorted(runs) == sorted(STAGES)
     assert len({row["run_id"] for row in runs.values()}) == 1
     assert runs["recommend"]["input_versions"].keys() == {
-        "interactions", "items", "interests", "user_interests", "user_tiers", "user_clusters", "clusters",
+        "interactions", "item_interests", "interests", "user_interests", "user_tiers", "user_clusters", "clusters",
     }  # fmt: skip
     assert all(row["ended_at"] >= row["started_at"] for row in runs.values())
 

@@ -38,16 +38,20 @@ def test_evidence_of_items_halves_with_age(spark: SparkSession) -> None:
         ("u1", "dairy", "milk", ago(20), 2.0),
         ("u1", "dairy", "cheese", ago(30), 1.0),
         ("u2", "dairy", "milk", ago(40), 4.0),
+        ("u2", "dairy", "cheese", ago(20), 1.0),
+        ("u2", "dairy", "cheese", ago(10), -1.0),  # returned
     ]
     expected = [
         ("u1", "dairy", "milk", 1 / 2 + 2 / 4, 2, ago(10)),
         ("u1", "dairy", "cheese", 1 / 8, 1, ago(30)),
         ("u2", "dairy", "milk", 4 / 16, 1, ago(40)),
+        ("u2", "dairy", "cheese", 0.0, 2, ago(10)),
     ]
     frame = spark.createDataFrame(days, "user_id string, interest_id string, item_id string, event_date date, weight double")
     own = item_evidence(frame, AS_OF, 10)
     assertDataFrameEqual(own, spark.createDataFrame(expected, OWN))
-    assert [row["item_id"] for row in widely_used(own, 2).collect()] == ["milk"]
+    assert widely_used(own, 3).count() == 0
+    assert [row["item_id"] for row in widely_used(own, 2).orderBy("item_id").collect()] == ["cheese", "milk"]
 
 
 def test_popular_items_are_those_of_a_clusters_primary_users(spark: SparkSession) -> None:

@@ -32,6 +32,11 @@ def test_labels_are_tiers_of_the_undecayed_days_of_the_horizon(spark: SparkSessi
         day("mixed", "a", "i1", 1), day("mixed", "z", "i9", 1), day("mixed", "z", "i9", 2), day("mixed", "z", "i9", 3),
         # Nothing but a new interest: no label.
         day("only_new", "z", "i9", 1),
+        # Three days less one that was taken back are two of b's; c never gets below nothing.
+        day("returns", "a", "i1", 1), day("returns", "a", "i1", 2), day("returns", "a", "i2", 3), day("returns", "a", "i2", 9, weight=-1.5),
+        day("returns", "b", "i4", 1), day("returns", "b", "i4", 2), day("returns", "c", "i5", 3, weight=-5.0),
+        # All that this user did was to give back: no label.
+        day("gives_back", "a", "i1", 3, weight=-1.0),
         # Nobody knows this user before the cut.
         day("newcomer", "a", "i1", 1),
     ]  # fmt: skip
@@ -41,6 +46,8 @@ def test_labels_are_tiers_of_the_undecayed_days_of_the_horizon(spark: SparkSessi
         ("weights", "a", 0.1), ("weights", "b", 0.9),
         ("mixed", "a", 0.1), ("mixed", "b", 0.9),
         ("only_new", "a", 1.0),
+        ("returns", "a", 0.4), ("returns", "b", 0.3), ("returns", "c", 0.3),
+        ("gives_back", "a", 1.0),
         ("silent", "a", 1.0),
     ]  # fmt: skip
     expected = [
@@ -48,6 +55,7 @@ def test_labels_are_tiers_of_the_undecayed_days_of_the_horizon(spark: SparkSessi
         ("days", "b", 0.1, "core"), ("days", "a", 0.9, "secondary"),
         ("weights", "a", 0.1, "core"), ("weights", "b", 0.9, "secondary"),
         ("mixed", "a", 0.1, "core"), ("mixed", "b", 0.9, "marginal"),
+        ("returns", "b", 0.3, "core"), ("returns", "a", 0.4, "secondary"), ("returns", "c", 0.3, "marginal"),
     ]  # fmt: skip
     known = spark.createDataFrame(pairs, "user_id string, interest_id string, share double")
     got = labelled(known, spark.createDataFrame(future, DAYS), Tiers())

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import date
 
 from pyspark.errors import AnalysisException, PySparkException
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
-from pyspark.sql.types import DataType, DateType, DecimalType, DoubleType, FloatType, NumericType, TimestampNTZType, TimestampType
+from pyspark.sql.types import DataType, DateType, IntegralType, NumericType, StructType, TimestampNTZType, TimestampType
 
-from interest_tiers.config import OccurredAt
+from interest_tiers.config import ColumnRef, OccurredAt, SqlColumn
 from interest_tiers.errors import ConfigError
+from interest_tiers.text import number_as_text
 
 #: Texts that stand for a missing id, in lower case.
 MISSING_IDS = ("", "null", "nan", "none")
@@ -19,29 +21,49 @@ MISSING_IDS = ("", "null", "nan", "none")
 #: What may surround an id or a time without being part of it.
 BLANKS = " \t\r\n\u00a0\u3000\ufeff"
 
+#: Stands for ISO 8601 among the formats of a time.
+ISO_FORMAT = "iso"
+
 _UNITS_PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000}
+
+#: With unit auto, counts below are seconds (up to the year 5138), and below a thousand times as much milliseconds.
+_LARGEST_SECONDS = 100_000_000_000
 
 #: A text with a day; Spark would read a time of day alone as one of today, and longer years up to the limits of 64 bits.
 _BEGINS_WITH_YEAR = r"^\d{4}(-|$)"
 _NAMES_A_ZONE = r"^\d{4}-\d{1,2}-\d{1,2}[T ][\d:.]+\s*[A-Za-z+\-]"
-_LARGEST_EXACT_DOUBLE = 2**53
 
 
 def source_column(name: str) -> Column:
     """A column by its literal name, dots and blanks included."""
-    return F.col(f"`{name.replace('`', '``')}`")
+    return F.col(_quoted(name))
 
 
-def require_columns(raw: DataFrame, wanted: Mapping[str, str], path: str) -> None:
+def given_column(raw: DataFrame, ref: ColumnRef) -> Column:
+    """The column that the config means: of that name, a field a.b of a struct, or SQL."""
+    if isinstance(ref, SqlColumn):
+        return F.expr(ref.sql)
+    return source_column(ref) if ref in raw.columns else F.col(".".join(map(_quoted, ref.split("."))))
+
+
+def kind_of(raw: DataFrame, ref: ColumnRef) -> DataType:
+    """The type of a given column."""
+    return raw.select(given_column(raw, ref)).schema[0].dataType
+
+
+def require_columns(raw: DataFrame, wanted: Mapping[str, ColumnRef], path: str) -> None:
     """Check that a source has the columns that the config maps.
 
-    wanted: config key to column name. Raises ConfigError for the first one missing.
+    wanted: config key to column. Raises ConfigError for the first one missing.
     """
-    for key, name in wanted.items():
-        if name not in raw.columns:
-            close = difflib.get_close_matches(name, raw.columns, n=1)
+    for key, ref in wanted.items():
+        if isinstance(ref, SqlColumn):
+            _require_sql_column(raw, key, ref, path)
+        elif not _has_column(raw.schema, ref):
+            known = _column_names(raw.schema)
+            close = difflib.get_close_matches(ref, known, n=1)
             hint = f"; did you mean {close[0]}?" if close else ""
-            raise ConfigError(f"{key} is {name!r}: {path} has no such column{hint}; it has {', '.join(raw.columns)}")
+            raise ConfigError(f"{key} is {ref!r}: {path} has no such column{hint}; it has {', '.join(known)}")
 
 
 def require_sql(raw: DataFrame, key: str, rule: str, path: str) -> None:
@@ -56,30 +78,27 @@ def require_sql(raw: DataFrame, key: str, rule: str, path: str) -> None:
         raise ConfigError(f"{key} is {rule!r}: a condition is expected, and this is a {kind}")
 
 
-def require_time_format(raw: DataFrame, key: str, pattern: str | None) -> None:
-    """Check a datetime pattern before rows are read with it. Raises ConfigError when Spark does not know it."""
-    if pattern is None:
-        return
-    try:
-        raw.sparkSession.range(1).select(F.to_timestamp(F.lit("2017-01-01"), pattern)).collect()
-    except PySparkException as error:
-        raise ConfigError(
-            f"{key} is {pattern!r}: not a datetime pattern of Spark, such as yyyy-MM-dd HH:mm:ss; "
-            "see https://spark.apache.org/docs/3.5.9/sql-ref-datetime-pattern.html"
-        ) from error
+def require_time_format(raw: DataFrame, key: str, patterns: Sequence[str] | None) -> None:
+    """Check datetime patterns before rows are read with them. Raises ConfigError when Spark does not know one."""
+    for pattern in patterns or ():
+        if pattern == ISO_FORMAT:
+            continue
+        try:
+            raw.sparkSession.range(1).select(F.to_timestamp(F.lit("2017-01-01"), pattern)).collect()
+        except PySparkException as error:
+            raise ConfigError(
+                f"{key} is {pattern!r}: not a datetime pattern of Spark, such as yyyy-MM-dd HH:mm:ss, nor iso; "
+                "see https://spark.apache.org/docs/3.5.9/sql-ref-datetime-pattern.html"
+            ) from error
 
 
 def identifier(column: Column, kind: DataType) -> Column:
     """An id as text: 17850.0 is 17850, leading zeros stay, blank, null and nan are missing (null)."""
-    text = F.btrim(column.cast("string"), F.lit(BLANKS))
-    if isinstance(kind, DecimalType):
-        # Zero with many decimals prints as 0E-18.
-        text = F.when(column == F.floor(column), F.floor(column).cast("string")).otherwise(text)
-    if isinstance(kind, DoubleType | FloatType):
-        # Large doubles print as 1.785E7; those beyond 2^53 are no longer exact and stay as they print.
-        is_whole = (column == F.floor(column)) & (F.abs(column) <= _LARGEST_EXACT_DOUBLE)
-        text = F.when(is_whole, column.cast("bigint").cast("string")).otherwise(text)
-    text = F.regexp_replace(text, r"^([+-]?\d+)\.0+$", "$1")
+    if isinstance(kind, IntegralType):
+        return column.cast("string")
+    text = F.btrim(number_as_text(column, kind), F.lit(BLANKS))
+    # Few ids have a point; the others are spared the regular expression.
+    text = F.when(text.contains("."), F.regexp_replace(text, r"^([+-]?\d+)\.0+$", "$1")).otherwise(text)
     return F.when(~F.lower(text).isin(*MISSING_IDS), text)
 
 
@@ -87,38 +106,98 @@ def instant(column: Column, kind: DataType, how: OccurredAt) -> Column:
     """A time as a timestamp in UTC; null where it cannot be read, or lies outside the years 1 to 9999.
 
     Numbers are counts of how.unit since 1970-01-01 UTC, unless how.format says how to read their digits; texts
-    follow how.format, or ISO 8601; a time that names no zone is taken in how.timezone.
+    follow the first of how.format that fits, or ISO 8601; a time that names no zone is taken in how.timezone.
     """
     if isinstance(kind, TimestampType):
         return _representable(column)
     if isinstance(kind, DateType | TimestampNTZType):
         return _to_utc(column.cast("timestamp"), how.timezone)
-    if how.unit is not None or (isinstance(kind, NumericType) and how.format is None):
+    if is_epoch(kind, how):
         return _from_epoch(column, how.unit or "s")
     text = F.btrim(column.cast("string"), F.lit(BLANKS))
-    if how.format is not None:
-        parsed = F.to_timestamp(text, how.format)
-        return _representable(parsed) if _names_a_zone(how.format) else _to_utc(parsed, how.timezone)
-    parsed = F.when(text.rlike(_BEGINS_WITH_YEAR), text.cast("timestamp"))
-    return F.when(text.rlike(_NAMES_A_ZONE), _representable(parsed)).otherwise(_to_utc(parsed, how.timezone))
+    return F.coalesce(*[_parsed(text, pattern, how.timezone) for pattern in how.format or [ISO_FORMAT]])
 
 
-def number(column: Column) -> Column:
+def is_epoch(kind: DataType, how: OccurredAt) -> bool:
+    """Whether a time is a count since 1970-01-01 UTC."""
+    if isinstance(kind, TimestampType | DateType | TimestampNTZType):
+        return False
+    return how.unit is not None or (isinstance(kind, NumericType) and how.format is None)
+
+
+def plausible_in_another_unit(column: Column, how: OccurredAt, latest: date) -> Column:
+    """Whether a count would give a plausible time in another unit, such as seconds that were read as milliseconds."""
+    others = [unit for unit in _UNITS_PER_SECOND if unit != (how.unit or "s")]
+    times = [_from_epoch(column, unit) for unit in others]
+    plausible = [(time >= F.lit(how.earliest)) & (time < F.lit(latest)) for time in times]
+    return F.coalesce(plausible[0], F.lit(False)) | F.coalesce(plausible[1], F.lit(False))
+
+
+def number(column: Column, kind: DataType) -> Column:
     """A number as a double; null where it is not a finite one."""
     value = column.cast("double")
-    return F.when(~F.isnan(value) & (F.abs(value) < F.lit(float("inf"))), value)
+    if isinstance(kind, IntegralType):
+        return value
+    finite = ~F.isnan(value) & (F.abs(value) < F.lit(float("inf")))
+    # Java reads 12d and 12f as numbers.
+    return F.when(finite if isinstance(kind, NumericType) else finite & ~column.cast("string").rlike("[dDfF]\\s*$"), value)
+
+
+def _parsed(text: Column, pattern: str, timezone: str) -> Column:
+    if pattern != ISO_FORMAT:
+        parsed = F.to_timestamp(text, pattern)
+        return _representable(parsed) if _names_a_zone(pattern) else _to_utc(parsed, timezone)
+    parsed = F.when(text.rlike(_BEGINS_WITH_YEAR), text.cast("timestamp"))
+    return F.when(text.rlike(_NAMES_A_ZONE), _representable(parsed)).otherwise(_to_utc(parsed, timezone))
 
 
 def _from_epoch(column: Column, unit: str) -> Column:
     # Decimal keeps microseconds that a double would round away.
-    seconds = column.cast("decimal(38,6)") / F.lit(_UNITS_PER_SECOND[unit])
+    count = column.cast("decimal(38,6)")
     # A count beyond the year 9999 would wrap around silently in 64 bits.
-    plausible = F.abs(seconds) < F.lit(253_402_300_800)
-    return F.when(plausible, F.timestamp_micros((seconds * 1_000_000).cast("bigint")))
+    seconds = _auto_seconds(count) if unit == "auto" else count / F.lit(_UNITS_PER_SECOND[unit])
+    return F.when(F.abs(seconds) < F.lit(253_402_300_800), F.timestamp_micros((seconds * 1_000_000).cast("bigint")))
+
+
+def _auto_seconds(count: Column) -> Column:
+    size = F.abs(count)
+    return (
+        F.when(size < F.lit(_LARGEST_SECONDS), count)
+        .when(size < F.lit(_LARGEST_SECONDS * 1_000), count / F.lit(1_000))
+        .otherwise(count / F.lit(1_000_000))
+    )
+
+
+def _require_sql_column(raw: DataFrame, key: str, ref: SqlColumn, path: str) -> None:
+    try:
+        raw.select(F.expr(ref.sql))
+    except (AnalysisException, PySparkException) as error:
+        raise ConfigError(f"{key} is {ref.sql!r}, which does not fit {path}: {str(error).strip().splitlines()[0]}") from error
+
+
+def _has_column(kind: DataType, name: str) -> bool:
+    if not isinstance(kind, StructType):
+        return False
+    first, _, rest = name.partition(".")
+    return name in kind.names or (bool(rest) and first in kind.names and _has_column(kind[first].dataType, rest))
+
+
+def _column_names(schema: StructType) -> list[str]:
+    """The names of columns, and of the fields of structs as a.b."""
+    names = []
+    for field in schema.fields:
+        names.append(field.name)
+        if isinstance(field.dataType, StructType):
+            names += [f"{field.name}.{name}" for name in _column_names(field.dataType)]
+    return names
+
+
+def _quoted(name: str) -> str:
+    return f"`{name.replace('`', '``')}`"
 
 
 def _to_utc(clock: Column, timezone: str) -> Column:
-    return F.to_utc_timestamp(_representable(clock), timezone)
+    return _representable(clock) if timezone == "UTC" else F.to_utc_timestamp(_representable(clock), timezone)
 
 
 def _representable(time: Column) -> Column:

@@ -3,65 +3,107 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import date
+from typing import Literal
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from interest_tiers.cleaning.columns import (
+    BLANKS,
+    MISSING_IDS,
+    given_column,
     identifier,
     instant,
+    is_epoch,
+    kind_of,
     number,
+    plausible_in_another_unit,
     require_columns,
     require_sql,
     require_time_format,
     source_column,
 )
-from interest_tiers.cleaning.quarantine import UNREADABLE_COLUMN, row_as_json
-from interest_tiers.config import InteractionColumns, InteractionSource
+from interest_tiers.cleaning.quarantine import group_key, row_as_json, row_fingerprint
+from interest_tiers.config import (
+    UNREADABLE,
+    BehaviourWeight,
+    ColumnRef,
+    InteractionColumns,
+    InteractionSource,
+    OccurredAt,
+    SqlColumn,
+    ValueRange,
+)
 from interest_tiers.text import normalise
 
 #: How often the source has a row; no name that a source would use.
 COPIES = "__copies"
 
 ITEM_DROPPED = "item: its category is dropped"
+NOT_CONFIGURED = "behaviour: not configured"
+
+Behaviours = Mapping[str, BehaviourWeight | Literal["quarantine"]]
 
 
 def assess_interactions(
-    raw: DataFrame, source: InteractionSource, path: str, behaviours: Mapping[str, float], dropped_items: DataFrame
+    raw: DataFrame,
+    source: InteractionSource,
+    name: str,
+    path: str,
+    behaviours: Behaviours,
+    values: Mapping[str, ValueRange],
+    dropped_items: DataFrame,
+    today: date,
 ) -> DataFrame:
-    """Map every distinct row of the source and say what is wrong with it.
+    """Map every distinct row of a source and say what is wrong with it.
 
-    raw: the source's own columns. dropped_items: (item_id). path: for messages.
-    Returns one row per distinct source row: interaction_id (SHA-256 of the row), user_id, item_id, behaviour,
-    occurred_at, event_date, value, text, reasons array<string> (empty: the row is good), raw (JSON; null for a
-    good row), copies bigint (how often the source has the row).
+    raw: the source's own columns. name: what the quarantine calls the source. path: for messages. values: plausible
+    values per behaviour. dropped_items: (item_id). today: the day of the run, UTC; nothing happens later.
+    Returns one row per distinct source row: interaction_id (see row_fingerprint), user_id, item_id, behaviour,
+    occurred_at, event_date, value, given_value (before it was clipped; null where it was not), text, reasons
+    array<string> (empty: the row is good), raw (JSON; null for a good row), copies bigint (how often the source has
+    the row), source.
     Raises ConfigError for a column, a time format or a rule that does not fit the source.
     """
-    require_columns(raw, _wanted_columns(source.columns), path)
-    require_time_format(raw, "interactions.columns.occurred_at.format", source.columns.occurred_at.format)
-    for position, rule in enumerate(source.keep):
-        require_sql(raw, f"interactions.keep[{position}]", rule, path)
+    _require_fit(raw, source, path)
     mapped = _distinct(raw).select(
+        row_fingerprint(name, raw.schema).alias("interaction_id"),
         row_as_json(raw.columns).alias("raw"),
         F.col(COPIES).alias("copies"),
-        *_mapped_columns(raw, source),
+        *_mapped_columns(raw, source, today),
         _broken_rules(raw, source).alias("broken_rules"),
     )
     flagged = mapped.join(dropped_items.select("item_id", F.lit(True).alias("is_dropped")), "item_id", "left")
-    assessed = flagged.withColumn("reasons", _reasons(source, behaviours))
+    assessed = flagged.withColumn("reasons", _reasons(source, behaviours, values, today))
+    clipped = _clipped(values)
     return assessed.select(
-        F.sha2("raw", 256).alias("interaction_id"),
+        "interaction_id",
         "user_id",
         "item_id",
         "behaviour",
         "occurred_at",
         F.to_date("occurred_at").alias("event_date"),
-        "value",
+        clipped.alias("value"),
+        F.when(clipped != F.col("value"), F.col("value")).alias("given_value"),
         "text",
         "reasons",
         F.when(F.size("reasons") > 0, F.col("raw")).alias("raw"),
         "copies",
+        F.lit(name).alias("source"),
     )
+
+
+def latest_day(how: OccurredAt, today: date) -> date:
+    """The first day on which an event is implausible. Two days on, it is no day yet anywhere on Earth."""
+    return how.latest or date.fromordinal(today.toordinal() + 2)
+
+
+def _require_fit(raw: DataFrame, source: InteractionSource, path: str) -> None:
+    require_columns(raw, _wanted_columns(source.columns), path)
+    require_time_format(raw, "interactions.columns.occurred_at.format", source.columns.occurred_at.format)
+    for position, rule in enumerate(source.keep):
+        require_sql(raw, f"interactions.keep[{position}]", rule, path)
 
 
 def _distinct(raw: DataFrame) -> DataFrame:
@@ -70,61 +112,129 @@ def _distinct(raw: DataFrame) -> DataFrame:
     The shuffle comes first: a source of one large file is then spread over all cores before any work is
     done on it, and partial sums would save nothing, since nearly all rows differ.
     """
+    keys = [group_key(f) for f in raw.schema.fields]
+    grouped = raw.select(*keys)
     columns = [source_column(c) for c in raw.columns]
-    return raw.repartition(*columns).groupBy(*columns).agg(F.count(F.lit(1)).alias(COPIES))
+    counted = grouped.repartition(*columns).groupBy(*columns).agg(F.count(F.lit(1)).alias(COPIES))
+    maps = {f.name for f in raw.schema.fields if f.dataType.typeName() == "map"}
+    return counted.select(*[F.map_from_entries(source_column(c)).alias(c) if c in maps else source_column(c) for c in raw.columns], COPIES)
 
 
-def _wanted_columns(columns: InteractionColumns) -> dict[str, str]:
+def _behaviour_ref(columns: InteractionColumns) -> ColumnRef | None:
+    behaviour = columns.behaviour
+    return SqlColumn(sql=behaviour.sql) if behaviour.sql is not None else behaviour.column
+
+
+def _wanted_columns(columns: InteractionColumns) -> dict[str, ColumnRef]:
     wanted = {
         "user_id": columns.user_id,
         "item_id": columns.item_id,
         "occurred_at.column": columns.occurred_at.column,
-        "behaviour.column": columns.behaviour.column,
+        "behaviour.sql" if columns.behaviour.sql else "behaviour.column": _behaviour_ref(columns),
         "value": columns.value,
         "text": columns.text,
     }
-    return {f"interactions.columns.{key}": name for key, name in wanted.items() if name is not None}
+    return {f"interactions.columns.{key}": ref for key, ref in wanted.items() if ref is not None}
 
 
-def _mapped_columns(raw: DataFrame, source: InteractionSource) -> list[Column]:
-    columns = source.columns
-    kinds = {f.name: f.dataType for f in raw.schema.fields}
-    behaviour = F.lit(columns.behaviour.literal)
-    if columns.behaviour.column is not None:
-        behaviour = F.trim(source_column(columns.behaviour.column).cast("string"))
-    given_value = F.lit(None).cast("string") if columns.value is None else source_column(columns.value)
+def _mapped_columns(raw: DataFrame, source: InteractionSource, today: date) -> list[Column]:
+    columns, time = source.columns, source.columns.occurred_at
+    at, at_kind = given_column(raw, time.column), kind_of(raw, time.column)
+    another_unit = plausible_in_another_unit(at, time, latest_day(time, today)) if is_epoch(at_kind, time) else F.lit(False)
     return [
-        identifier(source_column(columns.user_id), kinds[columns.user_id]).alias("user_id"),
-        identifier(source_column(columns.item_id), kinds[columns.item_id]).alias("item_id"),
-        behaviour.alias("behaviour"),
-        instant(source_column(columns.occurred_at.column), kinds[columns.occurred_at.column], columns.occurred_at).alias("occurred_at"),
-        number(given_value).alias("value"),
-        # A missing value is allowed; one that is there and is no number is not.
-        (given_value.isNotNull() & (F.trim(given_value.cast("string")) != "") & number(given_value).isNull()).alias("is_value_wrong"),
-        (F.lit(None).cast("string") if columns.text is None else normalise(source_column(columns.text))).alias("text"),
+        identifier(given_column(raw, columns.user_id), kind_of(raw, columns.user_id)).alias("user_id"),
+        identifier(given_column(raw, columns.item_id), kind_of(raw, columns.item_id)).alias("item_id"),
+        _behaviour(raw, columns).alias("behaviour"),
+        instant(at, at_kind, time).alias("occurred_at"),
+        another_unit.alias("is_another_unit"),
+        *_value(raw, columns.value),
+        (F.lit(None).cast("string") if columns.text is None else normalise(given_column(raw, columns.text).cast("string"))).alias("text"),
     ]
+
+
+def _behaviour(raw: DataFrame, columns: InteractionColumns) -> Column:
+    ref = _behaviour_ref(columns)
+    return F.lit(columns.behaviour.literal) if ref is None else F.trim(given_column(raw, ref).cast("string"))
+
+
+def _value(raw: DataFrame, ref: ColumnRef | None) -> list[Column]:
+    """value, and whether there is one that is no number: a missing value is allowed."""
+    if ref is None:
+        return [F.lit(None).cast("double").alias("value"), F.lit(False).alias("is_value_wrong")]
+    given = given_column(raw, ref)
+    value = number(given, kind_of(raw, ref))
+    is_there = ~F.lower(F.btrim(given.cast("string"), F.lit(BLANKS))).isin(*MISSING_IDS)
+    is_wrong = value.isNull() & F.coalesce(is_there, F.lit(False))
+    return [value.alias("value"), is_wrong.alias("is_value_wrong")]
 
 
 def _broken_rules(raw: DataFrame, source: InteractionSource) -> Column:
     rules = [F.when(~F.coalesce(F.expr(rule), F.lit(False)), F.lit(f"keep: {rule}")) for rule in source.keep]
-    if UNREADABLE_COLUMN in raw.columns:
-        rules.append(F.when(source_column(UNREADABLE_COLUMN).isNotNull(), F.lit("row: cannot be read")))
+    unreadable = F.lit(False)
+    if UNREADABLE in raw.columns:
+        unreadable = source_column(UNREADABLE).isNotNull()
+        rules.append(F.when(unreadable, F.lit("row: cannot be read")))
+    if source.explode is not None:
+        rules.append(F.when(source_column(source.explode).isNull() & ~unreadable, F.lit(f"{source.explode}: no element")))
     return F.array_compact(F.array(*rules)) if rules else F.array().cast("array<string>")
 
 
-def _reasons(source: InteractionSource, behaviours: Mapping[str, float]) -> Column:
-    time = source.columns.occurred_at
-    occurred_at = F.col("occurred_at")
+def _reasons(source: InteractionSource, behaviours: Behaviours, values: Mapping[str, ValueRange], today: date) -> Column:
     own = F.array_compact(
         F.array(
             F.when(F.col("user_id").isNull(), F.lit("user_id: missing")),
             F.when(F.col("item_id").isNull(), F.lit("item_id: missing")),
-            F.when(occurred_at.isNull(), F.lit("occurred_at: not a time")),
-            F.when(occurred_at < F.lit(time.earliest), F.lit(f"occurred_at: before {time.earliest}")),
-            F.when(occurred_at >= F.lit(time.latest), F.lit(f"occurred_at: not before {time.latest}")),
-            F.when(~F.coalesce(F.col("behaviour").isin(*behaviours), F.lit(False)), F.lit("behaviour: not configured")),
+            *_time_reasons(source.columns.occurred_at, today),
+            *_behaviour_reasons(behaviours),
             F.when(F.col("is_value_wrong"), F.lit("value: not a number")),
+            *_value_reasons(values),
             F.when(F.col("is_dropped"), F.lit(ITEM_DROPPED)),
         )
     )
     return F.concat(own, F.col("broken_rules"))
+
+
+def _time_reasons(how: OccurredAt, today: date) -> list[Column]:
+    at, latest = F.col("occurred_at"), latest_day(how, today)
+    is_early, is_late = at < F.lit(how.earliest), at >= F.lit(latest)
+    is_zero = at == F.lit("1970-01-01").cast("timestamp")
+    unit = F.when(F.col("is_another_unit"), F.lit(f"occurred_at: implausible in {how.unit or 's'}, plausible in another unit"))
+    early = F.coalesce(unit, F.lit(f"occurred_at: before {how.earliest}"))
+    late = F.coalesce(unit, F.lit("occurred_at: in the future" if how.latest is None else f"occurred_at: not before {latest}"))
+    return [
+        F.when(at.isNull(), F.coalesce(unit, F.lit("occurred_at: not a time"))),
+        F.when(is_early, F.when(is_zero, F.lit("occurred_at: epoch 0, which stands for no time")).otherwise(early)),
+        F.when(is_late, late),
+    ]
+
+
+def _behaviour_reasons(behaviours: Behaviours) -> list[Column]:
+    refused = [behaviour for behaviour, weight in behaviours.items() if not isinstance(weight, BehaviourWeight)]
+    behaviour = F.col("behaviour")
+    reasons = [F.when(~F.coalesce(behaviour.isin(*behaviours), F.lit(False)), F.lit(NOT_CONFIGURED))]
+    return [*reasons, *(F.when(behaviour == name, F.lit(f"behaviour: {name} is quarantined")) for name in refused)]
+
+
+def _value_reasons(values: Mapping[str, ValueRange]) -> list[Column]:
+    reasons = []
+    for behaviour, bounds in values.items():
+        if bounds.action != "quarantine":
+            continue
+        is_of = F.col("behaviour") == behaviour
+        if bounds.min is not None:
+            reasons.append(F.when(is_of & (F.col("value") < bounds.min), F.lit(f"value: below {bounds.min:g}")))
+        if bounds.max is not None:
+            reasons.append(F.when(is_of & (F.col("value") > bounds.max), F.lit(f"value: above {bounds.max:g}")))
+    return reasons
+
+
+def _clipped(values: Mapping[str, ValueRange]) -> Column:
+    """The value within the bounds of its behaviour, where they clip."""
+    value = clipped = F.col("value")
+    for behaviour, bounds in values.items():
+        if bounds.action == "clip":
+            low = value if bounds.min is None else F.greatest(value, F.lit(bounds.min))
+            within = low if bounds.max is None else F.least(low, F.lit(bounds.max))
+            # greatest and least pass nulls over
+            clipped = F.when((F.col("behaviour") == behaviour) & value.isNotNull(), within).otherwise(clipped)
+    return clipped

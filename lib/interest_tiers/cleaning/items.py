@@ -7,41 +7,42 @@ import re
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from interest_tiers.cleaning.columns import identifier, require_columns, source_column
-from interest_tiers.cleaning.quarantine import UNREADABLE_COLUMN, row_as_json
-from interest_tiers.config import ItemSource
+from interest_tiers.cleaning.columns import given_column, identifier, kind_of, require_columns, source_column
+from interest_tiers.cleaning.quarantine import row_as_json
+from interest_tiers.config import UNREADABLE, ItemSource
 from interest_tiers.text import normalise, text_hash
 
 
 def assess_items(raw: DataFrame, source: ItemSource, path: str) -> DataFrame:
-    """Map the rows of the catalogue.
+    """Map the rows that describe items: a catalogue, or the events themselves.
 
     Returns item_id, text, category, is_dropped boolean (its category is to be dropped), reasons array<string>,
-    raw (JSON), event_date (null), one row per distinct row of the source.
+    raw (JSON; null for a good row), event_date (null), one row per row of the source.
     Raises ConfigError for a column that the source does not have.
     """
     columns = source.columns
-    wanted = {"items.columns.item_id": columns.item_id, "items.columns.category": columns.category}
-    wanted |= {f"items.columns.text[{i}]": name for i, name in enumerate(columns.text)}
+    wanted = {"items.columns.item_id": columns.item_id} | {f"items.columns.text[{i}]": ref for i, ref in enumerate(columns.text)}
+    if columns.category is not None:
+        wanted["items.columns.category"] = columns.category
     require_columns(raw, wanted, path)
-    kind = raw.schema[columns.item_id].dataType
-    category = F.trim(source_column(columns.category).cast("string"))
-    unreadable = source_column(UNREADABLE_COLUMN).isNotNull() if UNREADABLE_COLUMN in raw.columns else F.lit(False)
-    mapped = raw.distinct().select(
-        identifier(source_column(columns.item_id), kind).alias("item_id"),
-        normalise(F.concat_ws(" ", *[normalise(source_column(c).cast("string")) for c in columns.text])).alias("text"),
+    category = F.lit(None).cast("string") if columns.category is None else F.trim(given_column(raw, columns.category).cast("string"))
+    unreadable = source_column(UNREADABLE).isNotNull() if UNREADABLE in raw.columns else F.lit(False)
+    mapped = raw.select(
+        identifier(given_column(raw, columns.item_id), kind_of(raw, columns.item_id)).alias("item_id"),
+        # Each part alone, so that a placeholder for a missing part goes missing.
+        F.concat_ws(" ", *[normalise(given_column(raw, ref).cast("string")) for ref in columns.text]).alias("text"),
         F.when(category != "", category).alias("category"),
         F.when(unreadable, F.lit("row: cannot be read")).alias("unreadable"),
         row_as_json(raw.columns).alias("raw"),
     )
     missing_id = F.when(F.col("item_id").isNull(), F.lit("item_id: missing"))
-    return mapped.select(
+    return mapped.withColumn("reasons", F.array_compact(F.array(missing_id, F.col("unreadable")))).select(
         "item_id",
-        "text",
+        F.when(F.col("text") != "", F.col("text")).alias("text"),
         "category",
         matches_any(F.col("category"), source.drop_categories).alias("is_dropped"),
-        F.array_compact(F.array(missing_id, F.col("unreadable"))).alias("reasons"),
-        "raw",
+        "reasons",
+        F.when(F.size("reasons") > 0, F.col("raw")).alias("raw"),
         F.lit(None).cast("date").alias("event_date"),
     )
 
@@ -54,7 +55,8 @@ def catalogue(assessed: DataFrame) -> DataFrame:
     """
     usable = assessed.where(F.size("reasons") == 0)
     versions = usable.groupBy("item_id", "text", "category").agg(F.count(F.lit(1)).alias("n"), F.max("is_dropped").alias("is_dropped"))
-    preference = F.struct(-F.col("n"), F.col("text").isNull(), "text", F.col("category").isNull(), "category")
+    # A row without a text says nothing of the text, however often it stands there.
+    preference = F.struct(F.col("text").isNull(), F.col("category").isNull(), -F.col("n"), "text", "category")
     chosen = versions.groupBy("item_id").agg(F.min(preference).alias("best"), F.max("is_dropped").alias("is_dropped"))
     text = F.col("best.text")
     return chosen.select("item_id", text, text_hash(text).alias("text_hash"), "best.category", "is_dropped")

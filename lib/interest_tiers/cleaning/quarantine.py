@@ -1,4 +1,4 @@
-"""Rows that cannot be used, kept whole with their reasons."""
+"""Rows that cannot be used, kept whole with their reasons; and the fingerprint by which a row is known."""
 
 from __future__ import annotations
 
@@ -6,18 +6,58 @@ from collections.abc import Sequence
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
+from pyspark.sql.types import (
+    ArrayType,
+    BooleanType,
+    ByteType,
+    DataType,
+    DateType,
+    DoubleType,
+    FloatType,
+    IntegerType,
+    LongType,
+    MapType,
+    ShortType,
+    StringType,
+    StructField,
+    StructType,
+    TimestampNTZType,
+    TimestampType,
+)
 
 from interest_tiers.cleaning.columns import source_column
 
-#: Where the CSV reader puts a line that it could not parse (tables.UNREADABLE).
-UNREADABLE_COLUMN = "_corrupt_record"
+#: Microseconds in full, since rows that differ in them alone are two.
+WHOLE_TIMES = {"timestampFormat": "yyyy-MM-dd'T'HH:mm:ss.SSSSSSXXX", "timestampNTZFormat": "yyyy-MM-dd'T'HH:mm:ss.SSSSSS"}
+
+#: Two hashes of 64 bits each, so that among 10^11 rows no two are expected to share both.
+_SEEDS = ("left", "right")
 
 
 def row_as_json(columns: Sequence[str]) -> Column:
-    """A row as JSON, keys in alphabetical order and nulls left out, so that its hash survives a new column."""
-    # Microseconds in full, since rows that differ in them alone are two.
-    whole = {"timestampFormat": "yyyy-MM-dd'T'HH:mm:ss.SSSSSSXXX", "timestampNTZFormat": "yyyy-MM-dd'T'HH:mm:ss.SSSSSS"}
-    return F.to_json(F.struct(*[source_column(c) for c in sorted(columns)]), whole)
+    """A row as JSON, keys in alphabetical order, nulls left out."""
+    return F.to_json(F.struct(*[source_column(c) for c in sorted(columns)]), WHOLE_TIMES)
+
+
+def row_fingerprint(source: str, schema: StructType) -> Column:
+    """A row of a source by its values, as 32 hexadecimal digits: two xxHash64 of all columns that are not null.
+
+    Names go along with values, so that a value in one column differs from the same value in another, and a new
+    column that is null changes nothing. The order of columns and the width of numbers do not matter.
+    Source: Y. Collet, xxHash, https://xxhash.com.
+    """
+    parts: list[Column] = []
+    for field in sorted(schema.fields, key=lambda field: field.name):
+        column = source_column(field.name)
+        parts += [F.when(column.isNotNull(), F.lit(field.name)), _hashable(column, field)]
+    hashes = [F.lpad(F.hex(F.xxhash64(F.lit(seed), F.lit(source), *parts)), 16, "0") for seed in _SEEDS]
+    return F.concat(*hashes)
+
+
+def group_key(field: StructField) -> Column:
+    """A column by which rows can be grouped; a map, which Spark cannot compare, by its entries in order."""
+    column = source_column(field.name)
+    return F.array_sort(F.map_entries(column)).alias(field.name) if isinstance(field.dataType, MapType) else column
 
 
 def quarantined(assessed: DataFrame, source: str, run_id: str) -> DataFrame:
@@ -26,5 +66,24 @@ def quarantined(assessed: DataFrame, source: str, run_id: str) -> DataFrame:
     assessed: raw, reasons, event_date. source: the part of the config that they come from.
     """
     return assessed.where(F.size("reasons") > 0).select(
-        F.sha2("raw", 256).alias("row_hash"), "reasons", "raw", F.lit(source).alias("source"), F.lit(run_id).alias("run_id"), "event_date"
+        F.sha2(F.concat_ws("\n", F.lit(source), "raw"), 256).alias("row_hash"),
+        "reasons",
+        "raw",
+        F.lit(source).alias("source"),
+        F.lit(run_id).alias("run_id"),
+        "event_date",
     )
+
+
+def _hashable(column: Column, field: StructField) -> Column:
+    kind: DataType = field.dataType
+    if isinstance(kind, ByteType | ShortType | IntegerType | LongType):
+        return column.cast("bigint")
+    if isinstance(kind, FloatType | DoubleType):
+        return column.cast("double")
+    if isinstance(kind, StringType | BooleanType | DateType | TimestampType | TimestampNTZType):
+        return column
+    if isinstance(kind, StructType | ArrayType | MapType):
+        # Nulls inside would be left out of the hash, and with them the places of the others.
+        return F.to_json(F.struct(column.alias("value")), WHOLE_TIMES)
+    return column.cast("string")

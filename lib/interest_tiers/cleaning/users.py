@@ -5,9 +5,9 @@ from __future__ import annotations
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from interest_tiers.cleaning.columns import identifier, require_columns, source_column
-from interest_tiers.cleaning.quarantine import UNREADABLE_COLUMN, row_as_json
-from interest_tiers.config import UserSource
+from interest_tiers.cleaning.columns import given_column, identifier, kind_of, require_columns, source_column
+from interest_tiers.cleaning.quarantine import row_as_json
+from interest_tiers.config import UNREADABLE, UserSource
 
 NO_ATTRIBUTES = "map<string,string>"
 
@@ -15,25 +15,29 @@ NO_ATTRIBUTES = "map<string,string>"
 def assess_users(raw: DataFrame, source: UserSource, path: str) -> DataFrame:
     """Map the rows of the users' source.
 
-    Returns user_id, attributes map<string,string> (every other column that is not null), reasons, raw (JSON),
-    event_date (null). Raises ConfigError when the id column is not there.
+    Returns user_id, attributes map<string,string> (every other column that is not null), reasons, raw (JSON; null
+    for a good row), event_date (null). Raises ConfigError when the id column is not there.
     """
-    require_columns(raw, {"users.columns.user_id": source.columns.user_id}, path)
-    kind = raw.schema[source.columns.user_id].dataType
-    names = [c for c in raw.columns if c not in (source.columns.user_id, UNREADABLE_COLUMN)]
+    user_id = source.columns.user_id
+    require_columns(raw, {"users.columns.user_id": user_id}, path)
+    names = [c for c in raw.columns if c not in (user_id, UNREADABLE)]
     pairs = [part for c in names for part in (F.lit(c), source_column(c).cast("string"))]
     attributes = F.map_filter(F.create_map(*pairs), lambda _, value: value.isNotNull()) if pairs else F.create_map().cast(NO_ATTRIBUTES)
-    unreadable = source_column(UNREADABLE_COLUMN).isNotNull() if UNREADABLE_COLUMN in raw.columns else F.lit(False)
+    unreadable = source_column(UNREADABLE).isNotNull() if UNREADABLE in raw.columns else F.lit(False)
     mapped = raw.select(
-        identifier(source_column(source.columns.user_id), kind).alias("user_id"),
+        identifier(given_column(raw, user_id), kind_of(raw, user_id)).alias("user_id"),
         attributes.alias("attributes"),
         F.when(unreadable, F.lit("row: cannot be read")).alias("unreadable"),
         row_as_json(raw.columns).alias("raw"),
-        F.lit(None).cast("date").alias("event_date"),
     )
     missing_id = F.when(F.col("user_id").isNull(), F.lit("user_id: missing"))
-    reasons = F.array_compact(F.array(missing_id, F.col("unreadable")))
-    return mapped.dropDuplicates(["raw"]).withColumn("reasons", reasons).drop("unreadable")
+    return mapped.withColumn("reasons", F.array_compact(F.array(missing_id, F.col("unreadable")))).select(
+        "user_id",
+        "attributes",
+        "reasons",
+        F.when(F.size("reasons") > 0, F.col("raw")).alias("raw"),
+        F.lit(None).cast("date").alias("event_date"),
+    )
 
 
 def known_users(interactions: DataFrame, assessed: DataFrame | None) -> DataFrame:

@@ -12,10 +12,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from pyspark.ml.feature import PCA, PCAModel
-from pyspark.ml.functions import array_to_vector, vector_to_array
+from pyspark.ml.functions import vector_to_array
 from pyspark.ml.stat import Summarizer
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
+
+from interest_tiers.kmeans import features
 
 TIER_WEIGHTS = {"core": 1.0, "secondary": 0.5, "marginal": 0.1}
 
@@ -85,11 +87,6 @@ def at_one_point(sums: DataFrame, components: int) -> DataFrame:
     sums: see embedding_sums. Returns user_id, vector array<float>[components], L2 norm 1.
     """
     return sums.select("user_id", _literal(np.eye(1, components)[0]).cast("array<float>").alias("vector"))
-
-
-def features(vector: Column) -> Column:
-    """An array column as MLlib takes it."""
-    return array_to_vector(vector.cast("array<double>"))
 
 
 def _literal(values: Sequence[float] | np.ndarray) -> Column:

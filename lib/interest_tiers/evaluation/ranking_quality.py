@@ -23,10 +23,11 @@ class ListQuality:
 def future_items(days_after: DataFrame, own_items: DataFrame, catalogue: DataFrame, users: DataFrame) -> DataFrame:
     """What the judged users turned to in the horizon: items (all or new), user_id, item_id.
 
-    days_after: user_id, item_id, … of the horizon. own_items: user_id, item_id before the cut. catalogue: item_id
-    of what can be recommended. users: user_id of the judged.
+    days_after: user_id, item_id, weight, … of the horizon; a day that only took evidence away says nothing of a wish.
+    own_items: user_id, item_id before the cut. catalogue: item_id of what can be recommended. users: user_id of the judged.
     """
-    touched = days_after.select("user_id", "item_id").distinct().join(users, "user_id", "left_semi").join(catalogue, "item_id", "left_semi")
+    wanted = days_after.where("weight > 0").select("user_id", "item_id").distinct()
+    touched = wanted.join(users, "user_id", "left_semi").join(catalogue, "item_id", "left_semi")
     new = touched.join(own_items.select("user_id", "item_id"), ["user_id", "item_id"], "left_anti")
     return _in_slice("all", touched).unionByName(_in_slice("new", new))
 

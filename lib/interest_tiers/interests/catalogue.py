@@ -1,4 +1,4 @@
-"""The catalogue of interests: one per item category that anybody touched before the day."""
+"""The catalogue of interests: one per item category, or per topic, that anybody touched before the day."""
 
 from __future__ import annotations
 
@@ -13,35 +13,47 @@ from interest_tiers.evidence import category_interest
 from interest_tiers.text import tokens
 
 TOP_TERMS = 8
+NAMING_TERMS = 3
 
 
-def interest_catalogue(days_of_items: DataFrame, items: DataFrame, embeddings: DataFrame, stop_words: Sequence[str]) -> DataFrame:
-    """The interests with evidence, described by the items that users touched.
+def category_catalogue(days_of_items: DataFrame, items: DataFrame, vectors: DataFrame, stop_words: Sequence[str]) -> DataFrame:
+    """The categories with evidence, described by the items that users touched, and named as given.
 
-    days_of_items: see evidence.item_days. items: item_id, text, text_hash, category. embeddings: text_hash,
-    embedding, of one model.
+    days_of_items: see evidence.item_days. items: item_id, text, text_hash, category. vectors: interest_id, embedding.
     Returns the columns of the table interests but as_of.
     """
+    described = _described(days_of_items, items, vectors, stop_words)
+    names = items.where(F.col("category").isNotNull()).select("category").distinct()
+    named = names.select(category_interest(F.col("category")).alias("interest_id"), F.col("category").alias("name"))
+    return _as_catalogue(described.join(named, "interest_id"), "category")
+
+
+def topic_catalogue(days_of_items: DataFrame, items: DataFrame, vectors: DataFrame, stop_words: Sequence[str]) -> DataFrame:
+    """The topics with evidence, described by the items that users touched, and named by their most characteristic words.
+
+    A topic whose name another one has already is told apart by a number, and one without words is named by its id.
+    Arguments and columns as in category_catalogue.
+    """
+    described = _described(days_of_items, items, vectors, stop_words)
+    words = F.array_join(F.slice("top_terms", 1, NAMING_TERMS), " · ")
+    named = described.withColumn("words", F.when(F.size("top_terms") > 0, words).otherwise(F.col("interest_id")))
+    place = F.row_number().over(Window.partitionBy("words").orderBy("interest_id"))
+    # No word holds a bracket, so no other name can look like this one.
+    name = F.when(F.col("place") == 1, F.col("words")).otherwise(F.concat("words", F.lit(" ("), "place", F.lit(")")))
+    return _as_catalogue(named.withColumn("place", place).withColumn("name", name), "topic")
+
+
+def _described(days_of_items: DataFrame, items: DataFrame, vectors: DataFrame, stop_words: Sequence[str]) -> DataFrame:
     counts = days_of_items.groupBy("interest_id").agg(
         F.countDistinct("item_id").alias("n_items"), F.countDistinct("user_id").alias("n_users")
     )
-    texts = touched_texts(days_of_items, items)
-    names = items.where(F.col("category").isNotNull()).select("category").distinct()
-    named = names.select(category_interest(F.col("category")).alias("interest_id"), F.col("category").alias("name"))
-    return (
-        counts.join(named, "interest_id")
-        .join(mean_embeddings(texts, embeddings), "interest_id", "left")
-        .join(characteristic_terms(texts, stop_words), "interest_id", "left")
-        .select(
-            "interest_id",
-            "name",
-            F.lit("category").alias("kind"),
-            "embedding",
-            "n_items",
-            "n_users",
-            F.coalesce("top_terms", F.array().cast("array<string>")).alias("top_terms"),
-        )
-    )
+    terms = characteristic_terms(touched_texts(days_of_items, items), stop_words)
+    described = counts.join(vectors, "interest_id", "left").join(terms, "interest_id", "left")
+    return described.withColumn("top_terms", F.coalesce("top_terms", F.array().cast("array<string>")))
+
+
+def _as_catalogue(named: DataFrame, kind: str) -> DataFrame:
+    return named.select("interest_id", "name", F.lit(kind).alias("kind"), "embedding", "n_items", "n_users", "top_terms")
 
 
 def touched_texts(days_of_items: DataFrame, items: DataFrame) -> DataFrame:

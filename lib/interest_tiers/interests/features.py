@@ -7,7 +7,7 @@ from datetime import date, timedelta
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
-from interest_tiers.evidence import VALUE_PARTS, decay, exact_sum, interest_days
+from interest_tiers.evidence import VALUE_PARTS, decay, exact_sum, interest_days, summed_evidence
 
 
 def user_interests(days_of_items: DataFrame, as_of: date, half_life_days: float, horizon_days: int) -> DataFrame:
@@ -42,7 +42,7 @@ def _features_of_days(as_of: date, half_life_days: float, horizon_days: int) -> 
     recent, previous = (as_of - timedelta(days=horizon_days * periods) for periods in (1, 2))
     day = F.col("event_date")
     return [
-        exact_sum(F.col("weight") * decay(as_of, half_life_days)).alias("evidence"),
+        summed_evidence(F.col("weight") * decay(as_of, half_life_days)).alias("evidence"),
         F.count(F.lit(1)).alias("n_days"),
         F.datediff(F.lit(as_of), F.max(day)).cast("bigint").alias("recency_days"),
         F.datediff(F.lit(as_of), F.min(day)).cast("bigint").alias("tenure_days"),
@@ -58,7 +58,7 @@ def _with_shares(pairs: DataFrame) -> DataFrame:
     by_evidence = user.orderBy(F.desc("evidence"), "interest_id")
     # Summed in the order of the ranks, so that the last digit does not depend on how rows arrive.
     total = F.sum("evidence").over(by_evidence.rowsBetween(Window.unboundedPreceding, Window.unboundedFollowing))
-    # Evidence so old that it rounds to nothing is shared out evenly, so that shares sum to 1 for every user.
+    # Evidence so old that it rounds to nothing, or all taken away, is shared out evenly, so that shares sum to 1 for every user.
     even = F.lit(1.0) / F.count(F.lit(1)).over(user)
     return pairs.withColumn("rank", F.row_number().over(by_evidence).cast("bigint")).withColumn(
         "share", F.when(total > 0, F.col("evidence") / total).otherwise(even)

@@ -12,7 +12,7 @@ from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
 from interest_tiers.config import Recommend
-from interest_tiers.evidence import decay, exact_sum
+from interest_tiers.evidence import decay, exact_sum, summed_evidence
 
 LISTED_TIERS = ("core", "secondary")
 
@@ -23,7 +23,7 @@ def item_evidence(days_of_items: DataFrame, as_of: date, half_life_days: float) 
     days_of_items: see evidence.item_days, all before as_of.
     """
     return days_of_items.groupBy("user_id", "interest_id", "item_id").agg(
-        exact_sum(F.col("weight") * decay(as_of, half_life_days)).alias("evidence"),
+        summed_evidence(F.col("weight") * decay(as_of, half_life_days)).alias("evidence"),
         F.count(F.lit(1)).alias("n_days"),
         F.max("event_date").alias("last_day"),
     )

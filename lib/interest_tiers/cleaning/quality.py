@@ -1,0 +1,254 @@
+"""What cleaning found, as measures with limits; and the gate: go on, or stop with the reasons."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+
+from pyspark.sql import DataFrame, Row
+from pyspark.sql import functions as F
+
+from interest_tiers.cleaning.interactions import NOT_CONFIGURED
+from interest_tiers.config import InteractionSource, Quality
+from interest_tiers.errors import DataQualityError
+from interest_tiers.text import masked_example
+
+#: What is true of all sources together.
+ALL_SOURCES = "all"
+
+#: How many values of an unknown behaviour a message names.
+NAMED_BEHAVIOURS = 5
+
+#: Columns whose missing values are counted.
+COUNTED_COLUMNS = ("user_id", "item_id", "behaviour", "occurred_at", "value", "text")
+
+
+@dataclass(frozen=True)
+class Reason:
+    """How many rows have a reason, and one of them as JSON, its letters and digits masked."""
+
+    rows: int
+    example: str | None
+
+
+@dataclass(frozen=True)
+class SourceCounts:
+    """What a run read of one source: rows_in = interactions + quarantined + duplicates.
+
+    reasons counts every reason, so their sum can be larger than quarantined.
+    """
+
+    source: str
+    rows_in: int
+    interactions: int
+    quarantined: int
+    duplicates: int
+    missing: Mapping[str, int]
+    lowest_value: float | None
+    highest_value: float | None
+    oldest: date | None
+    newest: date | None
+    clipped: int
+    flagged: int
+    reasons: Mapping[str, Reason]
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A row of the table data_quality but the run: limit and passed where the config sets a threshold."""
+
+    source: str
+    measure: str
+    subject: str | None
+    value: float
+    limit: float | None = None
+    passed: bool | None = None
+    example: str | None = None
+
+
+def count_sources(judged: DataFrame) -> list[SourceCounts]:
+    """Count judged interactions per source; sources and reasons are as many as the config names.
+
+    judged: source, the contract's columns, given_value, reasons, raw, copies, is_flagged.
+    """
+    is_good = F.size("reasons") == 0
+    totals = judged.groupBy("source").agg(
+        F.sum("copies").alias("rows_in"),
+        F.count(F.lit(1)).alias("distinct_rows"),
+        F.count_if(is_good).alias("good"),
+        *[F.count_if(F.col(c).isNull()).alias(f"missing_{c}") for c in COUNTED_COLUMNS],
+        F.min(F.when(is_good, F.col("value"))).alias("lowest"),
+        F.max(F.when(is_good, F.col("value"))).alias("highest"),
+        F.min(F.when(is_good, F.col("event_date"))).alias("oldest"),
+        F.max(F.when(is_good, F.col("event_date"))).alias("newest"),
+        F.count_if(is_good & F.col("given_value").isNotNull()).alias("clipped"),
+        F.count_if("is_flagged").alias("flagged"),
+    )
+    reasons = _count_reasons(judged)
+    return [_source_counts(row, reasons.get(row["source"], {})) for row in totals.orderBy("source").collect()]
+
+
+def describe(counts: Sequence[SourceCounts]) -> str:
+    """Interactions, duplicates and quarantined rows of all sources, with the reasons, in one line."""
+    interactions, duplicates, quarantined = (sum(getattr(c, n) for c in counts) for n in ("interactions", "duplicates", "quarantined"))
+    reasons = ", ".join(f"{reason} {rows:,}" for reason, rows in _all_reasons(counts).items())
+    clipped, flagged = sum(c.clipped for c in counts), sum(c.flagged for c in counts)
+    return (
+        f"{interactions:,} interactions, {duplicates:,} exact duplicates, {quarantined:,} quarantined"
+        + (f" ({reasons})" if reasons else "")
+        + (f", {clipped:,} values clipped" if clipped else "")
+        + (f", {flagged:,} rows flagged as of bots" if flagged else "")
+    )
+
+
+def measure_quality(
+    counts: Sequence[SourceCounts],
+    quality: Quality,
+    sources: Mapping[str, InteractionSource],
+    previous_rows: Mapping[str, int],
+    today: date,
+) -> list[Measure]:
+    """Every measure of every source. previous_rows: rows read by the run before, per source."""
+    measures: list[Measure] = []
+    for found in counts:
+        measures += _volumes(found, quality, previous_rows.get(found.source))
+        measures += _rates(found, quality, sources[found.source].max_quarantine_rate)
+        measures += _ranges(found, quality, today)
+    return measures
+
+
+def measure_totals(interactions: int, users: int, quality: Quality) -> list[Measure]:
+    """What must be there at all."""
+    return [
+        Measure(ALL_SOURCES, "interactions", None, interactions, quality.min_rows, interactions >= quality.min_rows),
+        Measure(ALL_SOURCES, "users", None, users, quality.min_users, users >= quality.min_users),
+    ]
+
+
+def require_quality(measures: Sequence[Measure], counts: Sequence[SourceCounts], judged: DataFrame) -> None:
+    """Raise DataQualityError with every threshold that is not met."""
+    by_source = {found.source: found for found in counts}
+    faults = [_fault(measure, by_source.get(measure.source)) for measure in measures if measure.passed is False]
+    if not any(found.rows_in for found in counts):
+        faults.insert(0, "the source has no rows")
+    if any(m.measure in ("quarantine_rate", "rate_of_reason") for m in measures if m.passed is False):
+        faults += _unknown_behaviours(counts, judged)
+    if faults:
+        raise DataQualityError(f"the quality gate refuses the data: {'; '.join(faults)}. See interactions_quarantine and data_quality")
+
+
+def _count_reasons(judged: DataFrame) -> dict[str, dict[str, Reason]]:
+    each = judged.where(F.size("reasons") > 0).select("source", F.explode("reasons").alias("reason"), "raw", "interaction_id")
+    counted = each.groupBy("source", "reason").agg(F.count(F.lit(1)).alias("rows"), F.min_by("raw", "interaction_id").alias("raw"))
+    counted = counted.select("source", "reason", "rows", masked_example(F.col("raw")).alias("example"))
+    found: dict[str, dict[str, Reason]] = {}
+    for row in counted.orderBy("source", F.desc("rows"), "reason").collect():
+        found.setdefault(row["source"], {})[row["reason"]] = Reason(row["rows"], row["example"])
+    return found
+
+
+def _source_counts(row: Row, reasons: Mapping[str, Reason]) -> SourceCounts:
+    return SourceCounts(
+        source=row["source"],
+        rows_in=row["rows_in"],
+        interactions=row["good"],
+        quarantined=row["distinct_rows"] - row["good"],
+        duplicates=row["rows_in"] - row["distinct_rows"],
+        missing={c: row[f"missing_{c}"] for c in COUNTED_COLUMNS},
+        lowest_value=row["lowest"],
+        highest_value=row["highest"],
+        oldest=row["oldest"],
+        newest=row["newest"],
+        clipped=row["clipped"],
+        flagged=row["flagged"],
+        reasons=reasons,
+    )
+
+
+def _volumes(found: SourceCounts, quality: Quality, previous: int | None) -> list[Measure]:
+    measures = [
+        Measure(found.source, name, None, getattr(found, name)) for name in ("rows_in", "interactions", "quarantined", "duplicates")
+    ]
+    measures += [Measure(found.source, name, None, getattr(found, name)) for name in ("clipped", "flagged")]
+    if previous and found.rows_in:
+        change = max(found.rows_in / previous, previous / found.rows_in)
+        limit = quality.max_volume_change
+        measures.append(Measure(found.source, "volume_change", None, change, limit, None if limit is None else change <= limit))
+    return measures
+
+
+def _rates(found: SourceCounts, quality: Quality, own_limit: float | None) -> list[Measure]:
+    rows = max(found.rows_in, 1)
+    limit = quality.max_quarantine_rate if own_limit is None else own_limit
+    rate = found.quarantined / rows
+    measures = [Measure(found.source, "quarantine_rate", None, rate, limit, rate <= limit)]
+    for reason, of_reason in found.reasons.items():
+        measures.append(Measure(found.source, "rows_with_reason", reason, of_reason.rows, example=of_reason.example))
+        reason_limit = _limit_of(reason, quality.max_rate_by_reason)
+        if reason_limit is not None:
+            rate = of_reason.rows / rows
+            measures.append(Measure(found.source, "rate_of_reason", reason, rate, reason_limit, rate <= reason_limit))
+    distinct = max(found.rows_in - found.duplicates, 1)
+    return measures + [Measure(found.source, "missing_rate", column, n / distinct) for column, n in found.missing.items()]
+
+
+def _ranges(found: SourceCounts, quality: Quality, today: date) -> list[Measure]:
+    measures = []
+    if found.lowest_value is not None and found.highest_value is not None:
+        measures += [
+            Measure(found.source, "lowest_value", None, found.lowest_value),
+            Measure(found.source, "highest_value", None, found.highest_value),
+        ]
+    if found.newest is not None and found.oldest is not None:
+        age, limit = (today - found.newest).days, quality.max_age_days
+        measures.append(Measure(found.source, "newest_event_age_days", None, age, limit, None if limit is None else age <= limit))
+        measures.append(Measure(found.source, "oldest_event_age_days", None, (today - found.oldest).days))
+    return measures
+
+
+def _limit_of(reason: str, limits: Mapping[str, float]) -> float | None:
+    """The limit of a reason: of its own name, or of the first pattern that fits, * standing for any text."""
+    if reason in limits:
+        return limits[reason]
+    fitting = (limit for pattern, limit in limits.items() if re.fullmatch(".*".join(map(re.escape, pattern.split("*"))), reason))
+    return next(fitting, None)
+
+
+def _fault(measure: Measure, found: SourceCounts | None) -> str:
+    where = "" if measure.source in (ALL_SOURCES, "interactions") else f"{measure.source}: "
+    if measure.measure == "quarantine_rate" and found is not None:
+        reasons = ", ".join(f"{reason} ({of.rows:,})" for reason, of in found.reasons.items())
+        return (
+            f"{where}{found.quarantined:,} of {found.rows_in:,} rows cannot be used ({measure.value:.1%}; "
+            f"quality.max_quarantine_rate is {measure.limit:.1%}): {reasons}"
+        )
+    if measure.measure == "rate_of_reason":
+        return (
+            f"{where}{measure.value:.1%} of the rows have the reason {measure.subject!r}; quality.max_rate_by_reason is {measure.limit:.1%}"
+        )
+    if measure.measure == "newest_event_age_days":
+        return f"{where}the newest event is {measure.value:.0f} days old; quality.max_age_days is {measure.limit:.0f}"
+    if measure.measure == "volume_change":
+        change = f"{where}the rows read differ from those of the run before by a factor of {measure.value:.1f}"
+        return f"{change}; quality.max_volume_change is {measure.limit:.1f}"
+    key = {"interactions": "quality.min_rows", "users": "quality.min_users"}[measure.measure]
+    return f"{measure.value:,.0f} {measure.measure} are left; {key} is {measure.limit:,.0f}"
+
+
+def _all_reasons(counts: Sequence[SourceCounts]) -> dict[str, int]:
+    together: dict[str, int] = {}
+    for found in counts:
+        for reason, of_reason in found.reasons.items():
+            together[reason] = together.get(reason, 0) + of_reason.rows
+    return dict(sorted(together.items(), key=lambda entry: (-entry[1], entry[0])))
+
+
+def _unknown_behaviours(counts: Sequence[SourceCounts], judged: DataFrame) -> list[str]:
+    if NOT_CONFIGURED not in _all_reasons(counts):
+        return []
+    unknown = judged.where(F.array_contains("reasons", NOT_CONFIGURED)).groupBy("behaviour").count()
+    named = unknown.orderBy(F.desc("count"), "behaviour").limit(NAMED_BEHAVIOURS).collect()
+    values = ", ".join(f"{row['behaviour']!r} ({row['count']:,})" for row in named)
+    return [f"behaviours that the config does not name: {values}"]
