@@ -15,7 +15,7 @@ from pyspark.sql import functions as F
 from interest_tiers.cleaning.interactions import assess_interactions
 from interest_tiers.cleaning.items import assess_items, catalogue
 from interest_tiers.config import Config, load_config
-from interest_tiers.evidence import item_days
+from interest_tiers.evidence import interests_by_category, item_days
 from interest_tiers.interests.features import user_interests
 
 CONFIG = Path(__file__).parents[1] / "conf" / "complete_journey.yaml"
@@ -34,15 +34,15 @@ def by_library(spark: SparkSession, transactions: Path, items: Path) -> DataFram
     config = load_config(CONFIG)
     known = spark.read.parquet(str(items))
     good = clean_rows(config, spark.read.parquet(str(transactions)), known.where("is_dropped"))
-    weights = {behaviour: weight.weight for behaviour, weight in config.weights.items()}
-    days = item_days(good, known.where("NOT is_dropped"), weights)
+    days = item_days(good, interests_by_category(known.where("NOT is_dropped")), config.weights)
     return user_interests(days, AS_OF, config.interests.half_life_days, config.tiers.horizon_days)
 
 
 def clean_rows(config: Config, raw: DataFrame, dropped: DataFrame) -> DataFrame:
     """The good rows, by the library."""
-    weights = {behaviour: weight.weight for behaviour, weight in config.weights.items()}
-    return assess_interactions(raw, config.interactions[0], "transactions", weights, dropped).where(F.size("reasons") == 0)
+    source = config.interactions[0]
+    assessed = assess_interactions(raw, source, "interactions", source.path, config.behaviours, config.values, dropped, AS_OF)
+    return assessed.where(F.size("reasons") == 0)
 
 
 def by_hand(spark: SparkSession, transactions: Path, items: Path) -> DataFrame:
