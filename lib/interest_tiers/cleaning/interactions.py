@@ -23,7 +23,7 @@ from interest_tiers.cleaning.columns import (
     require_time_format,
     source_column,
 )
-from interest_tiers.cleaning.quarantine import group_key, row_as_json, row_fingerprint
+from interest_tiers.cleaning.quarantine import WHOLE_TIMES, group_key, row_fingerprint, whole_row
 from interest_tiers.config import (
     UNREADABLE,
     BehaviourWeight,
@@ -36,8 +36,8 @@ from interest_tiers.config import (
 )
 from interest_tiers.text import normalise
 
-#: How often the source has a row; no name that a source would use.
-COPIES = "__copies"
+#: How often the source has a row, and the row itself; no names that a source would use.
+COPIES, WHOLE_ROW = "__copies", "__row"
 
 ITEM_DROPPED = "item: its category is dropped"
 NOT_CONFIGURED = "behaviour: not configured"
@@ -69,7 +69,7 @@ def assess_interactions(
     _require_fit(raw, source, path)
     mapped = _distinct(raw).select(
         row_fingerprint(name, raw.schema).alias("interaction_id"),
-        row_as_json(raw.columns).alias("raw"),
+        whole_row(raw.columns).alias(WHOLE_ROW),
         F.col(COPIES).alias("copies"),
         *_mapped_columns(raw, source, today),
         _broken_rules(raw, source).alias("broken_rules"),
@@ -88,7 +88,8 @@ def assess_interactions(
         F.when(clipped != F.col("value"), F.col("value")).alias("given_value"),
         "text",
         "reasons",
-        F.when(F.size("reasons") > 0, F.col("raw")).alias("raw"),
+        # JSON is written for bad rows alone: a projection would not move up through the join of the dropped items.
+        F.when(F.size("reasons") > 0, F.to_json(WHOLE_ROW, WHOLE_TIMES)).alias("raw"),
         "copies",
         F.lit(name).alias("source"),
     )

@@ -34,9 +34,14 @@ WHOLE_TIMES = {"timestampFormat": "yyyy-MM-dd'T'HH:mm:ss.SSSSSSXXX", "timestampN
 _SEEDS = ("left", "right")
 
 
+def whole_row(columns: Sequence[str]) -> Column:
+    """A row as one column, its fields in alphabetical order."""
+    return F.struct(*[source_column(c) for c in sorted(columns)])
+
+
 def row_as_json(columns: Sequence[str]) -> Column:
     """A row as JSON, keys in alphabetical order, nulls left out."""
-    return F.to_json(F.struct(*[source_column(c) for c in sorted(columns)]), WHOLE_TIMES)
+    return F.to_json(whole_row(columns), WHOLE_TIMES)
 
 
 def row_fingerprint(source: str, schema: StructType) -> Column:

@@ -7,7 +7,9 @@ from datetime import date, timedelta
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
-from interest_tiers.evidence import VALUE_PARTS, decay, exact_sum, interest_days, summed_evidence
+from interest_tiers.evidence import VALUE_PARTS, decay, exact_sum, summed_days, summed_evidence
+
+PAIR = ("user_id", "interest_id")
 
 
 def user_interests(days_of_items: DataFrame, as_of: date, half_life_days: float, horizon_days: int) -> DataFrame:
@@ -16,10 +18,8 @@ def user_interests(days_of_items: DataFrame, as_of: date, half_life_days: float,
     days_of_items: see evidence.item_days, all before as_of.
     Returns the columns of the table user_interests but as_of.
     """
-    pair = ["user_id", "interest_id"]
-    from_days = interest_days(days_of_items).groupBy(*pair).agg(*_features_of_days(as_of, half_life_days, horizon_days))
-    n_items = days_of_items.groupBy(*pair).agg(F.countDistinct("item_id").alias("n_items"))
-    return with_shares(from_days.join(n_items, pair)).select(
+    touched = _days_and_items(days_of_items).groupBy(*PAIR)
+    return with_shares(touched.agg(*_features(as_of, half_life_days, horizon_days))).select(
         "user_id",
         "interest_id",
         "evidence",
@@ -39,18 +39,35 @@ def user_interests(days_of_items: DataFrame, as_of: date, half_life_days: float,
     )
 
 
-def _features_of_days(as_of: date, half_life_days: float, horizon_days: int) -> list[Column]:
+def _days_and_items(days_of_items: DataFrame) -> DataFrame:
+    """One row per user, interest and day (item_id is null), and one per user, interest and item (event_date is null).
+
+    Counting the items in a frame of their own would compute the days of items twice and shuffle them once more per
+    level. Here they are shuffled once, by user and interest, and all that follows stays where it is.
+    """
+    is_of_day = F.explode(F.array(F.lit(True), F.lit(False)))
+    twice = days_of_items.repartition(*PAIR).withColumn("is_of_day", is_of_day)
+    keys = (
+        F.when(F.col("is_of_day"), F.col("event_date")).alias("event_date"),
+        F.when(~F.col("is_of_day"), F.col("item_id")).alias("item_id"),
+    )
+    return twice.groupBy(*PAIR, *keys).agg(*summed_days())
+
+
+def _features(as_of: date, half_life_days: float, horizon_days: int) -> list[Column]:
     recent, previous = (as_of - timedelta(days=horizon_days * periods) for periods in (1, 2))
+    # Null for the rows of items, which aggregates pass over.
     day = F.col("event_date")
     return [
         summed_evidence(F.col("weight") * decay(as_of, half_life_days)).alias("evidence"),
-        F.count(F.lit(1)).alias("n_days"),
+        F.count(day).alias("n_days"),
+        F.count("item_id").alias("n_items"),
         F.datediff(F.lit(as_of), F.max(day)).cast("bigint").alias("recency_days"),
         F.datediff(F.lit(as_of), F.min(day)).cast("bigint").alias("tenure_days"),
-        F.sum("n_interactions").alias("n_interactions"),
+        F.sum(F.when(day.isNotNull(), F.col("n_interactions"))).alias("n_interactions"),
         F.count_if(day >= F.lit(recent)).alias("n_days_recent"),
         F.count_if((day >= F.lit(previous)) & (day < F.lit(recent))).alias("n_days_previous"),
-        exact_sum(F.col("value"), parts=VALUE_PARTS).alias("total_value"),
+        exact_sum(F.when(day.isNotNull(), F.col("value")), parts=VALUE_PARTS).alias("total_value"),
     ]
 
 

@@ -1,0 +1,1 @@
+"""What `make bench` runs: one query in several engines, on data of several sizes."""
