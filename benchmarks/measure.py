@@ -24,9 +24,10 @@ CORES = 2
 
 #: What the result must be alike in, whatever the engine.
 CHECKSUMS = """
-count(*) AS n_rows, sum(n_days) AS n_days, sum(n_items) AS n_items, sum(n_interactions) AS n_interactions, sum(recency_days) AS recency_days,
-sum(tenure_days) AS tenure_days, sum(n_days_recent) AS n_days_recent, sum(n_days_previous) AS n_days_previous, sum(rank) AS rank,
-round(sum(evidence), 3) AS evidence, round(sum(share), 3) AS share, round(sum(total_value), 1) AS total_value, round(sum(trend), 3) AS trend,
+count(*) AS n_rows, sum(n_days) AS n_days, sum(n_items) AS n_items, sum(n_interactions) AS n_interactions,
+sum(recency_days) AS recency_days, sum(tenure_days) AS tenure_days, sum(n_days_recent) AS n_days_recent,
+sum(n_days_previous) AS n_days_previous, sum(rank) AS rank, round(sum(evidence), 3) AS evidence,
+round(sum(share), 3) AS share, round(sum(total_value), 1) AS total_value, round(sum(trend), 3) AS trend,
 round(sum(mean_gap_days), 1) AS mean_gap_days
 """
 
@@ -105,7 +106,7 @@ def checksums(folder: Path) -> dict[str, float]:
     """Counts and sums of the rows written, by DuckDB for all engines alike."""
     import duckdb
 
-    result = duckdb.sql(f"SELECT {CHECKSUMS} FROM '{folder}/*.parquet'")  # noqa: S608 our own folder
+    result = duckdb.sql(f"SELECT {CHECKSUMS} FROM '{folder}/*.parquet'")
     return {name: float(value) for name, value in zip(result.columns, result.fetchall()[0], strict=True)}
 
 
