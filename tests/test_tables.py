@@ -17,6 +17,7 @@ from pyspark.testing import assertDataFrameEqual, assertSchemaEqual
 from interest_tiers.errors import WarehouseError
 from interest_tiers.tables import (
     CLUSTERS,
+    DATA_QUALITY,
     FORGOTTEN_USERS,
     INTERACTIONS,
     INTERACTIONS_QUARANTINE,
@@ -45,9 +46,14 @@ VALID: Mapping[str, Mapping[str, Any]] = {
     INTERACTIONS.name: {
         "interaction_id": "e1", "user_id": "u1", "item_id": "i1", "behaviour": "purchase",
         "occurred_at": MONDAY_NOON, "event_date": MONDAY, "value": 1.5, "text": None,
+        "given_value": None, "source": "interactions",
     },
     INTERACTIONS_QUARANTINE.name: {
         "row_hash": "h1", "reasons": ["quantity > 0"], "raw": "{}", "source": "interactions", "run_id": "r1", "event_date": None,
+    },
+    DATA_QUALITY.name: {
+        "run_id": "r1", "measured_at": MONDAY_NOON, "source": "all", "measure": "rows_in", "subject": "", "value": 1.0,
+        "limit": None, "passed": None, "example": None,
     },
     ITEMS.name: {"item_id": "i1", "text": "milk", "text_hash": "h1", "category": "DAIRY"},
     USERS.name: {"user_id": "u1", "attributes": {"age": "25-34"}},
@@ -94,6 +100,7 @@ VALID: Mapping[str, Mapping[str, Any]] = {
 VIOLATIONS: Sequence[tuple[Table, str, Mapping[str, Any]]] = (
     (INTERACTIONS, "event_date_is_the_day_of_occurred_at", {"event_date": TUESDAY}),
     (INTERACTIONS_QUARANTINE, "has_a_reason", {"reasons": []}),
+    (DATA_QUALITY, "passed_goes_with_limit", {"limit": 0.3}),
     (ITEMS, "hash_goes_with_text", {"text_hash": None}),
     (TEXT_EMBEDDINGS, "embedding_is_not_empty", {"embedding": []}),
     (INTERESTS, "known_kind", {"kind": "brand"}),
