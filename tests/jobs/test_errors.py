@@ -74,10 +74,14 @@ def test_one_message_and_an_exit_code(
         assert piece in message
 
 
-def test_a_refused_source_leaves_only_quarantine_and_run_record(spark: SparkSession, small_shop: Shop, tmp_path: Path) -> None:
+def test_a_refused_source_leaves_only_what_was_found_and_the_run_record(spark: SparkSession, small_shop: Shop, tmp_path: Path) -> None:
     warehouse = tmp_path / "warehouse"
     assert clean.main([*command_of(small_shop, str(warehouse)), "--set", "behaviours={wishlist: 1.0}"]) == 3
-    assert sorted(path.name for path in warehouse.iterdir() if path.name != "_staging") == ["interactions_quarantine", "runs"]
+    assert sorted(path.name for path in warehouse.iterdir() if path.name != "_staging") == [
+        "data_quality",
+        "interactions_quarantine",
+        "runs",
+    ]
     run = Warehouse(spark, str(warehouse)).read(RUNS).first()
     assert run is not None
     assert (run["stage"], run["status"]) == ("clean", "refused")
