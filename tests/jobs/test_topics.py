@@ -52,7 +52,7 @@ def events(spark: SparkSession, late: str) -> DataFrame:
     touched = [(f"u{place % 2}", item, CUT - timedelta(days=1 + place)) for place, item in enumerate(early)]
     touched += [("u1", late, CUT), ("u1", "blank", CUT - timedelta(days=9))]
     rows = [
-        (f"e{n}", user, item, "purchase", datetime(day.year, day.month, day.day, tzinfo=UTC), day, 1.0, None)
+        (f"e{n}", user, item, "purchase", datetime(day.year, day.month, day.day, tzinfo=UTC), day, 1.0, None, None, "interactions")
         for n, (user, item, day) in enumerate(touched)
     ]
     return spark.createDataFrame(rows, INTERACTIONS.schema)
