@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import reduce
 
-from pyspark.errors import PySparkException
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import StringType
@@ -17,11 +16,11 @@ from interest_tiers.cleaning.noise import has_day_rules, settle_days
 from interest_tiers.cleaning.quality import Measure, count_sources, describe, measure_quality, measure_totals, require_quality
 from interest_tiers.cleaning.quarantine import quarantined
 from interest_tiers.cleaning.users import assess_users, known_users
-from interest_tiers.config import Source, source_name
+from interest_tiers.config import Config, Source
 from interest_tiers.errors import ConfigError
 from interest_tiers.forgetting import named_values, without_forgotten, without_naming_forgotten
 from interest_tiers.jobs.job import StageContext, StageResult, stage_main
-from interest_tiers.sources import read_source, unreadable_file
+from interest_tiers.sources import SPARK_FAULTS, damaged_file, read_source
 from interest_tiers.tables import DATA_QUALITY, FORGOTTEN_USERS, INTERACTIONS, INTERACTIONS_QUARANTINE, ITEMS, USERS
 
 #: A clean row as JSON: what the quarantine keeps of a row that is noise only beside the others of its day.
@@ -30,13 +29,19 @@ CLEAN_COLUMNS = ("interaction_id", "user_id", "item_id", "behaviour", "occurred_
 
 def run(context: StageContext) -> StageResult:
     """Read the sources, map their columns, set aside what cannot be used, and let the quality gate decide."""
+    config = context.config
     try:
         return _clean(context)
-    except PySparkException as error:
-        file = unreadable_file(error)
+    except SPARK_FAULTS as error:
+        file = damaged_file(error)
         if file is None:
             raise
-        raise ConfigError(f"{file} cannot be read; it may be cut short or damaged: replace it, or leave it out of the path") from error
+        paths = ", ".join(sorted({config.resolve(source.path) for source in _sources(config)}))
+        raise ConfigError(f"{file} behind {paths} is cut short or damaged: replace it, or leave it out of the path") from error
+
+
+def _sources(config: Config) -> list[Source]:
+    return [*config.interactions, config.items, *([] if config.users is None else [config.users])]
 
 
 def _clean(context: StageContext) -> StageResult:
@@ -46,15 +51,14 @@ def _clean(context: StageContext) -> StageResult:
     assessed_users = None
     if config.users is not None:
         assessed_users = assess_users(_read(context, config.users), config.users, config.resolve(config.users.path))
-    assessed = warehouse.stage("clean/interactions", _assess_sources(context, items.where("is_dropped")))
-    judged = _judge_days(context, _without_forgotten(context, assessed))
+    assessed = _without_forgotten(context, _assess_sources(context, items.where("is_dropped")))
+    judged = _judge_days(context, warehouse.stage("clean/interactions", assessed))
     interactions = judged.where(F.size("reasons") == 0)
 
     counts = count_sources(judged)
     _write_quarantine(context, judged, assessed_items, assessed_users)
-    names = {source_name(config.interactions, i): source for i, source in enumerate(config.interactions)}
     n_users = interactions.select("user_id").distinct().count()
-    measures = measure_quality(counts, config.quality, names, _previous_rows(context), context.today)
+    measures = measure_quality(counts, config.quality, config.named_sources, _previous_rows(context), context.today)
     measures += measure_totals(sum(found.interactions for found in counts), n_users, config.quality)
     _write_quality(context, measures)
     require_quality(measures, counts, judged)
@@ -87,14 +91,14 @@ def _assess_sources(context: StageContext, dropped: DataFrame) -> DataFrame:
             assess_interactions(
                 _read(context, source),
                 source,
-                source_name(config.interactions, position),
+                name,
                 config.resolve(source.path),
                 config.behaviours,
                 config.values,
                 dropped,
                 context.today,
             )
-            for position, source in enumerate(config.interactions)
+            for name, source in config.named_sources.items()
         ]
     )
 
@@ -122,11 +126,9 @@ def _read(context: StageContext, source: Source) -> DataFrame:
 
 def _write_quarantine(context: StageContext, judged: DataFrame, items: DataFrame, users: DataFrame | None) -> None:
     """Make the quarantine equal to what this run found; a row found before keeps the run that found it."""
-    names = [source_name(context.config.interactions, i) for i in range(len(context.config.interactions))]
-    found = [quarantined(judged.where(F.col("source") == name), name, context.run_id) for name in names]
-    found.append(quarantined(items, "items", context.run_id))
+    found = [quarantined(judged, F.col("source"), context.run_id), quarantined(items, F.lit("items"), context.run_id)]
     if users is not None:
-        found.append(quarantined(users, "users", context.run_id))
+        found.append(quarantined(users, F.lit("users"), context.run_id))
     together = _without_naming_forgotten(context, _together(found).dropDuplicates(["row_hash"]))
     together = context.warehouse.stage("clean/quarantine", together)
     context.warehouse.replace_changed(INTERACTIONS_QUARANTINE, together, within="true", ignoring=["run_id"])

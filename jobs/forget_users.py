@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 
-from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import StringType
@@ -16,6 +15,7 @@ from interest_tiers.errors import ConfigError, WarehouseError
 from interest_tiers.forgetting import keys_naming, named_values, user_hash, words_and_fields
 from interest_tiers.jobs.job import StageResult, add_warehouse_argument, exit_code_of, new_run_id, run_stage
 from interest_tiers.session import build_session
+from interest_tiers.sources import read_lines
 from interest_tiers.tables import FORGOTTEN_USERS, INTERACTIONS_QUARANTINE, TABLES, USERS, Table, Vacuumed, Warehouse
 
 NAME = "forget_users"
@@ -71,13 +71,7 @@ def read_user_ids(warehouse: Warehouse, path: str) -> DataFrame:
 
     Raises ConfigError when nothing stands at the path, or what stands there is no text.
     """
-    try:
-        lines = warehouse.spark.read.text(path)
-    except AnalysisException as error:
-        reason = str(error).splitlines()[0]
-        if "PATH_NOT_FOUND" in reason:
-            raise ConfigError(f"--users {path}: no such file, folder or glob") from error
-        raise ConfigError(f"--users {path}: cannot be read as text: {reason}") from error
+    lines = read_lines(warehouse.spark, path, f"--users {path}")
     if not lines.where(F.col("value").contains("\0")).isEmpty():
         raise ConfigError(f"--users {path}: not a text file; give one user id per line, in UTF-8")
     return lines.select(identifier(F.col("value"), StringType()).alias("user_id")).where("user_id IS NOT NULL").distinct()

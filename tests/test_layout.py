@@ -9,7 +9,7 @@ import pytest
 
 LIBRARY = Path(__file__).parents[1] / "lib" / "interest_tiers"
 STAGES = sorted(path.name for path in LIBRARY.iterdir() if path.is_dir() and path.name != "__pycache__")
-FOUNDATIONS = {"config", "errors", "evidence", "kmeans", "text"}
+FOUNDATIONS = {"config", "errors", "evidence", "kmeans", "sampling", "text"}
 
 
 def imported(file: Path) -> set[str]:
@@ -36,6 +36,6 @@ def test_a_foundation_imports_no_stage(module: str) -> None:
     assert imported(LIBRARY / f"{module}.py") <= FOUNDATIONS
 
 
-def test_tables_session_and_forgetting_import_no_stage() -> None:
-    for module in ("tables", "session", "forgetting"):
+def test_storage_session_and_forgetting_import_no_stage() -> None:
+    for module in ("tables", "sources", "session", "forgetting"):
         assert imported(LIBRARY / f"{module}.py") <= FOUNDATIONS

@@ -139,6 +139,7 @@ def test_parquet_files_whose_types_differ_are_read_as_texts_that_say_the_same(sp
     got = read_source(spark, str(tmp_path), "parquet", {})
     expected = [("17850", None), ("17850", "i1"), ("17850.7", "i2")]
     assertDataFrameEqual(got.select("user", "item"), spark.createDataFrame(expected, "user string, item string"))
+    assert got.select("day").distinct().count() == 2
 
 
 def test_a_column_that_only_some_parquet_files_have(spark: SparkSession, tmp_path: Path) -> None:
@@ -169,3 +170,28 @@ def test_the_files_behind_a_path_and_their_state(spark: SparkSession, tmp_path: 
     assert file["path"].endswith("/a b[1].csv")
     assert file["state"].startswith("8 bytes, 2")
     assert read_source(spark, str(tmp_path), "csv", {}).select("user").collect() == [("u1",)]
+
+
+@pytest.mark.parametrize("second", ["user,item\nu2,i2\n", "item,user\ni2,u2\n"])
+def test_folders_that_say_a_column_do_so_whether_headers_differ_or_not(spark: SparkSession, tmp_path: Path, second: str) -> None:
+    for day, text in (("2024-01-01", "user,item\nu1,i1\n"), ("2024-01-02", second)):
+        (tmp_path / f"day={day}").mkdir()
+        (tmp_path / f"day={day}" / "events.csv").write_text(text, encoding="utf-8")
+    got = read_source(spark, str(tmp_path), "csv", {}).select("user", "item", F.col("day").cast("string"))
+    expected = [("u1", "i1", "2024-01-01"), ("u2", "i2", "2024-01-02")]
+    assertDataFrameEqual(got, spark.createDataFrame(expected, "user string, item string, day string"))
+
+
+def test_a_packed_file_that_is_cut_short_is_told(spark: SparkSession, tmp_path: Path) -> None:
+    whole = gzip.compress("\n".join(f'{{"user":"u{n}","n":{n * 7919 % 10007}}}' for n in range(50_000)).encode())
+    (tmp_path / "events.jsonl.gz").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ConfigError, match=r"events\.jsonl\.gz: cannot be read as json: a packed file is cut short or damaged"):
+        read_source(spark, str(tmp_path / "events.jsonl.gz"), "json", {})
+
+
+def test_a_parquet_file_that_is_cut_short_is_told(spark: SparkSession, tmp_path: Path) -> None:
+    spark.range(1000).coalesce(1).write.parquet(str(tmp_path / "whole"))
+    [file] = (tmp_path / "whole").glob("*.parquet")
+    (tmp_path / "cut.parquet").write_bytes(file.read_bytes()[:2000])
+    with pytest.raises(ConfigError, match=r"cannot be read as parquet: \S*cut\.parquet is cut short or damaged"):
+        read_source(spark, str(tmp_path / "cut.parquet"), "parquet", {})

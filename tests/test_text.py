@@ -12,7 +12,7 @@ from pyspark.sql import Column, SparkSession
 from pyspark.sql import functions as F
 from pyspark.testing import assertDataFrameEqual
 
-from interest_tiers.text import normalise, text_hash, tokens
+from interest_tiers.text import masked_example, normalise, text_hash, tokens
 
 TEXTS_AND_NORMAL_FORMS = [
     (None, None),
@@ -82,3 +82,11 @@ def test_tokens_are_lower_case_words_of_two_letters_or_more(spark: SparkSession,
 
 def test_tokens_leave_stop_words_out_and_keep_the_order_and_repeats(spark: SparkSession) -> None:
     assert transformed(spark, ["The milk of the cow, the milk"], tokens(F.col("text"), ["the", "of"])) == [(["milk", "cow", "milk"],)]
+
+
+def test_an_example_shows_keys_and_hides_values(spark: SparkSession) -> None:
+    raw = r'{"age":42,"text":"he said \"hi\": bye, Zoë!","_corrupt_record":"{\"user\":\"u4\"}"}'
+    shown = spark.createDataFrame([(raw,)], "raw string").select(masked_example(F.col("raw"))).first()
+    expected = r'{"age":00,"text":"xx xxxx \"xx\": xxx, xxx!","_corrupt_record":"{\"xxxx\":\"x0\"}"}'
+    assert shown is not None
+    assert shown[0] == expected

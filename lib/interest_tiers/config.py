@@ -369,7 +369,7 @@ class Config(Section):
     @field_validator("interactions")
     @classmethod
     def _names_differ(cls, sources: list[InteractionSource]) -> list[InteractionSource]:
-        names = [source_name(sources, position) for position in range(len(sources))]
+        names = _source_names(sources)
         repeated = next((name for name in names if names.count(name) > 1), None)
         if repeated is not None:
             raise ValueError(f"two sources have the name {repeated!r}")
@@ -422,6 +422,11 @@ class Config(Section):
         return {behaviour: weight for behaviour, weight in self.behaviours.items() if weight is not None}
 
     @property
+    def named_sources(self) -> dict[str, InteractionSource]:
+        """The sources of interactions by what reports and the quarantine call them."""
+        return dict(zip(_source_names(self.interactions), self.interactions, strict=True))
+
+    @property
     def sha256(self) -> str:
         """Fingerprint of every value, defaults included, independent of the order of keys in the file."""
         canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True)
@@ -447,14 +452,6 @@ class Config(Section):
         return re.sub(r"\{([A-Za-z0-9_\-]+)\}", location, path)
 
 
-def source_name(sources: Sequence[InteractionSource], position: int) -> str:
-    """What reports and the quarantine call a source of interactions."""
-    given = sources[position].name
-    if given is not None:
-        return given
-    return "interactions" if len(sources) == 1 else f"interactions.{position}"
-
-
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     """Read and validate a configuration file.
 
@@ -477,6 +474,11 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     except ValidationError as error:
         faults = "\n".join(_describe_fault({**fault, "loc": _as_written(fault["loc"], tree)}) for fault in error.errors())
         raise ConfigError(f"{path}: {faults}" if error.error_count() == 1 else f"{path}:\n{faults}") from error
+
+
+def _source_names(sources: Sequence[InteractionSource]) -> list[str]:
+    places = ["interactions"] if len(sources) == 1 else [f"interactions.{position}" for position in range(len(sources))]
+    return [place if source.name is None else source.name for place, source in zip(places, sources, strict=True)]
 
 
 def _apply_override(tree: dict[str, Any], override: str) -> None:

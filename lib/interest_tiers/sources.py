@@ -20,7 +20,7 @@ from pyspark.sql.types import ArrayType, NullType, StringType, StructField, Stru
 
 from interest_tiers.config import UNREADABLE
 from interest_tiers.errors import ConfigError
-from interest_tiers.text import number_as_text
+from interest_tiers.text import number_as_text, quoted_name
 
 #: How the readers differ from Spark's defaults: standard CSV doubles its quotes and may break a line inside them;
 #: numbers in JSON keep their digits; columns that only some Parquet files have are columns.
@@ -33,6 +33,9 @@ READER_DEFAULTS: Mapping[str, Mapping[str, str]] = {
 
 #: Options that say which files of a folder are meant.
 CHOOSING_OPTIONS = ("recursivefilelookup", "pathglobfilter", "modifiedafter", "modifiedbefore")
+
+#: What PySpark raises for a fault in the JVM: a class of its own for some, this for the others, such as a failed task.
+SPARK_FAULTS = (PySparkException, Py4JJavaError)
 
 #: Headers and footers are read side by side.
 SIDE_BY_SIDE = 16
@@ -54,15 +57,8 @@ def list_files(spark: SparkSession, path: str, reader_format: str, options: Mapp
     return files.select("path", F.concat("length", F.lit(" bytes, "), changed).alias("state"))
 
 
-def read_source(
-    spark: SparkSession,
-    path: str,
-    reader_format: str,
-    options: Mapping[str, str],
-    explode: str | None = None,
-    files: Sequence[str] | None = None,
-) -> DataFrame:
-    """Read raw rows, of all files behind a path or of some of them.
+def read_source(spark: SparkSession, path: str, reader_format: str, options: Mapping[str, str], explode: str | None = None) -> DataFrame:
+    """Read raw rows.
 
     Columns of CSV and JSON are texts; a line that cannot be parsed fills the column ``_corrupt_record``. Files may
     differ in their columns and in the types of them. explode: an array column whose elements become rows (a row
@@ -70,109 +66,114 @@ def read_source(
     Raises ConfigError when nothing stands at the path, or what stands there cannot be read as that format.
     """
     options = {**READER_DEFAULTS[reader_format], **options}
-    if files is not None and "basePath" not in options and _is_folder(path):
-        options["basePath"] = path
     load = {"csv": _read_csv, "json": _read_json, "parquet": _read_parquet, "delta": _read_delta}[reader_format]
-    rows = _or_config_error(path, reader_format, lambda: load(spark, path, files, options))
+    rows = _or_config_error(path, reader_format, lambda: load(spark, path, options))
     _require_distinct_names(rows, path)
-    return rows if explode is None else _exploded(spark, rows, path, reader_format, options, explode, files)
+    return rows if explode is None else _exploded(spark, rows, path, reader_format, options, explode)
 
 
-def schema_of(rows: DataFrame) -> StructType:
-    """The columns of raw rows without what the reader adds."""
-    return StructType([f for f in rows.schema.fields if f.name != UNREADABLE])
+def read_lines(spark: SparkSession, path: str, called: str) -> DataFrame:
+    """The lines of text files: value. called: the path as messages call it. Raises ConfigError as read_source does."""
+    return _or_config_error(called, "text", lambda: spark.read.text(path), advice="")
 
 
-def unreadable_file(error: Exception) -> str | None:
-    """The file that a failed job could not read, for example one cut short; None when that is not the reason."""
+def damaged_file(error: Exception) -> str | None:
+    """The file that a failed job could not read, for example one cut short; None when that is not the reason.
+
+    Of packed files that end too early, Spark does not tell which one it is.
+    """
     found = re.search(r"(?:Encountered error while reading file|Could not read footer for file:?|FAILED_READ_FILE\S*)\s+(\S+)", str(error))
-    return found.group(1).rstrip(".") if found else None
+    if found is not None:
+        return found.group(1).rstrip(".")
+    return "a packed file" if "EOFException: Unexpected end of input stream" in str(error) else None
 
 
-def _read_parquet(spark: SparkSession, path: str, files: Sequence[str] | None, options: Mapping[str, str]) -> DataFrame:
+def _read_parquet(spark: SparkSession, path: str, options: Mapping[str, str]) -> DataFrame:
     try:
-        return spark.read.options(**options).parquet(*(_literal(files) if files else [path]))
-    except (PySparkException, Py4JJavaError) as error:
+        return spark.read.options(**options).parquet(path)
+    except SPARK_FAULTS as error:
         if not re.search(r"CANNOT_MERGE_SCHEMAS|Failed merging schema|Failed to merge", str(error)):
             raise
     # The same column has several types, such as an id that went through float in some files.
-    every = files or _paths(spark, path, "parquet", options)
-    alone = {k: v for k, v in options.items() if k.lower() != "mergeschema"}
+    every = _paths(spark, path, "parquet", options)
+    alone = _with_base(spark, path, {k: v for k, v in options.items() if k.lower() != "mergeschema"})
     kinds = _side_by_side(lambda file: spark.read.options(**alone).parquet(*_literal([file])).schema.json(), every)
     return _united([spark.read.options(**alone).parquet(*_literal(group)) for group in _groups(every, kinds)])
 
 
-def _read_csv(spark: SparkSession, path: str, files: Sequence[str] | None, options: Mapping[str, str]) -> DataFrame:
-    every = files or _paths(spark, path, "csv", options)
+def _read_csv(spark: SparkSession, path: str, options: Mapping[str, str]) -> DataFrame:
+    every = _paths(spark, path, "csv", options)
+    # With line breaks in quotes, Spark takes the name of a file for a glob when it looks for the header.
+    for_header = options if _literal(every) == every else {**options, "multiLine": "false"}
     if options["header"].lower() != "true":
-        return _read_csv_files(spark, path, every, options)
+        return _read_csv_files(spark, path, [path], options, for_header)
     # Spark takes the columns of all files from one of them, by position; files with other headers are read apart.
     headers = _side_by_side(lambda file: _first_line(spark, file, options.get("encoding", options.get("charset", "UTF-8"))), every)
     filled = [(file, header) for file, header in zip(every, headers, strict=True) if header is not None]
     if not filled:
         raise ConfigError(f"{path}: the file has no header and no rows")
     groups = _groups([file for file, _ in filled], [header for _, header in filled])
-    return _united([_read_csv_files(spark, path, group, options) for group in groups])
+    if len(groups) == 1:
+        return _read_csv_files(spark, path, [path], options, for_header)
+    based, based_header = (_with_base(spark, path, chosen) for chosen in (options, for_header))
+    return _united([_read_csv_files(spark, path, _literal(group), based, based_header) for group in groups])
 
 
-def _read_csv_files(spark: SparkSession, path: str, files: Sequence[str], options: Mapping[str, str]) -> DataFrame:
-    tolerant = {**options, "mode": "PERMISSIVE"}
-    # With line breaks in quotes, Spark takes the name of the file for a glob when it looks for the header.
-    one_line = {} if _literal(files[:1]) == list(files[:1]) else {"multiLine": "false"}
-    columns = spark.read.options(**{**tolerant, **one_line}).csv(_literal(files[:1])).columns
+def _read_csv_files(
+    spark: SparkSession, path: str, files: list[str], options: Mapping[str, str], for_header: Mapping[str, str]
+) -> DataFrame:
+    columns = spark.read.options(**{**for_header, "mode": "PERMISSIVE"}).csv(files).columns
     if not columns:
         raise ConfigError(f"{path}: the file has no header and no rows")
     schema = StructType([StructField(c, StringType()) for c in columns] + [StructField(UNREADABLE, StringType())])
-    return spark.read.options(**tolerant, columnNameOfCorruptRecord=UNREADABLE).schema(schema).csv(_literal(files))
-
-
-def _read_json(spark: SparkSession, path: str, files: Sequence[str] | None, options: Mapping[str, str]) -> DataFrame:
     tolerant = {**options, "mode": "PERMISSIVE", "columnNameOfCorruptRecord": UNREADABLE}
-    found = schema_of(spark.read.options(**tolerant).json(_given(path, files)))
+    return spark.read.options(**tolerant).schema(schema).csv(files)
+
+
+def _read_json(spark: SparkSession, path: str, options: Mapping[str, str]) -> DataFrame:
+    found = _schema_of(spark.read.options(**_tolerant_json(options)).json(path))
     schema = StructType([*found.fields, StructField(UNREADABLE, StringType())])
-    return spark.read.options(**tolerant).schema(schema).json(_given(path, files))
+    return spark.read.options(**_tolerant_json(options)).schema(schema).json(path)
 
 
-def _read_delta(spark: SparkSession, path: str, _files: Sequence[str] | None, options: Mapping[str, str]) -> DataFrame:
+def _tolerant_json(options: Mapping[str, str]) -> dict[str, str]:
+    return {**options, "mode": "PERMISSIVE", "columnNameOfCorruptRecord": UNREADABLE}
+
+
+def _schema_of(rows: DataFrame) -> StructType:
+    """The columns of raw rows without what the reader adds."""
+    return StructType([f for f in rows.schema.fields if f.name != UNREADABLE])
+
+
+def _read_delta(spark: SparkSession, path: str, options: Mapping[str, str]) -> DataFrame:
     reader = spark.read.options(**options).format("delta")
     return reader.table(path) if _is_table_name(path) else reader.load(path)
 
 
-def _exploded(
-    spark: SparkSession,
-    rows: DataFrame,
-    path: str,
-    reader_format: str,
-    options: Mapping[str, str],
-    explode: str,
-    files: Sequence[str] | None,
-) -> DataFrame:
+def _exploded(spark: SparkSession, rows: DataFrame, path: str, reader_format: str, options: Mapping[str, str], explode: str) -> DataFrame:
     if explode not in rows.columns:
         raise ConfigError(f"explode is {explode!r}: {path} has no such column; it has {', '.join(rows.columns)}")
     if reader_format == "json" and isinstance(rows.schema[explode].dataType, StringType):
-        rows = _with_array(spark, rows, path, options, explode, files)
+        rows = _with_array(spark, rows, path, options, explode)
     if not isinstance(rows.schema[explode].dataType, ArrayType):
         kind = rows.schema[explode].dataType.simpleString()
         raise ConfigError(f"explode is {explode!r}: in {path} that column is no array but {kind}")
-    others = [F.col(_quoted(c)) for c in rows.columns if c != explode]
-    return rows.select(*others, F.explode_outer(F.col(_quoted(explode))).alias(explode))
+    others = [F.col(quoted_name(c)) for c in rows.columns if c != explode]
+    return rows.select(*others, F.explode_outer(F.col(quoted_name(explode))).alias(explode))
 
 
-def _with_array(
-    spark: SparkSession, rows: DataFrame, path: str, options: Mapping[str, str], explode: str, files: Sequence[str] | None
-) -> DataFrame:
+def _with_array(spark: SparkSession, rows: DataFrame, path: str, options: Mapping[str, str], explode: str) -> DataFrame:
     """Read JSON again with an array where a few lines of another shape had made a text of the column.
 
     The lines that hold an array say what is in it; the others then fill ``_corrupt_record``.
     """
-    arrays = rows.select(F.col(_quoted(explode)).alias("array")).where(F.col("array").startswith("["))
+    arrays = rows.select(F.col(quoted_name(explode)).alias("array")).where(F.col("array").startswith("["))
     texts = arrays._jdf.__getattr__("as")(spark._jvm.org.apache.spark.sql.Encoders.STRING())  # type: ignore[union-attr]
-    element = schema_of(DataFrame(spark.read.options(**options)._jreader.json(texts), spark))
+    element = _schema_of(DataFrame(spark.read.options(**options)._jreader.json(texts), spark))
     if not element.fields:
         return rows
     fields = [StructField(f.name, ArrayType(element)) if f.name == explode else f for f in rows.schema.fields]
-    tolerant = {**options, "mode": "PERMISSIVE", "columnNameOfCorruptRecord": UNREADABLE}
-    return spark.read.options(**tolerant).schema(StructType(fields)).json(_given(path, files))
+    return spark.read.options(**_tolerant_json(options)).schema(StructType(fields)).json(path)
 
 
 def _united(parts: Sequence[DataFrame]) -> DataFrame:
@@ -185,7 +186,7 @@ def _united(parts: Sequence[DataFrame]) -> DataFrame:
     differing = {name for name, found in kinds.items() if len(found) > 1}
 
     def alike(field: StructField) -> Column:
-        column = F.col(_quoted(field.name))
+        column = F.col(quoted_name(field.name))
         return number_as_text(column, field.dataType).alias(field.name) if field.name in differing else column
 
     as_texts = [part.select(*map(alike, part.schema.fields)) for part in parts]
@@ -232,8 +233,13 @@ def _literal(files: Sequence[str]) -> list[str]:
     return [re.sub(r"([\[\]{}*?\\])", r"\\\1", file) for file in files]
 
 
-def _given(path: str, files: Sequence[str] | None) -> Any:
-    return _literal(files) if files else path
+def _with_base(spark: SparkSession, path: str, options: Mapping[str, str]) -> dict[str, str]:
+    """Options for reading the files of a folder one by one: folders in it such as day=2024-01-01 stay columns."""
+    if "basepath" in {k.lower() for k in options} or re.search(r"[*?\[{]", path) is not None:
+        return dict(options)
+    target = spark._jvm.org.apache.hadoop.fs.Path(path)  # type: ignore[union-attr]
+    system = target.getFileSystem(spark._jsparkSession.sessionState().newHadoopConf())
+    return {**options, "basePath": path} if system.getFileStatus(target).isDirectory() else dict(options)
 
 
 def _delta_table(spark: SparkSession, path: str) -> DeltaTable:
@@ -247,19 +253,16 @@ def _is_table_name(path: str) -> bool:
     return re.fullmatch(r"\w+(\.\w+){1,2}", path) is not None
 
 
-def _is_folder(path: str) -> bool:
-    """Whether a path may be the root of folders such as day=2024-01-01; a glob or a file is not."""
-    return re.search(r"[*?\[{]", path) is None and re.search(r"\.\w+$", path) is None
-
-
-def _or_config_error(path: str, reader_format: str, read: Callable[[], _Found]) -> _Found:
+def _or_config_error(path: str, reader_format: str, read: Callable[[], _Found], advice: str = "; correct the path in the config") -> _Found:
     try:
         return read()
-    except PySparkException as error:
-        reason = str(error).strip().splitlines()[0]
+    except SPARK_FAULTS as error:
+        reason, damaged = str(error).strip().splitlines()[0], damaged_file(error)
         if "PATH_NOT_FOUND" in reason:
-            raise ConfigError(f"{path}: no such file, folder or glob; correct the path in the config") from error
-        if isinstance(error, AnalysisException) or unreadable_file(error):
+            raise ConfigError(f"{path}: no such file, folder or glob{advice}") from error
+        if damaged is not None:
+            raise ConfigError(f"{path}: cannot be read as {reader_format}: {damaged} is cut short or damaged") from error
+        if isinstance(error, AnalysisException):
             raise ConfigError(f"{path}: cannot be read as {reader_format}: {reason}") from error
         raise
 
@@ -271,7 +274,3 @@ def _require_distinct_names(rows: DataFrame, path: str) -> None:
         if name.lower() in seen:
             raise ConfigError(f"{path} has the columns {seen[name.lower()]!r} and {name!r}, which differ by case alone; rename one of them")
         seen[name.lower()] = name
-
-
-def _quoted(name: str) -> str:
-    return f"`{name.replace('`', '``')}`"

@@ -30,6 +30,7 @@ from pyspark.sql.types import (
 )
 
 from interest_tiers.errors import WarehouseError
+from interest_tiers.text import quoted_name
 
 STRING, LONG, DOUBLE, DATE, TIME, BOOLEAN = (
     StringType(), LongType(), DoubleType(), DateType(), TimestampType(), BooleanType()
@@ -711,15 +712,14 @@ class Warehouse:
     def _sql_name(self, table: Table) -> str:
         if self._is_catalog:
             return self._identifier(table.name)
-        return f"delta.`{self._path(table.name).replace('`', '``')}`"
+        return f"delta.{quoted_name(self._path(table.name))}"
 
     def _merge(self, table: Table, rows: DataFrame):  # type: ignore[no-untyped-def]
         shaped = self._shaped(table, rows)
         repeated = shaped.groupBy(*table.key).count().where("count > 1").first()
         if repeated is not None:
             raise WarehouseError(f"{table.name}: two rows to merge have the same key {repeated.asDict()}")
-        same_key = " AND ".join(f"target.`{c}` = source.`{c}`" for c in table.key)
-        return self._delta(table).alias("target").merge(shaped.alias("source"), same_key)
+        return self._matched(table, shaped, table.key)
 
     def _ensure(self, table: Table) -> None:
         """Make the table if it is not there; refuse one of another shape."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from pyspark.sql import Column
@@ -13,6 +14,15 @@ WHITE_SPACE = r"(?U)[\p{Cntrl}\s]+"
 
 #: Letters (with their combining marks) and digits; an apostrophe belongs to a word only inside it.
 WORD = r"[\p{L}\p{N}][\p{L}\p{M}\p{N}]*(?:'[\p{L}\p{N}][\p{L}\p{M}\p{N}]*)*"
+
+#: An example of a row shows so many characters.
+EXAMPLE_LENGTH = 300
+
+#: The next quotation mark does not end a key (one after a backslash ends nothing), so this is part of a value.
+IN_A_VALUE = r'(?=[^"]*(?:(?<=\\)"|"(?!:)|$))'
+
+#: Whole numbers up to here are exact as doubles.
+LARGEST_EXACT_DOUBLE = 2**53
 
 
 def normalise(text: Column) -> Column:
@@ -35,21 +45,10 @@ def tokens(text: Column, stop_words: Sequence[str] = ()) -> Column:
     return kept if stop is None else F.filter(kept, lambda word: ~F.array_contains(stop, word))
 
 
-#: An example of a row shows so many characters.
-EXAMPLE_LENGTH = 300
-
-#: The next quotation mark does not end a key, so this is part of a value.
-IN_A_VALUE = '(?=[^"]*(?:"(?!:)|$))'
-
-
 def masked_example(raw: Column) -> Column:
     """The beginning of a row of JSON that shows its keys and its shape; letters of values become x, digits 0."""
     beginning = F.substring(raw, 1, EXAMPLE_LENGTH)
     return F.regexp_replace(F.regexp_replace(beginning, rf"\p{{L}}{IN_A_VALUE}", "x"), rf"\p{{N}}{IN_A_VALUE}", "0")
-
-
-#: Whole numbers up to here are exact as doubles.
-LARGEST_EXACT_DOUBLE = 2**53
 
 
 def number_as_text(column: Column, kind: DataType) -> Column:
@@ -63,3 +62,13 @@ def number_as_text(column: Column, kind: DataType) -> Column:
         is_whole = (column == F.floor(column)) & (F.abs(column) <= LARGEST_EXACT_DOUBLE)
         return F.when(is_whole, column.cast("bigint").cast("string")).otherwise(text)
     return text
+
+
+def quoted_name(name: str) -> str:
+    """A name in Spark SQL, whatever characters it holds."""
+    return f"`{name.replace('`', '``')}`"
+
+
+def wildcard_expression(pattern: str) -> str:
+    """A regular expression for a pattern in which * stands for any text and all else for itself."""
+    return ".*".join(map(re.escape, pattern.split("*")))

@@ -12,7 +12,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from interest_tiers.cleaning.interactions import assess_interactions
 from interest_tiers.cleaning.items import assess_items, catalogue
-from interest_tiers.config import Config, Source, load_config, source_name
+from interest_tiers.config import Config, Source, load_config
 from interest_tiers.sources import read_source
 
 CONFIGS = Path(__file__).parents[2] / "conf"
@@ -63,8 +63,7 @@ def interactions(spark: SparkSession, config: Config) -> list[tuple]:
     """user, item, behaviour, time, value and reasons of every row of every source."""
     nothing = spark.createDataFrame([], "item_id string")
     found = []
-    for position, source in enumerate(config.interactions):
-        name = source_name(config.interactions, position)
+    for name, source in config.named_sources.items():
         raw = read(spark, config, source)
         today = date(2026, 1, 1)
         assessed = assess_interactions(raw, source, name, source.path, config.behaviours, config.values, nothing, today)

@@ -273,7 +273,7 @@ def test_column_names_of_a_source_may_be_those_that_this_stage_uses(spark: Spark
 
 def test_the_quarantine_keeps_the_bad_rows_whole(spark: SparkSession) -> None:
     bad = ("u1", "i1", "2017-10-09", "steal", "1", None)
-    got = quarantined(assess(spark.createDataFrame([GOOD, bad, bad], SCHEMA)), "interactions", "run-1")
+    got = quarantined(assess(spark.createDataFrame([GOOD, bad, bad], SCHEMA)), F.lit("interactions"), "run-1")
     contract = INTERACTIONS_QUARANTINE.schema
     assertSchemaEqual(got.select(*contract.fieldNames()).schema, contract)
     [row] = got.collect()

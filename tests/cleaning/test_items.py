@@ -123,7 +123,7 @@ def test_rows_without_an_id_and_lines_that_cannot_be_read_end_in_the_quarantine(
     (tmp_path / "items.csv").write_text("sku,brand,label,shelf\n1,a,b,MILK\n ,a,b,MILK\n3,a\nnull,a,b,MILK,5\n", encoding="utf-8")
     assessed = assess_items(read_source(spark, str(tmp_path / "items.csv"), "csv", {}), source(), "items.csv")
     assertDataFrameEqual(catalogue(assessed), spark.createDataFrame([item("1", "a b", "MILK")], CATALOGUE))
-    rows = quarantined(assessed, "items", "run-1").collect()
+    rows = quarantined(assessed, F.lit("items"), "run-1").collect()
     assert sorted(row["reasons"] for row in rows) == [
         ["item_id: missing"],
         ["item_id: missing", "row: cannot be read"],

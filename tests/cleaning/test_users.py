@@ -57,7 +57,7 @@ def test_rows_that_cannot_be_used_end_in_the_quarantine(spark: SparkSession, tmp
     (tmp_path / "users.csv").write_text("who,age\n1,25-34\n,35-44\nnan,45-54\n4\n5,55-64,6\n", encoding="utf-8")
     assessed = assess_users(read_source(spark, str(tmp_path / "users.csv"), "csv", {}), SOURCE, "users.csv")
     assert users_of(known_users(active(spark), assessed)) == {"1": {"age": "25-34"}}
-    rows = quarantined(assessed, "users", "run-1").collect()
+    rows = quarantined(assessed, F.lit("users"), "run-1").collect()
     assert sorted(row["reasons"] for row in rows) == [["row: cannot be read"]] * 2 + [["user_id: missing"]] * 2
     assert {(row["source"], row["event_date"]) for row in rows} == {("users", None)}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 import pandas as pd
@@ -93,6 +94,20 @@ def test_an_empty_source_is_refused(spark: SparkSession, small_shop: Shop, tmp_p
     events.write_text(events.read_text(encoding="utf-8").splitlines()[0] + "\n", encoding="utf-8")
     assert clean.main(command_of(small_shop, str(tmp_path / "warehouse"))) == 3
     assert "the source has no rows" in message_of(capsys)
+
+
+def test_a_source_that_is_cut_short_is_told(
+    spark: SparkSession, small_shop: Shop, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    header = (small_shop.config.parent / "events.csv").read_text(encoding="utf-8").splitlines()[0]
+    rows = "\n".join(f"u{n * 7919 % 100_003},p{n * 104_729 % 1_009},2024-02-01 10:00:00,view,{n},{n * n}" for n in range(100_000))
+    whole = gzip.compress(f"{header}\n{rows}\n".encode())
+    (tmp_path / "events.csv.gz").write_bytes(whole[: len(whole) // 2])
+    path = f"interactions.path={tmp_path}/events.csv.gz"
+    assert clean.main([*command_of(small_shop, str(tmp_path / "warehouse")), "--set", path]) == 2
+    told = message_of(capsys)
+    for piece in ("a packed file behind", f"{tmp_path}/events.csv.gz", "is cut short or damaged: replace it"):
+        assert piece in told
 
 
 def test_a_file_without_a_header_is_told(spark: SparkSession, small_shop: Shop, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

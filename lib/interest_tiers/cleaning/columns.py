@@ -11,9 +11,9 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import DataType, DateType, IntegralType, NumericType, StructType, TimestampNTZType, TimestampType
 
-from interest_tiers.config import ColumnRef, OccurredAt, SqlColumn
+from interest_tiers.config import UNREADABLE, ColumnRef, OccurredAt, SqlColumn
 from interest_tiers.errors import ConfigError
-from interest_tiers.text import number_as_text
+from interest_tiers.text import number_as_text, quoted_name
 
 #: Texts that stand for a missing id, in lower case.
 MISSING_IDS = ("", "null", "nan", "none")
@@ -36,14 +36,19 @@ _NAMES_A_ZONE = r"^\d{4}-\d{1,2}-\d{1,2}[T ][\d:.]+\s*[A-Za-z+\-]"
 
 def source_column(name: str) -> Column:
     """A column by its literal name, dots and blanks included."""
-    return F.col(_quoted(name))
+    return F.col(quoted_name(name))
 
 
 def given_column(raw: DataFrame, ref: ColumnRef) -> Column:
     """The column that the config means: of that name, a field a.b of a struct, or SQL."""
     if isinstance(ref, SqlColumn):
         return F.expr(ref.sql)
-    return source_column(ref) if ref in raw.columns else F.col(".".join(map(_quoted, ref.split("."))))
+    return source_column(ref) if ref in raw.columns else F.col(".".join(map(quoted_name, ref.split("."))))
+
+
+def is_unreadable(raw: DataFrame) -> Column:
+    """Whether the reader could not parse a row."""
+    return source_column(UNREADABLE).isNotNull() if UNREADABLE in raw.columns else F.lit(False)
 
 
 def kind_of(raw: DataFrame, ref: ColumnRef) -> DataType:
@@ -190,10 +195,6 @@ def _column_names(schema: StructType) -> list[str]:
         if isinstance(field.dataType, StructType):
             names += [f"{field.name}.{name}" for name in _column_names(field.dataType)]
     return names
-
-
-def _quoted(name: str) -> str:
-    return f"`{name.replace('`', '``')}`"
 
 
 def _to_utc(clock: Column, timezone: str) -> Column:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import date
+from datetime import date, timedelta
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
@@ -15,6 +15,7 @@ from interest_tiers.cleaning.columns import (
     identifier,
     instant,
     is_epoch,
+    is_unreadable,
     kind_of,
     number,
     plausible_in_another_unit,
@@ -23,9 +24,8 @@ from interest_tiers.cleaning.columns import (
     require_time_format,
     source_column,
 )
-from interest_tiers.cleaning.quarantine import WHOLE_TIMES, group_key, row_fingerprint, whole_row
+from interest_tiers.cleaning.quarantine import CANNOT_BE_READ, WHOLE_TIMES, group_key, row_fingerprint, whole_row
 from interest_tiers.config import (
-    UNREADABLE,
     BehaviourWeight,
     ColumnRef,
     InteractionColumns,
@@ -97,7 +97,7 @@ def assess_interactions(
 
 def latest_day(how: OccurredAt, today: date) -> date:
     """The first day on which an event is implausible. Two days on, it is no day yet anywhere on Earth."""
-    return how.latest or date.fromordinal(today.toordinal() + 2)
+    return how.latest or today + timedelta(days=2)
 
 
 def _require_fit(raw: DataFrame, source: InteractionSource, path: str) -> None:
@@ -171,13 +171,11 @@ def _value(raw: DataFrame, ref: ColumnRef | None) -> list[Column]:
 
 def _broken_rules(raw: DataFrame, source: InteractionSource) -> Column:
     rules = [F.when(~F.coalesce(F.expr(rule), F.lit(False)), F.lit(f"keep: {rule}")) for rule in source.keep]
-    unreadable = F.lit(False)
-    if UNREADABLE in raw.columns:
-        unreadable = source_column(UNREADABLE).isNotNull()
-        rules.append(F.when(unreadable, F.lit("row: cannot be read")))
+    unreadable = is_unreadable(raw)
+    rules.append(F.when(unreadable, F.lit(CANNOT_BE_READ)))
     if source.explode is not None:
         rules.append(F.when(source_column(source.explode).isNull() & ~unreadable, F.lit(f"{source.explode}: no element")))
-    return F.array_compact(F.array(*rules)) if rules else F.array().cast("array<string>")
+    return F.array_compact(F.array(*rules))
 
 
 def _reasons(source: InteractionSource, behaviours: Behaviours, values: Mapping[str, ValueRange], today: date) -> Column:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import re
-
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from interest_tiers.cleaning.columns import given_column, identifier, kind_of, require_columns, source_column
-from interest_tiers.cleaning.quarantine import row_as_json
-from interest_tiers.config import UNREADABLE, ItemSource
-from interest_tiers.text import normalise, text_hash
+from interest_tiers.cleaning.columns import given_column, identifier, kind_of, require_columns
+from interest_tiers.cleaning.quarantine import assessed_rows
+from interest_tiers.config import ItemSource
+from interest_tiers.text import normalise, text_hash, wildcard_expression
 
 
 def assess_items(raw: DataFrame, source: ItemSource, path: str) -> DataFrame:
@@ -26,24 +24,16 @@ def assess_items(raw: DataFrame, source: ItemSource, path: str) -> DataFrame:
         wanted["items.columns.category"] = columns.category
     require_columns(raw, wanted, path)
     category = F.lit(None).cast("string") if columns.category is None else F.trim(given_column(raw, columns.category).cast("string"))
-    unreadable = source_column(UNREADABLE).isNotNull() if UNREADABLE in raw.columns else F.lit(False)
-    mapped = raw.select(
-        identifier(given_column(raw, columns.item_id), kind_of(raw, columns.item_id)).alias("item_id"),
-        # Each part alone, so that a placeholder for a missing part goes missing.
-        F.concat_ws(" ", *[normalise(given_column(raw, ref).cast("string")) for ref in columns.text]).alias("text"),
-        F.when(category != "", category).alias("category"),
-        F.when(unreadable, F.lit("row: cannot be read")).alias("unreadable"),
-        row_as_json(raw.columns).alias("raw"),
-    )
-    missing_id = F.when(F.col("item_id").isNull(), F.lit("item_id: missing"))
-    return mapped.withColumn("reasons", F.array_compact(F.array(missing_id, F.col("unreadable")))).select(
+    category = F.when(category != "", category)
+    # Each part alone, so that one that says nothing leaves no blank.
+    text = F.concat_ws(" ", *[normalise(given_column(raw, ref).cast("string")) for ref in columns.text])
+    return assessed_rows(
+        raw,
         "item_id",
-        F.when(F.col("text") != "", F.col("text")).alias("text"),
-        "category",
-        matches_any(F.col("category"), source.drop_categories).alias("is_dropped"),
-        "reasons",
-        F.when(F.size("reasons") > 0, F.col("raw")).alias("raw"),
-        F.lit(None).cast("date").alias("event_date"),
+        item_id=identifier(given_column(raw, columns.item_id), kind_of(raw, columns.item_id)),
+        text=F.when(text != "", text),
+        category=category,
+        is_dropped=matches_any(category, source.drop_categories),
     )
 
 
@@ -66,5 +56,5 @@ def matches_any(column: Column, patterns: list[str]) -> Column:
     """Whether a text matches one of the patterns, in which * stands for any text; false for null."""
     if not patterns:
         return F.lit(False)
-    expression = "|".join(".*".join(re.escape(part) for part in pattern.split("*")) for pattern in patterns)
+    expression = "|".join(map(wildcard_expression, patterns))
     return F.coalesce(column.rlike(f"^(?s:{expression})$"), F.lit(False))

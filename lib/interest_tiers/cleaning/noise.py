@@ -6,7 +6,6 @@ late event changes its own day only.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
@@ -60,30 +59,29 @@ def robust_spread(points: DataFrame, keys: Sequence[str]) -> DataFrame:
     the lower median of an even number).
     """
     histogram = points.groupBy(*keys, "step").agg(F.count(F.lit(1)).alias("n"))
-    medians = _weighted_median(histogram, keys, "step").withColumnRenamed("middle", "median")
+    medians = _weighted_median(histogram, keys).withColumnRenamed("middle", "median")
     distances = histogram.join(medians.select(*keys, "median"), list(keys)).withColumn("step", F.abs(F.col("step") - F.col("median")))
     distances = distances.groupBy(*keys, "step").agg(F.sum("n").alias("n"))
-    deviations = _weighted_median(distances, keys, "step").select(*keys, F.col("middle").alias("deviation"))
+    deviations = _weighted_median(distances, keys).select(*keys, F.col("middle").alias("deviation"))
     return medians.join(deviations, list(keys)).select(*keys, F.col("total").alias("n"), "median", "deviation")
 
 
-def _weighted_median(histogram: DataFrame, keys: Sequence[str], step: str) -> DataFrame:
+def _weighted_median(histogram: DataFrame, keys: Sequence[str]) -> DataFrame:
     key = Window.partitionBy(*keys)
-    upward = key.orderBy(step).rowsBetween(Window.unboundedPreceding, Window.currentRow)
+    upward = key.orderBy("step").rowsBetween(Window.unboundedPreceding, Window.currentRow)
     summed = histogram.withColumns({"below": F.sum("n").over(upward), "total": F.sum("n").over(key)})
     reached = summed.where(F.col("below") * 2 >= F.col("total"))
-    return reached.groupBy(*keys).agg(F.min(step).alias("middle"), F.max("total").alias("total"))
+    return reached.groupBy(*keys).agg(F.min("step").alias("middle"), F.max("total").alias("total"))
 
 
 def _steps(magnitude: Column) -> Column:
     return F.round(F.log(magnitude) * STEPS_PER_UNIT).cast("bigint")
 
 
-def _beyond(deviations: Column | float, direction: Literal[1, -1]) -> Column:
+def _beyond(deviations: Column, direction: Literal[1, -1]) -> Column:
     """The magnitude that lies so many deviations above (1) or below (-1) the median."""
     width = F.greatest(F.col("deviation") * NORMAL_CONSISTENCY, F.lit(SMALLEST_DEVIATION))
-    allowed = deviations * width if isinstance(deviations, Column) else F.lit(float(deviations)) * width
-    return F.exp((F.col("median") + direction * allowed) / STEPS_PER_UNIT)
+    return F.exp((F.col("median") + direction * deviations * width) / STEPS_PER_UNIT)
 
 
 def _deviating(values: Mapping[str, ValueRange]) -> dict[str, ValueRange]:
@@ -97,7 +95,7 @@ def _with_value_reasons(rows: DataFrame, values: Mapping[str, ValueRange]) -> Da
     spread = robust_spread(judged.select(*key, _steps(F.abs("value")).alias("step")), key).where(F.col("n") >= FEWEST_VALUES)
     deviations = F.lit(None).cast("double")
     for behaviour, bounds in ranges.items():
-        deviations = F.when(F.col("behaviour") == behaviour, F.lit(float(bounds.deviations or math.inf))).otherwise(deviations)
+        deviations = F.when(F.col("behaviour") == behaviour, F.lit(bounds.deviations)).otherwise(deviations)
     limits = spread.select(*key, _beyond(deviations, -1).alias("low"), _beyond(deviations, 1).alias("high"))
     # A row per day and behaviour
     beside = rows.join(F.broadcast(limits), key, "left")
@@ -107,7 +105,7 @@ def _with_value_reasons(rows: DataFrame, values: Mapping[str, ValueRange]) -> Da
     clipped = sign * F.least(F.greatest(size, F.col("low")), F.col("high"))
     return beside.withColumns(
         {
-            "reasons": _added(is_off & ~clips, VALUE_FAR_OFF),
+            "reasons": _added(is_off & ~clips, F.lit(VALUE_FAR_OFF)),
             "given_value": F.when(is_off & clips, F.coalesce("given_value", "value")).otherwise(F.col("given_value")),
             "value": F.when(is_off & clips, clipped).otherwise(F.col("value")),
         }
@@ -119,9 +117,7 @@ def _with_repeats(rows: DataFrame, seconds: int) -> DataFrame:
     previous = F.lag("occurred_at").over(same)
     gap = F.unix_micros("occurred_at") - F.unix_micros(previous)
     is_repeat = F.coalesce(gap <= seconds * 1_000_000, F.lit(False))
-    return (
-        rows.withColumn("is_repeat", is_repeat).withColumn("reasons", _added(F.col("is_repeat"), repeat_reason(seconds))).drop("is_repeat")
-    )
+    return rows.withColumn("reasons", _added(is_repeat, F.lit(repeat_reason(seconds))))
 
 
 def repeat_reason(seconds: int) -> str:
@@ -143,7 +139,7 @@ def _suspects(rows: DataFrame, bots: Bots) -> DataFrame:
     """The days of users that no person would have: event_date, user_id, bot_reason, bound (events a day)."""
     counts = rows.groupBy("event_date", "user_id").agg(F.count(F.lit(1)).alias("n_events"))
     spread = robust_spread(counts.select("event_date", _steps(F.col("n_events")).alias("step")), ["event_date"])
-    bound = F.greatest(F.floor(_beyond(bots.deviations, 1)), F.lit(bots.min_events)).cast("bigint")
+    bound = F.greatest(F.floor(_beyond(F.lit(bots.deviations), 1)), F.lit(bots.min_events)).cast("bigint")
     bounded = counts.join(F.broadcast(spread.select("event_date", bound.alias("bound"))), "event_date")
     steps = _one_second_steps(rows, counts.where(F.col("n_events") > bots.max_one_second_steps))
     judged = bounded.join(steps, ["event_date", "user_id"], "left")
@@ -176,6 +172,5 @@ def _capped(rows: DataFrame, suspects: DataFrame) -> DataFrame:
     return others.unionByName(capped.drop("place", "bound", "bot_reason"))
 
 
-def _added(condition: Column, reason: Column | str) -> Column:
-    text = reason if isinstance(reason, Column) else F.lit(reason)
-    return F.when(condition, F.concat(F.col("reasons"), F.array(text))).otherwise(F.col("reasons"))
+def _added(condition: Column, reason: Column) -> Column:
+    return F.when(condition, F.concat(F.col("reasons"), F.array(reason))).otherwise(F.col("reasons"))

@@ -13,7 +13,7 @@ from pyspark.sql import functions as F
 from interest_tiers.cleaning.interactions import NOT_CONFIGURED
 from interest_tiers.config import InteractionSource, Quality
 from interest_tiers.errors import DataQualityError
-from interest_tiers.text import masked_example
+from interest_tiers.text import masked_example, wildcard_expression
 
 #: What is true of all sources together.
 ALL_SOURCES = "all"
@@ -212,7 +212,7 @@ def _limit_of(reason: str, limits: Mapping[str, float]) -> float | None:
     """The limit of a reason: of its own name, or of the first pattern that fits, * standing for any text."""
     if reason in limits:
         return limits[reason]
-    fitting = (limit for pattern, limit in limits.items() if re.fullmatch(".*".join(map(re.escape, pattern.split("*"))), reason))
+    fitting = (limit for pattern, limit in limits.items() if re.fullmatch(wildcard_expression(pattern), reason))
     return next(fitting, None)
 
 

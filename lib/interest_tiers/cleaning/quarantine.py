@@ -25,10 +25,15 @@ from pyspark.sql.types import (
     TimestampType,
 )
 
-from interest_tiers.cleaning.columns import source_column
+from interest_tiers.cleaning.columns import is_unreadable, source_column
 
 #: Microseconds in full, since rows that differ in them alone are two.
 WHOLE_TIMES = {"timestampFormat": "yyyy-MM-dd'T'HH:mm:ss.SSSSSSXXX", "timestampNTZFormat": "yyyy-MM-dd'T'HH:mm:ss.SSSSSS"}
+
+CANNOT_BE_READ = "row: cannot be read"
+
+#: No names that a source would use.
+_WHOLE_ROW, _UNREADABLE_ROW = "__row", "__unreadable"
 
 #: Two hashes of 64 bits each, so that among 10^11 rows no two are expected to share both.
 _SEEDS = ("left", "right")
@@ -37,11 +42,6 @@ _SEEDS = ("left", "right")
 def whole_row(columns: Sequence[str]) -> Column:
     """A row as one column, its fields in alphabetical order."""
     return F.struct(*[source_column(c) for c in sorted(columns)])
-
-
-def row_as_json(columns: Sequence[str]) -> Column:
-    """A row as JSON, keys in alphabetical order, nulls left out."""
-    return F.to_json(whole_row(columns), WHOLE_TIMES)
 
 
 def row_fingerprint(source: str, schema: StructType) -> Column:
@@ -65,16 +65,36 @@ def group_key(field: StructField) -> Column:
     return F.array_sort(F.map_entries(column)).alias(field.name) if isinstance(field.dataType, MapType) else column
 
 
-def quarantined(assessed: DataFrame, source: str, run_id: str) -> DataFrame:
+def assessed_rows(raw: DataFrame, key: str, **columns: Column) -> DataFrame:
+    """Rows of the items' or users' source with what is wrong with them.
+
+    columns: by name, the one named key among them, which may not be missing. Returns them and reasons array<string>,
+    raw (JSON; null for a good row), event_date (null).
+    """
+    mapped = raw.select(
+        *[column.alias(name) for name, column in columns.items()],
+        is_unreadable(raw).alias(_UNREADABLE_ROW),
+        whole_row(raw.columns).alias(_WHOLE_ROW),
+    )
+    missing, unreadable = F.when(F.col(key).isNull(), F.lit(f"{key}: missing")), F.when(F.col(_UNREADABLE_ROW), F.lit(CANNOT_BE_READ))
+    return mapped.withColumn("reasons", F.array_compact(F.array(missing, unreadable))).select(
+        *columns,
+        "reasons",
+        F.when(F.size("reasons") > 0, F.to_json(_WHOLE_ROW, WHOLE_TIMES)).alias("raw"),
+        F.lit(None).cast("date").alias("event_date"),
+    )
+
+
+def quarantined(assessed: DataFrame, source: Column, run_id: str) -> DataFrame:
     """The rows with reasons, in the shape of interactions_quarantine.
 
     assessed: raw, reasons, event_date. source: the part of the config that they come from.
     """
     return assessed.where(F.size("reasons") > 0).select(
-        F.sha2(F.concat_ws("\n", F.lit(source), "raw"), 256).alias("row_hash"),
+        F.sha2(F.concat_ws("\n", source, "raw"), 256).alias("row_hash"),
         "reasons",
         "raw",
-        F.lit(source).alias("source"),
+        source.alias("source"),
         F.lit(run_id).alias("run_id"),
         "event_date",
     )

@@ -6,7 +6,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from interest_tiers.cleaning.columns import given_column, identifier, kind_of, require_columns, source_column
-from interest_tiers.cleaning.quarantine import row_as_json
+from interest_tiers.cleaning.quarantine import assessed_rows
 from interest_tiers.config import UNREADABLE, UserSource
 
 NO_ATTRIBUTES = "map<string,string>"
@@ -23,21 +23,7 @@ def assess_users(raw: DataFrame, source: UserSource, path: str) -> DataFrame:
     names = [c for c in raw.columns if c not in (user_id, UNREADABLE)]
     pairs = [part for c in names for part in (F.lit(c), source_column(c).cast("string"))]
     attributes = F.map_filter(F.create_map(*pairs), lambda _, value: value.isNotNull()) if pairs else F.create_map().cast(NO_ATTRIBUTES)
-    unreadable = source_column(UNREADABLE).isNotNull() if UNREADABLE in raw.columns else F.lit(False)
-    mapped = raw.select(
-        identifier(given_column(raw, user_id), kind_of(raw, user_id)).alias("user_id"),
-        attributes.alias("attributes"),
-        F.when(unreadable, F.lit("row: cannot be read")).alias("unreadable"),
-        row_as_json(raw.columns).alias("raw"),
-    )
-    missing_id = F.when(F.col("user_id").isNull(), F.lit("user_id: missing"))
-    return mapped.withColumn("reasons", F.array_compact(F.array(missing_id, F.col("unreadable")))).select(
-        "user_id",
-        "attributes",
-        "reasons",
-        F.when(F.size("reasons") > 0, F.col("raw")).alias("raw"),
-        F.lit(None).cast("date").alias("event_date"),
-    )
+    return assessed_rows(raw, "user_id", user_id=identifier(given_column(raw, user_id), kind_of(raw, user_id)), attributes=attributes)
 
 
 def known_users(interactions: DataFrame, assessed: DataFrame | None) -> DataFrame:

@@ -13,15 +13,13 @@ from pyspark.sql import functions as F
 
 from interest_tiers.config import Augmentation
 from interest_tiers.evidence import EVIDENCE_PARTS, exact_sum
-from interest_tiers.interests.features import with_shares
+from interest_tiers.interests.features import PAIR, with_shares
 
 #: Users who represent an interest.
 REPRESENTATIVES = 20
 
 #: Interests of a representative that count, the strongest first.
 PROFILE_INTERESTS = 200
-
-PAIR = ["user_id", "interest_id"]
 
 
 def profiles(pairs: DataFrame, days_of_items: DataFrame, config: Augmentation) -> DataFrame:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pyspark.ml.functions import array_to_vector, vector_to_array
+from pyspark.ml.functions import vector_to_array
 from pyspark.ml.stat import Summarizer
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from interest_tiers.evidence import category_interest
+from interest_tiers.kmeans import features
 from interest_tiers.text import tokens
 
 TOP_TERMS = 8
@@ -66,7 +67,7 @@ def touched_texts(days_of_items: DataFrame, items: DataFrame) -> DataFrame:
 def mean_embeddings(texts: DataFrame, embeddings: DataFrame) -> DataFrame:
     """Mean of the items' vectors, L2 norm 1: interest_id, embedding. texts: see touched_texts."""
     # Items share texts, so the mean goes over texts, each weighted by its items: far fewer rows, the same mean.
-    weighted = texts.join(embeddings, "text_hash").withColumn("vector", array_to_vector(F.col("embedding").cast("array<double>")))
+    weighted = texts.join(embeddings, "text_hash").withColumn("vector", features(F.col("embedding")))
     mean = weighted.groupBy("interest_id").agg(Summarizer.mean(F.col("vector"), F.col("n_items").cast("double")).alias("mean"))
     return mean.select("interest_id", _unit_length(vector_to_array(F.col("mean"))).cast("array<float>").alias("embedding"))
 

@@ -9,7 +9,7 @@ from pyspark.sql import functions as F
 
 from interest_tiers.evidence import VALUE_PARTS, decay, exact_sum, summed_days, summed_evidence
 
-PAIR = ("user_id", "interest_id")
+PAIR = ["user_id", "interest_id"]
 
 
 def user_interests(days_of_items: DataFrame, as_of: date, half_life_days: float, horizon_days: int) -> DataFrame:

@@ -15,12 +15,10 @@ from pyspark.sql import functions as F
 
 from interest_tiers.config import Interests
 from interest_tiers.kmeans import best_fit, by_size, features, in_fixed_order, unit_length
+from interest_tiers.sampling import drawn_by_hash
 
 #: Fits with different first centres; the one with the smallest sum of distances counts.
 STARTS = 3
-
-#: Texts are drawn in steps of one millionth.
-HASH_RANGE = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -66,7 +64,7 @@ def fit_topics(texts: DataFrame, config: Interests) -> Topics:
     differ, and none where there is no text.
     """
     n_texts = texts.count()
-    drawn = texts if n_texts <= config.max_fit_texts else _drawn(texts, config.max_fit_texts, n_texts)
+    drawn = drawn_by_hash(texts, "text_hash", config.max_fit_texts, n_texts)
     points = in_fixed_order(drawn, "text_hash", "embedding", min(n_texts, config.max_fit_texts)).cache()
     try:
         n_fitted = points.count()
@@ -105,7 +103,3 @@ def topic_vectors(topics: Topics, like: DataFrame) -> DataFrame:
 def _with_direction(embeddings: DataFrame) -> DataFrame:
     """A vector of zeros has no cosine with any other."""
     return embeddings.where(F.exists("embedding", lambda x: x != 0))
-
-
-def _drawn(texts: DataFrame, wanted: int, n_texts: int) -> DataFrame:
-    return texts.where(F.pmod(F.xxhash64("text_hash"), F.lit(HASH_RANGE)) < HASH_RANGE * wanted // n_texts)
