@@ -11,6 +11,7 @@ from interest_tiers.evaluation.baselines import one_cluster, own_frequency, popu
 from interest_tiers.evaluation.intervals import Estimate
 from interest_tiers.evaluation.ranking_quality import future_items, in_lists, ranking_quality
 from interest_tiers.evaluation.tier_quality import tier_quality
+from interest_tiers.evidence import item_days
 from interest_tiers.jobs.assign_tiers import calibration_as_of, ruled, tiers_by_rule
 from interest_tiers.jobs.build_interests import InterestsOfItems, augmented_pairs_as_of, embeddings_as_of, interests_of_items_as_of
 from interest_tiers.jobs.cluster_users import cluster, silhouettes_tried
@@ -19,6 +20,7 @@ from interest_tiers.jobs.recommend import cluster_items, own_items_as_of
 from interest_tiers.recommend.candidates import popular_in_clusters, scored_candidates, widely_used
 from interest_tiers.recommend.ranking import top_items
 from interest_tiers.sampling import drawn_by_hash
+from interest_tiers.tables import INTERACTIONS
 from interest_tiers.tiers.baselines import predictions
 from interest_tiers.tiers.calibration import Calibration
 from interest_tiers.tiers.labels import labelled
@@ -42,7 +44,9 @@ def run(context: StageContext) -> StageResult:
 def _days_by(context: StageContext, found: InterestsOfItems) -> DataFrame:
     """What users did with items before as_of, by the interests as they were known at the cut (see evidence.item_days)."""
     item_interests = context.warehouse.stage("evaluate/item_interests", found.item_interests)
-    return context.warehouse.stage("evaluate/item_days", context.item_days_by(item_interests))
+    return context.warehouse.stage(
+        "evaluate/item_days", item_days(context.read(INTERACTIONS, context.as_of), item_interests, context.config.weights)
+    )
 
 
 def _back_test(context: StageContext, found: InterestsOfItems, before: DataFrame, after: DataFrame, cut: date) -> list[Measurement]:

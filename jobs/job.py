@@ -18,7 +18,7 @@ from pyspark.sql import functions as F
 from interest_tiers import __version__
 from interest_tiers.config import Config, load_config
 from interest_tiers.errors import DataQualityError, InterestTiersError, WarehouseError
-from interest_tiers.evidence import user_item_days, with_interests
+from interest_tiers.evidence import item_days
 from interest_tiers.session import build_session
 from interest_tiers.tables import INTERACTIONS, ITEM_INTERESTS, METRICS, RUNS, Table, Warehouse
 
@@ -60,7 +60,6 @@ class StageContext:
     requested_as_of: date | None = None
     run_id: str = field(default_factory=new_run_id)
     input_versions: dict[str, int] = field(default_factory=dict)
-    _user_item_days: tuple[int, DataFrame] | None = None
     _item_days: tuple[tuple[int, int], DataFrame] | None = None
 
     @property
@@ -97,21 +96,12 @@ class StageContext:
 
         Several stages build on it, so one command computes it once for the tables as they are.
         """
-        self.read(INTERACTIONS, self.as_of)
-        item_interests = self.read(ITEM_INTERESTS, self.as_of)
+        interactions, item_interests = self.read(INTERACTIONS, self.as_of), self.read(ITEM_INTERESTS, self.as_of)
         versions = self.input_versions[INTERACTIONS.name], self.input_versions[ITEM_INTERESTS.name]
         if self._item_days is None or self._item_days[0] != versions:
-            self._item_days = versions, self.warehouse.stage("item_days", self.item_days_by(item_interests))
+            days = item_days(interactions, item_interests.select("item_id", "interest_id"), self.config.weights)
+            self._item_days = versions, self.warehouse.stage("item_days", days)
         return self._item_days[1]
-
-    def item_days_by(self, item_interests: DataFrame) -> DataFrame:
-        """The same by other interests of the items: item_id, interest_id. Which interest an item speaks for changes no sum."""
-        interactions = self.read(INTERACTIONS, self.as_of)
-        version = self.input_versions[INTERACTIONS.name]
-        if self._user_item_days is None or self._user_item_days[0] != version:
-            days = user_item_days(interactions, self.config.weights)
-            self._user_item_days = version, self.warehouse.stage("user_item_days", days)
-        return with_interests(self._user_item_days[1], item_interests)
 
 
 class RunContext(Protocol):

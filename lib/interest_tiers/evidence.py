@@ -79,20 +79,12 @@ def decay(as_of: date, half_life_days: float) -> Column:
 def item_days(interactions: DataFrame, item_interests: DataFrame, weights: Mapping[str, BehaviourWeight]) -> DataFrame:
     """What a user did with an item on a day, and the interest that it speaks for.
 
-    Arguments and columns as in user_item_days and with_interests.
-    """
-    # Interests come last: they would only make the key longer that rows are shuffled and grouped by.
-    return with_interests(user_item_days(interactions, weights), item_interests)
-
-
-def user_item_days(interactions: DataFrame, weights: Mapping[str, BehaviourWeight]) -> DataFrame:
-    """What a user did with an item on a day.
-
-    interactions: user_id, item_id, behaviour, event_date, value. Behaviours without a weight are left out.
-    Returns user_id, item_id, event_date, weight (see day_weight), n_interactions, value (sum, 0 for none).
+    interactions: user_id, item_id, behaviour, event_date, value. item_interests: item_id, interest_id. Interactions
+    with an item of no interest are left out, and so are behaviours without a weight.
+    Returns user_id, interest_id, item_id, event_date, weight (see day_weight), n_interactions, value (sum, 0 for none).
     """
     events = interactions.select("user_id", "item_id", "event_date", "value", behaviour_weight(weights).alias("weight"))
-    return (
+    days = (
         events.where(F.col("weight").isNotNull())
         .groupBy("user_id", "item_id", "event_date")
         .agg(
@@ -101,15 +93,8 @@ def user_item_days(interactions: DataFrame, weights: Mapping[str, BehaviourWeigh
             exact_sum(F.coalesce("value", F.lit(0.0)), parts=VALUE_PARTS).alias("value"),
         )
     )
-
-
-def with_interests(days: DataFrame, item_interests: DataFrame) -> DataFrame:
-    """Add the interest that an item speaks for; days with an item of no interest are left out.
-
-    days: see user_item_days. item_interests: item_id, interest_id.
-    Returns user_id, interest_id, item_id, event_date, weight, n_interactions, value.
-    """
-    return days.join(item_interests.select("item_id", "interest_id"), "item_id").select(
+    # Interests come last: they would only make the key longer that rows are shuffled and grouped by.
+    return days.join(item_interests, "item_id").select(
         "user_id", "interest_id", "item_id", "event_date", "weight", "n_interactions", "value"
     )
 
