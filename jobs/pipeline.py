@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from interest_tiers.errors import ConfigError
 from interest_tiers.jobs import assign_tiers, build_interests, clean, cluster_users, embed, evaluate, recommend, report
@@ -25,8 +26,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = stage_parser("pipeline", __doc__)
     parser.add_argument("--from", choices=STAGES, default="clean", metavar="STAGE", dest="first", help=f"one of {', '.join(STAGES)}")
     parser.add_argument("--to", choices=STAGES, default="report", metavar="STAGE", dest="last", help="the last stage to run")
+    parser.add_argument("--full", action="store_true", help="clean reads all files, also those that were read before")
     arguments = parser.parse_args(argv)
-    return run_command("pipeline", arguments, lambda context: _run(context, part_of_stages(arguments.first, arguments.last)))
+    stages = STAGES | {"clean": partial(clean.run, full=arguments.full)}
+    return run_command("pipeline", arguments, lambda context: _run(context, stages, part_of_stages(arguments.first, arguments.last)))
 
 
 def part_of_stages(first: str, last: str) -> list[str]:
@@ -38,9 +41,9 @@ def part_of_stages(first: str, last: str) -> list[str]:
     return part
 
 
-def _run(context: StageContext, names: Sequence[str]) -> None:
+def _run(context: StageContext, stages: Mapping[str, Stage], names: Sequence[str]) -> None:
     start = time.monotonic()
-    results = {name: run_stage(name, STAGES[name], context) for name in names}
+    results = {name: run_stage(name, stages[name], context) for name in names}
     _print_summary(context, results, time.monotonic() - start)
 
 

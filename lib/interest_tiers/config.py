@@ -25,6 +25,9 @@ from interest_tiers.errors import ConfigError
 #: Holds what a reader of CSV or JSON could not parse; null for every row that it could.
 UNREADABLE = "_corrupt_record"
 
+#: What tables call the sources of items and users, and all sources together.
+RESERVED_SOURCE_NAMES = ITEMS_SOURCE, USERS_SOURCE, ALL_SOURCES = ("items", "users", "all")
+
 #: How much an interest matters to a user, most first.
 TIERS = ("core", "secondary", "marginal")
 
@@ -370,6 +373,9 @@ class Config(Section):
     @classmethod
     def _names_differ(cls, sources: list[InteractionSource]) -> list[InteractionSource]:
         names = _source_names(sources)
+        reserved = next((name for name in names if name in RESERVED_SOURCE_NAMES), None)
+        if reserved is not None:
+            raise ValueError(f"a source may not have the name {reserved!r}, which stands for something else; give it another")
         repeated = next((name for name in names if names.count(name) > 1), None)
         if repeated is not None:
             raise ValueError(f"two sources have the name {repeated!r}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import reduce
 from typing import Any, TypeVar
 
@@ -16,7 +17,7 @@ from py4j.protocol import Py4JJavaError
 from pyspark.errors import AnalysisException, PySparkException
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
-from pyspark.sql.types import ArrayType, NullType, StringType, StructField, StructType
+from pyspark.sql.types import ArrayType, DataType, NullType, StringType, StructField, StructType
 
 from interest_tiers.config import UNREADABLE
 from interest_tiers.errors import ConfigError
@@ -30,6 +31,21 @@ READER_DEFAULTS: Mapping[str, Mapping[str, str]] = {
     "parquet": {"mergeSchema": "true"},
     "delta": {},
 }
+
+#: How the state of a Delta table reads, and which of its operations change no rows.
+DELTA_STATE = "version %d of %s"
+NEUTRAL_OPERATIONS = (
+    "OPTIMIZE",
+    "VACUUM START",
+    "VACUUM END",
+    "SET TBLPROPERTIES",
+    "UNSET TBLPROPERTIES",
+    "ADD CONSTRAINT",
+    "CHANGE COLUMN",
+)
+
+#: What Spark tells of a file; its content is read only by those who ask for it.
+BINARY_FILE = "path string, modificationTime timestamp, length bigint, content binary"
 
 #: Options that say which files of a folder are meant.
 CHOOSING_OPTIONS = ("recursivefilelookup", "pathglobfilter", "modifiedafter", "modifiedbefore")
@@ -49,27 +65,79 @@ def list_files(spark: SparkSession, path: str, reader_format: str, options: Mapp
     A Delta table is one entry, whose state is its version. Raises ConfigError when nothing stands there.
     """
     if reader_format == "delta":
-        version = _delta_table(spark, path).history(1).select(F.concat(F.lit("version "), "version").alias("state"))
-        return version.select(F.lit(path).alias("path"), "state")
+        table = _delta_table(spark, path)
+        version = table.history(1).select("version").crossJoin(table.detail().select("id"))
+        return version.select(F.lit(path).alias("path"), F.format_string(DELTA_STATE, "version", "id").alias("state"))
     choosing = {k: v for k, v in options.items() if k.lower() in CHOOSING_OPTIONS}
     files = _or_config_error(path, "binaryFile", lambda: spark.read.options(**choosing).format("binaryFile").load(path))
+    return files.select("path", file_state().alias("state"))
+
+
+def file_state() -> Column:
+    """The state of a file, from Spark's columns length and modificationTime."""
     changed = F.date_format("modificationTime", "yyyy-MM-dd'T'HH:mm:ss.SSS")
-    return files.select("path", F.concat("length", F.lit(" bytes, "), changed).alias("state"))
+    return F.concat("length", F.lit(" bytes, "), changed)
 
 
-def read_source(spark: SparkSession, path: str, reader_format: str, options: Mapping[str, str], explode: str | None = None) -> DataFrame:
+def has_only_grown(spark: SparkSession, path: str, state: str) -> bool:
+    """Whether a Delta table that was in this state (see list_files) has only had rows added since, as far as its history tells."""
+    table, found = _delta_table(spark, path), re.fullmatch(r"version (\d+) of (\S+)", state)
+    detail = table.detail().select("id").first()
+    if found is None or detail is None or detail["id"] != found.group(2):
+        return False
+    version = int(found.group(1))
+    since = table.history().where(F.col("version") > version)
+    is_addition = F.coalesce("isBlindAppend", F.lit(False)) | F.col("operation").isin(*NEUTRAL_OPERATIONS)
+    counted = since.agg(F.min("version").alias("first"), F.coalesce(F.every(is_addition), F.lit(True)).alias("only_added")).first()
+    assert counted is not None  # an aggregate without keys has one row
+    # History that was cleaned up says nothing.
+    return counted["first"] in (None, version + 1) and counted["only_added"]
+
+
+def watch_files(spark: SparkSession, path: str, options: Mapping[str, str], files_per_batch: int) -> DataFrame:
+    """A stream of the files behind a path, without what is in them: path, state (see list_files)."""
+    choosing = {k: v for k, v in options.items() if k.lower() in CHOOSING_OPTIONS}
+    reader = spark.readStream.options(**choosing, maxFilesPerTrigger=str(files_per_batch)).schema(BINARY_FILE)
+    files = _or_config_error(path, "binaryFile", lambda: reader.format("binaryFile").load(path))
+    return files.select("path", file_state().alias("state"))
+
+
+def read_source(
+    spark: SparkSession,
+    path: str,
+    reader_format: str,
+    options: Mapping[str, str],
+    explode: str | None = None,
+    files: Sequence[str] | None = None,
+    known: StructType | None = None,
+) -> DataFrame:
     """Read raw rows.
 
     Columns of CSV and JSON are texts; a line that cannot be parsed fills the column ``_corrupt_record``. Files may
     differ in their columns and in the types of them. explode: an array column whose elements become rows (a row
-    without elements stays one, with null).
+    without elements stays one, with null). files: read these alone of those behind the path; of a Delta table, which
+    is one, all rows are read. known: the columns that the source had before; those that are missing now are null.
     Raises ConfigError when nothing stands at the path, or what stands there cannot be read as that format.
     """
-    options = {**READER_DEFAULTS[reader_format], **options}
-    load = {"csv": _read_csv, "json": _read_json, "parquet": _read_parquet, "delta": _read_delta}[reader_format]
-    rows = _or_config_error(path, reader_format, lambda: load(spark, path, options))
+    where = _Location(
+        spark, path, {**READER_DEFAULTS[reader_format], **options}, None if files is None or reader_format == "delta" else list(files)
+    )
+    known = known and _before_explode(known, explode)
+    rows = _or_config_error(path, reader_format, lambda: _read(where, reader_format, explode, known))
     _require_distinct_names(rows, path)
-    return rows if explode is None else _exploded(spark, rows, path, reader_format, options, explode)
+    rows = rows if known is None else _completed(rows, known)
+    return rows if explode is None else _exploded(rows, path, explode)
+
+
+def merged_columns(left: StructType, right: StructType) -> StructType | None:
+    """The columns of both, fields of structs included; None where one has another type here than there."""
+    fields = {f.name: f for f in left.fields}
+    for field in right.fields:
+        kind = _merged_type(fields[field.name].dataType, field.dataType) if field.name in fields else field.dataType
+        if kind is None:
+            return None
+        fields[field.name] = StructField(field.name, kind)
+    return StructType(list(fields.values()))
 
 
 def read_lines(spark: SparkSession, path: str, called: str) -> DataFrame:
@@ -88,56 +156,119 @@ def damaged_file(error: Exception) -> str | None:
     return "a packed file" if "EOFException: Unexpected end of input stream" in str(error) else None
 
 
-def _read_parquet(spark: SparkSession, path: str, options: Mapping[str, str]) -> DataFrame:
+@dataclass(frozen=True)
+class _Location:
+    """Where rows stand: everything behind a path, or some files of it."""
+
+    spark: SparkSession
+    path: str
+    options: Mapping[str, str]
+    files: list[str] | None
+
+    @property
+    def every_file(self) -> list[str]:
+        return _paths(self) if self.files is None else self.files
+
+    @property
+    def parts(self) -> list[tuple[list[str], dict[str, str]]]:
+        """What to give Spark's reader: paths, and the options that go with them."""
+        return [([self.path], dict(self.options))] if self.files is None else self.parts_of(self.files)
+
+    def parts_of(self, files: Sequence[str]) -> list[tuple[list[str], dict[str, str]]]:
+        """Some files alone; folders between them and the path, such as day=2024-01-01, stay columns."""
+        folders = _folders(self.spark, self.path)
+        above = [next((folder for folder in folders if file.startswith(f"{folder}/")), None) for file in files]
+        has_own = any(key.lower() == "basepath" for key in self.options)
+        bases = [{} if folder is None or has_own else {"basePath": folder} for folder in dict.fromkeys(above)]
+        groups = _groups(files, [str(folder) for folder in above])
+        return [(_literal(group), {**self.options, **base}) for group, base in zip(groups, bases, strict=True)]
+
+
+def _read(where: _Location, reader_format: str, explode: str | None, known: StructType | None) -> DataFrame:
+    if reader_format == "csv":
+        return _read_csv(where, known)
+    if reader_format == "json":
+        return _read_json(where, explode, known)
+    return _read_parquet(where, known) if reader_format == "parquet" else _read_delta(where.spark, where.path, where.options)
+
+
+def _read_parquet(where: _Location, known: StructType | None) -> DataFrame:
+    reader = where.spark.read
     try:
-        return spark.read.options(**options).parquet(path)
+        rows = _united([reader.options(**options).parquet(*paths) for paths, options in where.parts])
     except SPARK_FAULTS as error:
         if not re.search(r"CANNOT_MERGE_SCHEMAS|Failed merging schema|Failed to merge", str(error)):
             raise
+    else:
+        merged = known and merged_columns(rows.schema, known)
+        if not merged or merged.simpleString() == rows.schema.simpleString():
+            return rows
+        return _united([reader.schema(merged).options(**options).parquet(*paths) for paths, options in where.parts])
     # The same column has several types, such as an id that went through float in some files.
-    every = _paths(spark, path, "parquet", options)
-    alone = _with_base(spark, path, {k: v for k, v in options.items() if k.lower() != "mergeschema"})
-    kinds = _side_by_side(lambda file: spark.read.options(**alone).parquet(*_literal([file])).schema.json(), every)
-    return _united([spark.read.options(**alone).parquet(*_literal(group)) for group in _groups(every, kinds)])
+    alone = {k: v for k, v in where.options.items() if k.lower() not in ("mergeschema", "basepath")}
+    every = where.every_file
+    kinds = _side_by_side(lambda file: reader.options(**alone).parquet(*_literal([file])).schema.json(), every)
+    parts = [part for group in _groups(every, kinds) for part in where.parts_of(group)]
+    unmerged = [(paths, {k: v for k, v in options.items() if k.lower() != "mergeschema"}) for paths, options in parts]
+    return _united([reader.options(**options).parquet(*paths) for paths, options in unmerged])
 
 
-def _read_csv(spark: SparkSession, path: str, options: Mapping[str, str]) -> DataFrame:
-    every = _paths(spark, path, "csv", options)
+def _read_csv(where: _Location, known: StructType | None) -> DataFrame:
+    every, parts = where.every_file, where.parts
+    if where.options["header"].lower() == "true":
+        # Spark takes the columns of all files from one of them, by position; files with other headers are read apart.
+        encoding = where.options.get("encoding", where.options.get("charset", "UTF-8"))
+        headers = _side_by_side(lambda file: _first_line(where.spark, file, encoding), every)
+        filled = [(file, header) for file, header in zip(every, headers, strict=True) if header is not None]
+        if not filled and known is not None:
+            return where.spark.createDataFrame([], known)
+        if not filled:
+            raise ConfigError(f"{where.path}: the file has no header and no rows")
+        groups = _groups([file for file, _ in filled], [header for _, header in filled])
+        if len(groups) > 1 or where.files is not None:
+            parts = [part for group in groups for part in where.parts_of(group)]
     # With line breaks in quotes, Spark takes the name of a file for a glob when it looks for the header.
-    for_header = options if _literal(every) == every else {**options, "multiLine": "false"}
-    if options["header"].lower() != "true":
-        return _read_csv_files(spark, path, [path], options, for_header)
-    # Spark takes the columns of all files from one of them, by position; files with other headers are read apart.
-    headers = _side_by_side(lambda file: _first_line(spark, file, options.get("encoding", options.get("charset", "UTF-8"))), every)
-    filled = [(file, header) for file, header in zip(every, headers, strict=True) if header is not None]
-    if not filled:
-        raise ConfigError(f"{path}: the file has no header and no rows")
-    groups = _groups([file for file, _ in filled], [header for _, header in filled])
-    if len(groups) == 1:
-        return _read_csv_files(spark, path, [path], options, for_header)
-    based, based_header = (_with_base(spark, path, chosen) for chosen in (options, for_header))
-    return _united([_read_csv_files(spark, path, _literal(group), based, based_header) for group in groups])
+    for_header = {} if _literal(every) == every else {"multiLine": "false"}
+    return _united([_read_csv_files(where, paths, options, {**options, **for_header}) for paths, options in parts])
 
 
-def _read_csv_files(
-    spark: SparkSession, path: str, files: list[str], options: Mapping[str, str], for_header: Mapping[str, str]
-) -> DataFrame:
-    columns = spark.read.options(**{**for_header, "mode": "PERMISSIVE"}).csv(files).columns
+def _read_csv_files(where: _Location, paths: list[str], options: Mapping[str, str], for_header: Mapping[str, str]) -> DataFrame:
+    columns = where.spark.read.options(**{**for_header, "mode": "PERMISSIVE"}).csv(paths).columns
     if not columns:
-        raise ConfigError(f"{path}: the file has no header and no rows")
+        raise ConfigError(f"{where.path}: the file has no header and no rows")
     schema = StructType([StructField(c, StringType()) for c in columns] + [StructField(UNREADABLE, StringType())])
     tolerant = {**options, "mode": "PERMISSIVE", "columnNameOfCorruptRecord": UNREADABLE}
-    return spark.read.options(**tolerant).schema(schema).csv(files)
+    return where.spark.read.options(**tolerant).schema(schema).csv(paths)
 
 
-def _read_json(spark: SparkSession, path: str, options: Mapping[str, str]) -> DataFrame:
-    found = _schema_of(spark.read.options(**_tolerant_json(options)).json(path))
-    schema = StructType([*found.fields, StructField(UNREADABLE, StringType())])
-    return spark.read.options(**_tolerant_json(options)).schema(schema).json(path)
+def _read_json(where: _Location, explode: str | None, known: StructType | None) -> DataFrame:
+    paths = [path for part, _ in where.parts for path in part]
+    found = _schema_of(where.spark.read.options(**_tolerant_json(where.options)).json(paths))
+    rows = _read_json_as(where, found)
+    if explode in found.names and isinstance(found[explode].dataType, StringType):
+        # A few lines of another shape made a text of the array. Those that hold one say what is in it; the others are corrupt.
+        array = known[explode].dataType if known is not None and explode in known.names else _array_in(where, rows, explode)
+        fields = [StructField(f.name, array) if f.name == explode and array is not None else f for f in found.fields]
+        found, rows = StructType(fields), _read_json_as(where, StructType(fields))
+    merged = known and merged_columns(found, known)
+    return _read_json_as(where, merged) if merged and merged.simpleString() != found.simpleString() else rows
+
+
+def _read_json_as(where: _Location, columns: StructType) -> DataFrame:
+    schema = StructType([*(f for f in columns.fields if f.name != UNREADABLE), StructField(UNREADABLE, StringType())])
+    return _united([where.spark.read.options(**_tolerant_json(options)).schema(schema).json(paths) for paths, options in where.parts])
 
 
 def _tolerant_json(options: Mapping[str, str]) -> dict[str, str]:
     return {**options, "mode": "PERMISSIVE", "columnNameOfCorruptRecord": UNREADABLE}
+
+
+def _array_in(where: _Location, rows: DataFrame, explode: str) -> ArrayType | None:
+    """What the arrays among the texts of a column hold; None when there are none."""
+    arrays = rows.select(F.col(quoted_name(explode)).alias("array")).where(F.col("array").startswith("["))
+    texts = arrays._jdf.__getattr__("as")(where.spark._jvm.org.apache.spark.sql.Encoders.STRING())  # type: ignore[union-attr]
+    element = _schema_of(DataFrame(where.spark.read.options(**where.options)._jreader.json(texts), where.spark))
+    return ArrayType(element) if element.fields else None
 
 
 def _schema_of(rows: DataFrame) -> StructType:
@@ -150,11 +281,9 @@ def _read_delta(spark: SparkSession, path: str, options: Mapping[str, str]) -> D
     return reader.table(path) if _is_table_name(path) else reader.load(path)
 
 
-def _exploded(spark: SparkSession, rows: DataFrame, path: str, reader_format: str, options: Mapping[str, str], explode: str) -> DataFrame:
+def _exploded(rows: DataFrame, path: str, explode: str) -> DataFrame:
     if explode not in rows.columns:
         raise ConfigError(f"explode is {explode!r}: {path} has no such column; it has {', '.join(rows.columns)}")
-    if reader_format == "json" and isinstance(rows.schema[explode].dataType, StringType):
-        rows = _with_array(spark, rows, path, options, explode)
     if not isinstance(rows.schema[explode].dataType, ArrayType):
         kind = rows.schema[explode].dataType.simpleString()
         raise ConfigError(f"explode is {explode!r}: in {path} that column is no array but {kind}")
@@ -162,18 +291,22 @@ def _exploded(spark: SparkSession, rows: DataFrame, path: str, reader_format: st
     return rows.select(*others, F.explode_outer(F.col(quoted_name(explode))).alias(explode))
 
 
-def _with_array(spark: SparkSession, rows: DataFrame, path: str, options: Mapping[str, str], explode: str) -> DataFrame:
-    """Read JSON again with an array where a few lines of another shape had made a text of the column.
+def _before_explode(known: StructType, explode: str | None) -> StructType:
+    return StructType([StructField(f.name, ArrayType(f.dataType)) if f.name == explode else f for f in known.fields])
 
-    The lines that hold an array say what is in it; the others then fill ``_corrupt_record``.
-    """
-    arrays = rows.select(F.col(quoted_name(explode)).alias("array")).where(F.col("array").startswith("["))
-    texts = arrays._jdf.__getattr__("as")(spark._jvm.org.apache.spark.sql.Encoders.STRING())  # type: ignore[union-attr]
-    element = _schema_of(DataFrame(spark.read.options(**options)._jreader.json(texts), spark))
-    if not element.fields:
-        return rows
-    fields = [StructField(f.name, ArrayType(element)) if f.name == explode else f for f in rows.schema.fields]
-    return spark.read.options(**_tolerant_json(options)).schema(StructType(fields)).json(path)
+
+def _completed(rows: DataFrame, known: StructType) -> DataFrame:
+    missing = [f for f in known.fields if f.name not in rows.columns]
+    return rows.select("*", *[F.lit(None).cast(f.dataType).alias(f.name) for f in missing])
+
+
+def _merged_type(left: DataType, right: DataType) -> DataType | None:
+    if isinstance(left, StructType) and isinstance(right, StructType):
+        return merged_columns(left, right)
+    if isinstance(left, ArrayType) and isinstance(right, ArrayType):
+        element = _merged_type(left.elementType, right.elementType)
+        return None if element is None else ArrayType(element)
+    return left if left == right else None
 
 
 def _united(parts: Sequence[DataFrame]) -> DataFrame:
@@ -221,10 +354,10 @@ def _first_line(spark: SparkSession, file: str, encoding: str) -> str | None:
     return None if line is None else str(line).removeprefix("\ufeff")
 
 
-def _paths(spark: SparkSession, path: str, reader_format: str, options: Mapping[str, str]) -> list[str]:
-    files = list_files(spark, path, reader_format, options).select("path").orderBy("path").collect()
+def _paths(where: _Location) -> list[str]:
+    files = list_files(where.spark, where.path, "binaryFile", where.options).select("path").orderBy("path").collect()
     if not files:
-        raise ConfigError(f"{path}: the file has no header and no rows")
+        raise ConfigError(f"{where.path}: the file has no header and no rows")
     return [row["path"] for row in files]
 
 
@@ -233,13 +366,12 @@ def _literal(files: Sequence[str]) -> list[str]:
     return [re.sub(r"([\[\]{}*?\\])", r"\\\1", file) for file in files]
 
 
-def _with_base(spark: SparkSession, path: str, options: Mapping[str, str]) -> dict[str, str]:
-    """Options for reading the files of a folder one by one: folders in it such as day=2024-01-01 stay columns."""
-    if "basepath" in {k.lower() for k in options} or re.search(r"[*?\[{]", path) is not None:
-        return dict(options)
-    target = spark._jvm.org.apache.hadoop.fs.Path(path)  # type: ignore[union-attr]
-    system = target.getFileSystem(spark._jsparkSession.sessionState().newHadoopConf())
-    return {**options, "basePath": path} if system.getFileStatus(target).isDirectory() else dict(options)
+def _folders(spark: SparkSession, path: str) -> list[str]:
+    """The folders that a path means, wildcards resolved."""
+    jvm: Any = spark._jvm
+    target = jvm.org.apache.hadoop.fs.Path(path)
+    found = target.getFileSystem(spark._jsparkSession.sessionState().newHadoopConf()).globStatus(target)
+    return [str(status.getPath().toString()) for status in found or () if status.isDirectory()]
 
 
 def _delta_table(spark: SparkSession, path: str) -> DeltaTable:

@@ -38,7 +38,7 @@ STRING, LONG, DOUBLE, DATE, TIME, BOOLEAN = (
 STRINGS, VECTOR = ArrayType(StringType()), ArrayType(FloatType())
 
 #: Folders of a warehouse beside its tables.
-STAGING, REPORT = "_staging", "report"
+STAGING, REPORT, CHECKPOINTS = "_staging", "report", "_checkpoints"
 
 #: How many names of foreign files a message lists.
 NAMED_ENTRIES = 5
@@ -163,6 +163,7 @@ INTERACTIONS_QUARANTINE = Table(
         _required("source", STRING, "which source of the config"),
         _required("run_id", STRING, "the run that found it first"),
         _optional("event_date", DATE, "where the row's time could be read"),
+        _required("is_noise", BOOLEAN, "only the other rows of its day speak against it; raw is then the row as cleaned"),
     ]),
     constraints={"has_a_reason": "size(reasons) > 0"},
     names_users=NamesUsers("raw"),
@@ -194,6 +195,29 @@ ITEMS = Table(
         _optional("category", STRING, "as given by the source"),
     ]),
     constraints={"hash_goes_with_text": "(text IS NULL) = (text_hash IS NULL)"},
+)  # fmt: skip
+
+ITEM_VERSIONS = Table(
+    "item_versions", "how often the items' source says what of an item", "clean", ("item_id", "text", "category"),
+    StructType([
+        _required("item_id", STRING, ""),
+        _optional("text", STRING, "normalised"),
+        _optional("category", STRING, "as given by the source"),
+        _required("is_dropped", BOOLEAN, "its category is to be dropped"),
+        _required("n_rows", LONG, "rows of the source that say so"),
+    ]),
+)  # fmt: skip
+
+SOURCE_FILES = Table(
+    "source_files", "the files whose rows are in the tables, so that no run reads them again", "clean", ("source", "path"),
+    StructType([
+        _required("source", STRING, "which source of the config"),
+        _required("path", STRING, ""),
+        _required("state", STRING, "size and time of its last change; version of a Delta table"),
+        _required("rules", STRING, "fingerprint of the config's part that decides what becomes of a row"),
+        _required("columns", STRING, "the columns of the source so far, as JSON"),
+        _required("run_id", STRING, "the run that read it"),
+    ]),
 )  # fmt: skip
 
 USERS = Table(
@@ -407,7 +431,8 @@ FORGOTTEN_USERS = Table(
 )  # fmt: skip
 
 TABLES = (
-    INTERACTIONS, INTERACTIONS_QUARANTINE, DATA_QUALITY, ITEMS, USERS, TEXT_EMBEDDINGS, ITEM_INTERESTS, INTERESTS, USER_INTERESTS,
+    INTERACTIONS, INTERACTIONS_QUARANTINE, DATA_QUALITY, ITEM_VERSIONS, ITEMS, USERS, SOURCE_FILES, TEXT_EMBEDDINGS,
+    ITEM_INTERESTS, INTERESTS, USER_INTERESTS,
     USER_TIERS, USER_VECTORS, CLUSTERS, USER_CLUSTERS, RECOMMENDATIONS, METRICS, RUNS, FORGOTTEN_USERS,
 )  # fmt: skip
 
@@ -483,6 +508,12 @@ class Warehouse:
         """Replace the rows of one day and leave the others as they are; returns the number of rows written."""
         dated = rows.withColumn("as_of", F.lit(as_of))
         return self._overwrite(table, dated, condition=f"as_of = DATE'{as_of.isoformat()}'")
+
+    def replace_event_dates(self, table: Table, rows: DataFrame, days: Sequence[date]) -> None:
+        """Replace the rows of these days and leave the others as they are. Rows must be stored already (see stage)."""
+        listed = ", ".join(f"DATE'{day.isoformat()}'" for day in days)
+        self._ensure(table)
+        self._save(table, self._shaped(table, rows), mode="overwrite", condition=f"event_date IN ({listed})")
 
     def append(self, table: Table, rows: DataFrame) -> None:
         """Add rows."""
@@ -589,6 +620,12 @@ class Warehouse:
                 path = self._hadoop_path(self._path(f"{STAGING}/{name}"))
                 path.getFileSystem(self._hadoop_conf()).delete(path, True)
             self._staged.remove(name)
+
+    def checkpoint_path(self) -> str:
+        """Where streams remember what they have seen. Raises WarehouseError for a catalog, which holds no files."""
+        if self._is_catalog:
+            raise WarehouseError(f"--warehouse {self.location} holds no files: give --checkpoints a folder for what the stream remembers")
+        return f"{self._root}/{CHECKPOINTS}"
 
     def report_path(self) -> str:
         """Where the report of this warehouse stands. Raises WarehouseError for a catalog, which holds no files."""
@@ -798,7 +835,7 @@ class Warehouse:
         # A config may lie beside the tables.
         visible = [name for name in names if not name.startswith(".") and not name.endswith((".yaml", ".yml"))]
         known = {table.name: table for table in TABLES}
-        if visible and not any(name in known or name in (STAGING, REPORT) for name in visible):
+        if visible and not any(name in known or name in (STAGING, REPORT, CHECKPOINTS) for name in visible):
             raise WarehouseError(
                 f"--warehouse {self.location}: not a warehouse; it holds {', '.join(visible[:NAMED_ENTRIES])} and no Delta table of this "
                 "project. Give an empty folder, or one that is not there yet"

@@ -47,7 +47,7 @@ def assess(
 
 
 def count(assessed: DataFrame) -> SourceCounts:
-    [counts] = count_sources(assessed.withColumn("is_flagged", F.lit(False)))
+    [counts] = count_sources(assessed.withColumns({"is_flagged": F.lit(False), "is_new": F.lit(True)}))
     return counts
 
 

@@ -24,7 +24,7 @@ from interest_tiers.errors import DataQualityError
 
 UNKNOWN, TODAY = "behaviour: not configured", date(2024, 3, 10)
 SCHEMA = """source string, interaction_id string, user_id string, item_id string, behaviour string, occurred_at timestamp, event_date date,
-            value double, given_value double, text string, reasons array<string>, raw string, copies long, is_flagged boolean"""
+            value double, given_value double, text string, reasons array<string>, raw string, copies long, is_flagged boolean, is_new boolean"""
 SOURCE = InteractionSource.model_validate(
     {"path": "p", "columns": {"user_id": "u", "item_id": "i", "occurred_at": "t", "behaviour": {"literal": "view"}}}
 )
@@ -34,7 +34,7 @@ def judged(spark: SparkSession, rows: Sequence[tuple[str | None, str | None, lis
     def whole(place: int, user: str | None, behaviour: str | None, reasons: list[str], copies: int) -> tuple:
         raw = f'{{"user":"{user}"}}' if reasons else None
         day = date(2024, 3, 1 + place)
-        return ("interactions", f"id{place}", user, "i", behaviour, None, day, float(place), None, None, reasons, raw, copies, False)
+        return ("interactions", f"id{place}", user, "i", behaviour, None, day, float(place), None, None, reasons, raw, copies, False, True)
 
     return spark.createDataFrame([whole(place, *row) for place, row in enumerate(rows)], SCHEMA)
 
@@ -63,7 +63,7 @@ def counts(mixed: DataFrame) -> SourceCounts:
 
 
 def refusal(counts: SourceCounts, quality: Quality, rows: DataFrame, users: int = 2) -> str:
-    measures = measure_quality([counts], quality, {"interactions": SOURCE}, {}, TODAY)
+    measures = measure_quality([counts], quality, {"interactions": SOURCE}, {}, {}, TODAY)
     measures += measure_totals(counts.interactions, users, quality)
     with pytest.raises(DataQualityError) as refused:
         require_quality(measures, [counts], rows)
@@ -91,7 +91,7 @@ def test_every_measure_with_its_limit(counts: SourceCounts) -> None:
     quality = Quality(max_quarantine_rate=0.4, max_rate_by_reason={"behaviour: *": 0.2}, max_age_days=7, max_volume_change=2)
     found = {
         (m.measure, m.subject): (round(m.value, 4), m.limit, m.passed)
-        for m in measure_quality([counts], quality, {"interactions": SOURCE}, {"interactions": 4}, TODAY)
+        for m in measure_quality([counts], quality, {"interactions": SOURCE}, {"interactions": 4}, {}, TODAY)
     }
     assert found[("quarantine_rate", None)] == (0.4, 0.4, True)
     assert found[("rate_of_reason", UNKNOWN)] == (0.3, 0.2, False)
@@ -108,7 +108,7 @@ def test_every_measure_with_its_limit(counts: SourceCounts) -> None:
 
 def test_a_source_may_have_a_limit_of_its_own(counts: SourceCounts) -> None:
     own = SOURCE.model_copy(update={"max_quarantine_rate": 0.5})
-    measures = measure_quality([counts], Quality(max_quarantine_rate=0.1), {"interactions": own}, {}, TODAY)
+    measures = measure_quality([counts], Quality(max_quarantine_rate=0.1), {"interactions": own}, {}, {}, TODAY)
     assert Measure("interactions", "quarantine_rate", None, 0.4, 0.5, True) in measures
 
 
@@ -139,7 +139,7 @@ def test_one_threshold_alone(counts: SourceCounts, mixed: DataFrame, quality: Qu
 def test_every_threshold_may_be_met_exactly(counts: SourceCounts, mixed: DataFrame) -> None:
     quality = Quality(max_quarantine_rate=0.4, min_rows=3, min_users=2)
     require_quality(
-        measure_quality([counts], quality, {"interactions": SOURCE}, {}, TODAY) + measure_totals(3, 2, quality), [counts], mixed
+        measure_quality([counts], quality, {"interactions": SOURCE}, {}, {}, TODAY) + measure_totals(3, 2, quality), [counts], mixed
     )
 
 

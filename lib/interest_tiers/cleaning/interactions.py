@@ -76,7 +76,7 @@ def assess_interactions(
     )
     flagged = mapped.join(dropped_items.select("item_id", F.lit(True).alias("is_dropped")), "item_id", "left")
     assessed = flagged.withColumn("reasons", _reasons(source, behaviours, values, today))
-    clipped = _clipped(values)
+    clipped = clipped_value(values)
     return assessed.select(
         "interaction_id",
         "user_id",
@@ -227,8 +227,8 @@ def _value_reasons(values: Mapping[str, ValueRange]) -> list[Column]:
     return reasons
 
 
-def _clipped(values: Mapping[str, ValueRange]) -> Column:
-    """The value within the bounds of its behaviour, where they clip."""
+def clipped_value(values: Mapping[str, ValueRange]) -> Column:
+    """The column value within the bounds of its behaviour, where they clip."""
     value = clipped = F.col("value")
     for behaviour, bounds in values.items():
         if bounds.action == "clip":

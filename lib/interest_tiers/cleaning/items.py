@@ -37,16 +37,24 @@ def assess_items(raw: DataFrame, source: ItemSource, path: str) -> DataFrame:
     )
 
 
-def catalogue(assessed: DataFrame) -> DataFrame:
-    """One row per usable item: item_id, text, text_hash, category, is_dropped.
+def item_versions(assessed: DataFrame, before: DataFrame | None = None) -> DataFrame:
+    """How often usable rows say what of an item: item_id, text, category, is_dropped, n_rows.
+
+    before: the same of rows that were counted earlier.
+    """
+    counted = assessed.where(F.size("reasons") == 0).select("item_id", "text", "category", "is_dropped", F.lit(1).alias("n_rows"))
+    together = counted if before is None else counted.unionByName(before)
+    return together.groupBy("item_id", "text", "category", "is_dropped").agg(F.sum("n_rows").alias("n_rows"))
+
+
+def catalogue(versions: DataFrame) -> DataFrame:
+    """One row per item: item_id, text, text_hash, category, is_dropped. versions: see item_versions.
 
     An item that stands several times takes its most frequent text and category, ties by alphabet; it is
     dropped when any of its rows is.
     """
-    usable = assessed.where(F.size("reasons") == 0)
-    versions = usable.groupBy("item_id", "text", "category").agg(F.count(F.lit(1)).alias("n"), F.max("is_dropped").alias("is_dropped"))
     # A row without a text says nothing of the text, however often it stands there.
-    preference = F.struct(F.col("text").isNull(), F.col("category").isNull(), -F.col("n"), "text", "category")
+    preference = F.struct(F.col("text").isNull(), F.col("category").isNull(), -F.col("n_rows"), "text", "category")
     chosen = versions.groupBy("item_id").agg(F.min(preference).alias("best"), F.max("is_dropped").alias("is_dropped"))
     text = F.col("best.text")
     return chosen.select("item_id", text, text_hash(text).alias("text_hash"), "best.category", "is_dropped")

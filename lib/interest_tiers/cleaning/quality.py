@@ -11,12 +11,12 @@ from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
 from interest_tiers.cleaning.interactions import NOT_CONFIGURED
-from interest_tiers.config import InteractionSource, Quality
+from interest_tiers.config import ALL_SOURCES, InteractionSource, Quality
 from interest_tiers.errors import DataQualityError
 from interest_tiers.text import masked_example, wildcard_expression
 
-#: What is true of all sources together.
-ALL_SOURCES = "all"
+#: The measure that tells a run that read everything from one that read what was new.
+IS_REBUILT = "is_rebuilt"
 
 #: How many values of an unknown behaviour a message names.
 NAMED_BEHAVIOURS = 5
@@ -37,6 +37,7 @@ class Reason:
 class SourceCounts:
     """What a run read of one source: rows_in = interactions + quarantined + duplicates.
 
+    duplicates: rows that are equal to another one, be it of this run or of one before.
     reasons counts every reason, so their sum can be larger than quarantined.
     """
 
@@ -71,22 +72,23 @@ class Measure:
 def count_sources(judged: DataFrame) -> list[SourceCounts]:
     """Count judged interactions per source; sources and reasons are as many as the config names.
 
-    judged: source, the contract's columns, given_value, reasons, raw, copies, is_flagged.
+    judged: source, the contract's columns, given_value, reasons, raw, copies (how often the run read the row), is_new
+    (false for a row that was stored before and stands here for its copies or its day), is_flagged.
     """
-    is_good = F.size("reasons") == 0
+    is_new, is_good = F.col("is_new"), F.col("is_new") & (F.size("reasons") == 0)
     totals = judged.groupBy("source").agg(
         F.sum("copies").alias("rows_in"),
-        F.count(F.lit(1)).alias("distinct_rows"),
+        F.count_if(is_new).alias("distinct_rows"),
         F.count_if(is_good).alias("good"),
-        *[F.count_if(F.col(c).isNull()).alias(f"missing_{c}") for c in COUNTED_COLUMNS],
+        *[F.count_if(is_new & F.col(c).isNull()).alias(f"missing_{c}") for c in COUNTED_COLUMNS],
         F.min(F.when(is_good, F.col("value"))).alias("lowest"),
         F.max(F.when(is_good, F.col("value"))).alias("highest"),
         F.min(F.when(is_good, F.col("event_date"))).alias("oldest"),
         F.max(F.when(is_good, F.col("event_date"))).alias("newest"),
         F.count_if(is_good & F.col("given_value").isNotNull()).alias("clipped"),
-        F.count_if("is_flagged").alias("flagged"),
+        F.count_if(is_new & F.col("is_flagged")).alias("flagged"),
     )
-    reasons = _count_reasons(judged)
+    reasons = _count_reasons(judged.where("is_new"))
     return [_source_counts(row, reasons.get(row["source"], {})) for row in totals.orderBy("source").collect()]
 
 
@@ -108,15 +110,43 @@ def measure_quality(
     quality: Quality,
     sources: Mapping[str, InteractionSource],
     previous_rows: Mapping[str, int],
+    newest_stored: Mapping[str, date],
     today: date,
 ) -> list[Measure]:
-    """Every measure of every source. previous_rows: rows read by the run before, per source."""
+    """Every measure of every source.
+
+    previous_rows: see rows_of_previous_run. newest_stored: the day of the newest event that was there before, per source.
+    """
     measures: list[Measure] = []
     for found in counts:
         measures += _volumes(found, quality, previous_rows.get(found.source))
         measures += _rates(found, quality, sources[found.source].max_quarantine_rate)
-        measures += _ranges(found, quality, today)
+        measures += _ranges(found, today)
+    newest = {found.source: found.newest for found in counts if found.newest is not None}
+    for source in sorted(newest.keys() | newest_stored.keys()):
+        day = max(days[source] for days in (newest, newest_stored) if source in days)
+        measures.append(_age(source, day, quality, today))
     return measures
+
+
+def measure_run(is_rebuilt: bool) -> list[Measure]:
+    """Whether the run read everything, or what was new."""
+    return [Measure(ALL_SOURCES, IS_REBUILT, None, float(is_rebuilt))]
+
+
+def rows_of_previous_run(data_quality: DataFrame, is_rebuilt: bool) -> dict[str, int]:
+    """Rows read per source by the latest run of the same kind (see measure_run) that met every limit.
+
+    data_quality: as the table.
+    """
+    of_run = data_quality.groupBy("run_id").agg(
+        F.max(F.when(F.col("measure") == IS_REBUILT, F.col("value"))).alias("kind"),
+        F.every(F.coalesce("passed", F.lit(True))).alias("passed"),
+    )
+    runs = of_run.where(F.col("passed") & (F.col("kind") == float(is_rebuilt)))
+    read = data_quality.where("measure = 'rows_in'").join(runs, "run_id", "left_semi")
+    latest = read.groupBy("source").agg(F.max_by("value", "measured_at").alias("rows"))
+    return {row["source"]: int(row["rows"]) for row in latest.collect()}
 
 
 def measure_totals(interactions: int, users: int, quality: Quality) -> list[Measure]:
@@ -127,13 +157,13 @@ def measure_totals(interactions: int, users: int, quality: Quality) -> list[Meas
     ]
 
 
-def require_quality(measures: Sequence[Measure], counts: Sequence[SourceCounts], judged: DataFrame) -> None:
-    """Raise DataQualityError with every threshold that is not met."""
+def require_quality(measures: Sequence[Measure], counts: Sequence[SourceCounts] = (), judged: DataFrame | None = None) -> None:
+    """Raise DataQualityError with every threshold that is not met. counts and judged explain those about rows."""
     by_source = {found.source: found for found in counts}
     faults = [_fault(measure, by_source.get(measure.source)) for measure in measures if measure.passed is False]
-    if not any(found.rows_in for found in counts):
+    if any(m.measure == IS_REBUILT and m.value for m in measures) and not any(found.rows_in for found in counts):
         faults.insert(0, "the source has no rows")
-    if any(m.measure in ("quarantine_rate", "rate_of_reason") for m in measures if m.passed is False):
+    if judged is not None and any(m.measure in ("quarantine_rate", "rate_of_reason") for m in measures if m.passed is False):
         faults += _unknown_behaviours(counts, judged)
     if faults:
         raise DataQualityError(f"the quality gate refuses the data: {'; '.join(faults)}. See interactions_quarantine and data_quality")
@@ -194,18 +224,17 @@ def _rates(found: SourceCounts, quality: Quality, own_limit: float | None) -> li
     return measures + [Measure(found.source, "missing_rate", column, n / distinct) for column, n in found.missing.items()]
 
 
-def _ranges(found: SourceCounts, quality: Quality, today: date) -> list[Measure]:
-    measures = []
-    if found.lowest_value is not None and found.highest_value is not None:
-        measures += [
-            Measure(found.source, "lowest_value", None, found.lowest_value),
-            Measure(found.source, "highest_value", None, found.highest_value),
-        ]
-    if found.newest is not None and found.oldest is not None:
-        age, limit = (today - found.newest).days, quality.max_age_days
-        measures.append(Measure(found.source, "newest_event_age_days", None, age, limit, None if limit is None else age <= limit))
+def _ranges(found: SourceCounts, today: date) -> list[Measure]:
+    bounds = {"lowest_value": found.lowest_value, "highest_value": found.highest_value}
+    measures = [Measure(found.source, name, None, value) for name, value in bounds.items() if value is not None]
+    if found.oldest is not None:
         measures.append(Measure(found.source, "oldest_event_age_days", None, (today - found.oldest).days))
     return measures
+
+
+def _age(source: str, newest: date, quality: Quality, today: date) -> Measure:
+    age, limit = (today - newest).days, quality.max_age_days
+    return Measure(source, "newest_event_age_days", None, age, limit, None if limit is None else age <= limit)
 
 
 def _limit_of(reason: str, limits: Mapping[str, float]) -> float | None:

@@ -85,10 +85,11 @@ def assessed_rows(raw: DataFrame, key: str, **columns: Column) -> DataFrame:
     )
 
 
-def quarantined(assessed: DataFrame, source: Column, run_id: str) -> DataFrame:
+def quarantined(assessed: DataFrame, source: Column, run_id: str, is_noise: Column | None = None) -> DataFrame:
     """The rows with reasons, in the shape of interactions_quarantine.
 
-    assessed: raw, reasons, event_date. source: the part of the config that they come from.
+    assessed: raw, reasons, event_date. source: the part of the config that they come from. is_noise: whether only the
+    other rows of its day speak against a row; default: of none.
     """
     return assessed.where(F.size("reasons") > 0).select(
         F.sha2(F.concat_ws("\n", source, "raw"), 256).alias("row_hash"),
@@ -97,6 +98,7 @@ def quarantined(assessed: DataFrame, source: Column, run_id: str) -> DataFrame:
         source.alias("source"),
         F.lit(run_id).alias("run_id"),
         "event_date",
+        (F.lit(False) if is_noise is None else is_noise).alias("is_noise"),
     )
 
 
