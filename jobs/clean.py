@@ -21,7 +21,7 @@ from interest_tiers import __version__
 from interest_tiers.cleaning.columns import identifier
 from interest_tiers.cleaning.interactions import assess_interactions
 from interest_tiers.cleaning.items import assess_items, catalogue, item_versions
-from interest_tiers.cleaning.ledger import SourceChanges, cleaning_rules, compare_files, new_files
+from interest_tiers.cleaning.ledger import SourceChanges, cleaning_rules, compare_files
 from interest_tiers.cleaning.merging import clean_row, restored, restored_noise, rows_not_stored, stored_rows_read_again
 from interest_tiers.cleaning.noise import has_day_rules, settle_days
 from interest_tiers.cleaning.quality import (
@@ -178,8 +178,12 @@ def _what_to_read(context: StageContext, listed: DataFrame, full: bool) -> Readi
     changes |= {name: replace(changes[name], changed=None) for name in grown}
     gone = sorted(changes.keys() - _sources(config).keys() - {USERS_SOURCE})
     # Attributes of users are as many as users: all files are read where one is new.
-    fresh: dict[str, list[str] | None] = {**new_files(listed, reading.ledger), **dict.fromkeys(grown)}
-    fresh = {name: None if name == USERS_SOURCE or name not in reading.columns else files for name, files in fresh.items()}
+    whole = {USERS_SOURCE, *grown}
+    fresh = {
+        name: None if name in whole or change.columns is None else list(change.new)
+        for name, change in changes.items()
+        if change.new or name in grown
+    }
     for names in groups:
         reason = _reason_to_rebuild(changes, names)
         if gone and names == groups[0]:
@@ -561,11 +565,10 @@ def _take_batch(context: StageContext, name: str, batch: DataFrame) -> StageResu
     change = compare_files(listed, ledger, _rules(context.config)).get(name, SourceChanges())
     if change.changed is not None:
         raise _must_be_rebuilt(f"{name}: {change.reason_to_rebuild}")
-    files = new_files(listed, ledger)
-    if not files:
+    if not change.new:
         return StageResult(0, 0)
     columns = {} if change.columns is None else {name: _columns(change.columns)}
-    return _take(context, Reading(listed, ledger, dict(files), columns=columns), may_rebuild=False)
+    return _take(context, Reading(listed, ledger, {name: list(change.new)}, columns=columns), may_rebuild=False)
 
 
 def _must_be_rebuilt(reason: str) -> ConfigError:

@@ -11,7 +11,7 @@ from pyspark.sql import functions as F
 from pyspark.testing import assertDataFrameEqual
 
 from interest_tiers.errors import ConfigError
-from interest_tiers.sources import list_files, read_source
+from interest_tiers.sources import has_only_grown, list_files, merged_columns, read_source
 
 CSV = '\ufeffuser,comment,price\nu1,"two\nlines, ""quoted""",1.5\n u2 ,,"2,5"\nu3,"a \\ backslash",\n'
 
@@ -153,7 +153,6 @@ def test_a_delta_table_and_a_folder_that_is_none(spark: SparkSession, tmp_path: 
     events = spark.createDataFrame([("u1", 1)], "user string, n int")
     events.write.format("delta").save(str(tmp_path / "table"))
     assertDataFrameEqual(read_source(spark, str(tmp_path / "table"), "delta", {}), events)
-    assert [row["state"] for row in list_files(spark, str(tmp_path / "table"), "delta", {}).collect()] == ["version 0"]
     with pytest.raises(ConfigError, match="cannot be read as delta"):
         read_source(spark, str(tmp_path), "delta", {})
 
@@ -195,3 +194,57 @@ def test_a_parquet_file_that_is_cut_short_is_told(spark: SparkSession, tmp_path:
     (tmp_path / "cut.parquet").write_bytes(file.read_bytes()[:2000])
     with pytest.raises(ConfigError, match=r"cannot be read as parquet: \S*cut\.parquet is cut short or damaged"):
         read_source(spark, str(tmp_path / "cut.parquet"), "parquet", {})
+
+
+def test_a_delta_table_has_grown_until_rows_are_removed(spark: SparkSession, tmp_path: Path) -> None:
+    table = str(tmp_path / "table")
+    events = spark.createDataFrame([("u1", 1)], "user string, n int")
+    events.write.format("delta").save(table)
+    [entry] = list_files(spark, table, "delta", {}).collect()
+    assert (entry["path"], entry["state"].split(" of ")[0]) == (table, "version 0")
+    assert has_only_grown(spark, table, entry["state"])
+    events.write.format("delta").mode("append").save(table)
+    spark.sql(f"OPTIMIZE delta.`{table}`")
+    assert has_only_grown(spark, table, entry["state"])
+    assert not has_only_grown(spark, table, "version 0 of another-table")
+    spark.sql(f"DELETE FROM delta.`{table}` WHERE n = 1")
+    assert not has_only_grown(spark, table, entry["state"])
+
+
+def test_some_files_alone_with_the_columns_that_the_source_had_before(spark: SparkSession, tmp_path: Path) -> None:
+    for day, text in (("2024-01-01", "user,item,price\nu1,i1,5\n"), ("2024-01-02", "user,item\nu2,i2\n"), ("2024-01-03", "")):
+        (tmp_path / f"day={day}").mkdir()
+        (tmp_path / f"day={day}" / "events.csv").write_text(text, encoding="utf-8")
+    files = [row["path"] for row in list_files(spark, str(tmp_path), "csv", {}).orderBy("path").collect()]
+    known = read_source(spark, str(tmp_path), "csv", {}, files=files[:1]).schema
+    got = read_source(spark, str(tmp_path), "csv", {}, files=files[1:], known=known)
+    assert [(row["user"], row["price"], str(row["day"])) for row in got.collect()] == [("u2", None, "2024-01-02")]
+    empty = read_source(spark, str(tmp_path), "csv", {}, files=files[2:], known=known)
+    assert (empty.count(), set(empty.columns)) == (0, set(known.names))
+
+
+@pytest.mark.parametrize("reader_format", ["json", "parquet"])
+def test_fields_that_new_files_lack_are_null_there(spark: SparkSession, tmp_path: Path, reader_format: str) -> None:
+    def lines(text: str) -> str:
+        folder = str(tmp_path / text[9:11])
+        rows = spark.read.json(spark.sparkContext.parallelize([text]))
+        rows.coalesce(1).write.format(reader_format).save(folder)
+        return folder
+
+    before = read_source(spark, lines('{"user":"u1","what":[{"item":"i1","price":2}]}'), reader_format, {}, "what")
+    path = lines('{"user":"u2","what":[{"item":"i2","place":"home"}]}')
+    files = [row["path"] for row in list_files(spark, path, reader_format, {}).collect()]
+    got = read_source(spark, path, reader_format, {}, "what", files, before.schema)
+    [row] = got.select("user", "what.item", "what.place", "what.price").collect()
+    assert tuple(row) == ("u2", "i2", "home", None)
+
+
+def test_columns_are_merged_unless_their_types_differ(spark: SparkSession) -> None:
+    left, right, other = (
+        spark.createDataFrame([], text).schema
+        for text in ("a string, s struct<x: array<struct<p: int>>>", "b int, s struct<x: array<struct<q: int>>>", "a bigint")
+    )
+    merged = merged_columns(left, right)
+    assert merged is not None
+    assert merged.simpleString() == "struct<a:string,s:struct<x:array<struct<p:int,q:int>>>,b:int>"
+    assert merged_columns(left, other) is None

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +23,12 @@ from interest_tiers.tables import (
     INTERACTIONS_QUARANTINE,
     INTERESTS,
     ITEM_INTERESTS,
+    ITEM_VERSIONS,
     ITEMS,
     METRICS,
     RECOMMENDATIONS,
     RUNS,
+    SOURCE_FILES,
     TABLES,
     TEXT_EMBEDDINGS,
     USER_CLUSTERS,
@@ -50,13 +52,18 @@ VALID: Mapping[str, Mapping[str, Any]] = {
     },
     INTERACTIONS_QUARANTINE.name: {
         "row_hash": "h1", "reasons": ["quantity > 0"], "raw": "{}", "source": "interactions", "run_id": "r1", "event_date": None,
+        "is_noise": False,
     },
     DATA_QUALITY.name: {
         "run_id": "r1", "measured_at": MONDAY_NOON, "source": "all", "measure": "rows_in", "subject": "", "value": 1.0,
         "limit": None, "passed": None, "example": None,
     },
+    ITEM_VERSIONS.name: {"item_id": "i1", "text": "milk", "category": "", "is_dropped": False, "n_rows": 1},
     ITEMS.name: {"item_id": "i1", "text": "milk", "text_hash": "h1", "category": "DAIRY"},
     USERS.name: {"user_id": "u1", "attributes": {"age": "25-34"}},
+    SOURCE_FILES.name: {
+        "source": "interactions", "path": "events.csv", "state": "8 bytes", "rules": "f1", "columns": "{}", "run_id": "r1",
+    },
     TEXT_EMBEDDINGS.name: {"text_hash": "h1", "model_id": "m1", "embedding": [0.6, 0.8]},
     ITEM_INTERESTS.name: {"item_id": "i1", "as_of": MONDAY, "interest_id": "n1"},
     INTERESTS.name: {
@@ -101,6 +108,7 @@ VIOLATIONS: Sequence[tuple[Table, str, Mapping[str, Any]]] = (
     (INTERACTIONS, "event_date_is_the_day_of_occurred_at", {"event_date": TUESDAY}),
     (INTERACTIONS_QUARANTINE, "has_a_reason", {"reasons": []}),
     (DATA_QUALITY, "passed_goes_with_limit", {"limit": 0.3}),
+    (ITEM_VERSIONS, "some_row_says_so", {"n_rows": 0}),
     (ITEMS, "hash_goes_with_text", {"text_hash": None}),
     (TEXT_EMBEDDINGS, "embedding_is_not_empty", {"embedding": []}),
     (INTERESTS, "known_kind", {"kind": "brand"}),
@@ -247,6 +255,13 @@ def test_a_row_without_its_key_is_refused(full_warehouse: Warehouse, rows: Rows,
 
 
 # What a write touches
+
+
+def test_some_days_are_replaced_and_the_others_left(warehouse: Warehouse, rows: Rows) -> None:
+    noon = {"occurred_at": MONDAY_NOON + timedelta(days=1), "event_date": TUESDAY}
+    warehouse.append(INTERACTIONS, rows(INTERACTIONS, {"interaction_id": "e1"}, {"interaction_id": "e2", **noon}))
+    warehouse.replace_event_dates(INTERACTIONS, rows(INTERACTIONS, {"interaction_id": "e3", **noon}), [TUESDAY, WEDNESDAY])
+    assertDataFrameEqual(warehouse.read(INTERACTIONS), rows(INTERACTIONS, {"interaction_id": "e1"}, {"interaction_id": "e3", **noon}))
 
 
 def test_replace_makes_the_table_equal_to_the_rows_and_counts_them(warehouse: Warehouse, rows: Rows) -> None:

@@ -201,11 +201,12 @@ ITEM_VERSIONS = Table(
     "item_versions", "how often the items' source says what of an item", "clean", ("item_id", "text", "category"),
     StructType([
         _required("item_id", STRING, ""),
-        _optional("text", STRING, "normalised"),
-        _optional("category", STRING, "as given by the source"),
+        _required("text", STRING, "normalised; empty where the row has none"),
+        _required("category", STRING, "as given by the source; empty where the row has none"),
         _required("is_dropped", BOOLEAN, "its category is to be dropped"),
         _required("n_rows", LONG, "rows of the source that say so"),
     ]),
+    constraints={"some_row_says_so": "n_rows >= 1"},
 )  # fmt: skip
 
 SOURCE_FILES = Table(

@@ -16,6 +16,7 @@ from interest_tiers.cleaning.quality import (
     count_sources,
     describe,
     measure_quality,
+    measure_run,
     measure_totals,
     require_quality,
 )
@@ -24,7 +25,8 @@ from interest_tiers.errors import DataQualityError
 
 UNKNOWN, TODAY = "behaviour: not configured", date(2024, 3, 10)
 SCHEMA = """source string, interaction_id string, user_id string, item_id string, behaviour string, occurred_at timestamp, event_date date,
-            value double, given_value double, text string, reasons array<string>, raw string, copies long, is_flagged boolean, is_new boolean"""
+            value double, given_value double, text string, reasons array<string>, raw string, copies long,
+            is_flagged boolean, is_new boolean"""
 SOURCE = InteractionSource.model_validate(
     {"path": "p", "columns": {"user_id": "u", "item_id": "i", "occurred_at": "t", "behaviour": {"literal": "view"}}}
 )
@@ -63,7 +65,7 @@ def counts(mixed: DataFrame) -> SourceCounts:
 
 
 def refusal(counts: SourceCounts, quality: Quality, rows: DataFrame, users: int = 2) -> str:
-    measures = measure_quality([counts], quality, {"interactions": SOURCE}, {}, {}, TODAY)
+    measures = measure_run(True) + measure_quality([counts], quality, {"interactions": SOURCE}, {}, {}, TODAY)
     measures += measure_totals(counts.interactions, users, quality)
     with pytest.raises(DataQualityError) as refused:
         require_quality(measures, [counts], rows)

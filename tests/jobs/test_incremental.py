@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -138,20 +137,13 @@ def test_day_after_day_gives_what_one_reading_of_everything_gives(platform: Plat
     assert after["event_date=2024-03-04"] == before["event_date=2024-03-04"]
     assert after["event_date=2024-03-05"] != before["event_date=2024-03-05"]
 
+    before_again = versions(platform.tables())
+    platform.clean()
+    assert versions(platform.tables()) == before_again
+    assert (platform.last_run()["rows_in"], platform.last_run()["message"]) == (0, "nothing new")
+
     platform.clean(warehouse="at_once")
     platform.require_same("daily", "at_once")
-    platform.clean("--full")
-    platform.require_same("daily", "at_once")
-
-
-def test_the_same_files_again_change_nothing(platform: Platform) -> None:
-    platform.arrives("monday.csv", MONDAY)
-    platform.clean()
-    before = versions(platform.tables())
-    platform.clean()
-    assert versions(platform.tables()) == before
-    run = platform.last_run()
-    assert (run["rows_in"], run["rows_out"], run["message"]) == (0, 0, "nothing new")
 
 
 def test_without_rules_for_days_rows_are_added_and_no_file_is_written_again(platform: Platform) -> None:
@@ -167,54 +159,11 @@ def test_without_rules_for_days_rows_are_added_and_no_file_is_written_again(plat
     platform.require_same("daily", "at_once")
 
 
-@pytest.mark.parametrize("change", ["file", "rules", "type", "dropped"])
-def test_where_adding_would_be_wrong_everything_is_read_and_the_reason_told(platform: Platform, change: str) -> None:
-    platform.arrives("monday.csv", MONDAY)
-    platform.clean()
-    platform.arrives("tuesday.csv", TUESDAY)
-    if change == "file":
-        platform.arrives("monday.csv", MONDAY[:3])
-        reason = "monday.csv is no longer the file that was read"
-    elif change == "rules":
-        platform.write_config(values={})
-        reason = "the config or the version of the code cleans it in another way"
-    elif change == "type":
-        platform.write_config(interactions={**yaml.safe_load(platform.config.read_text())["interactions"], "options": {"sep": ","}})
-        reason = "cleans it in another way"
-    else:
-        (platform.folder / "items.csv").write_text("item,title,kind\ni1,red pan,PANS\ni2,knife,GIFT\ni9,card,CARDS\n", encoding="utf-8")
-        reason = "other items belong to a dropped category"
-    platform.clean()
-    assert reason in platform.last_run()["message"]
-    platform.clean(warehouse="at_once")
-    platform.require_same("daily", "at_once")
-
-
-def test_rows_of_files_that_are_gone_stay_until_all_is_read_again(platform: Platform) -> None:
-    platform.arrives("monday.csv", MONDAY)
-    platform.clean()
-    (platform.folder / "logs" / "monday.csv").unlink()
-    platform.arrives("tuesday.csv", TUESDAY)
-    platform.clean()
-    assert "1 files are no longer there, their rows stay" in platform.last_run()["message"]
-    assert platform.tables().read(INTERACTIONS).where("user_id = 'u1'").count() == 1
-    platform.clean("--full")
-    assert platform.tables().read(INTERACTIONS).where("user_id = 'u1'").count() == 0
-
-
-def test_a_column_that_new_files_lack_is_null_there(platform: Platform) -> None:
-    platform.arrives("monday.csv", MONDAY)
-    platform.clean()
-    platform.arrives("tuesday.csv", [row[:4] for row in TUESDAY], header="user,item,at,action")
-    platform.clean()
-    assert "1 new files" in platform.last_run()["message"]
-    platform.clean(warehouse="at_once")
-    platform.require_same("daily", "at_once")
-
-
 def test_a_refused_day_leaves_the_tables_and_is_read_again(platform: Platform) -> None:
     platform.arrives("monday.csv", MONDAY)
     platform.clean()
+    platform.clean("--set", "quality.max_age_days=30", exit_code=3)
+    assert "the newest event is" in platform.last_run()["message"]
     platform.arrives("tuesday.csv", TUESDAY)
     before = ids(platform.tables().read(INTERACTIONS))
     strict = ["--set", "quality.max_quarantine_rate=0.1"]
@@ -222,76 +171,43 @@ def test_a_refused_day_leaves_the_tables_and_is_read_again(platform: Platform) -
     platform.clean(*strict, exit_code=3)
     assert ids(platform.tables().read(INTERACTIONS)) == before
     platform.clean()
-    platform.clean(warehouse="at_once")
-    platform.require_same("daily", "at_once")
+    assert platform.last_run()["rows_out"] == 2
 
 
-def test_events_that_become_too_old_are_refused_although_no_file_came(platform: Platform) -> None:
+def test_where_adding_would_be_wrong_everything_is_read_and_the_reason_told(platform: Platform) -> None:
     platform.arrives("monday.csv", MONDAY)
     platform.clean()
-    platform.clean("--set", "quality.max_age_days=30", exit_code=3)
-    assert "the newest event is" in platform.last_run()["message"]
-
-
-def test_a_delta_table_that_has_grown_is_merged_and_one_with_other_rows_read_whole(platform: Platform) -> None:
-    spark, table = platform.spark, f"{platform.folder}/events"
-    columns = ["user", "item", "at", "action", "amount"]
-    source = {**yaml.safe_load(platform.config.read_text())["interactions"], "path": table, "format": "delta"}
-    platform.write_config(interactions=source)
-    spark.createDataFrame(MONDAY, columns).write.format("delta").save(table)
+    platform.arrives("tuesday.csv", TUESDAY)
+    platform.arrives("monday.csv", MONDAY[:3])
     platform.clean()
-    spark.createDataFrame(TUESDAY, columns).write.format("delta").mode("append").save(table)
+    assert "monday.csv is no longer the file that was read" in platform.last_run()["message"]
+    (platform.folder / "items.csv").write_text("item,title,kind\ni1,red pan,PANS\ni2,knife,GIFT\ni9,card,CARDS\n", encoding="utf-8")
     platform.clean()
-    assert "all files read" not in platform.last_run()["message"]
-    spark.sql(f"DELETE FROM delta.`{table}` WHERE user = 'u2'")
+    assert "other items belong to a dropped category" in platform.last_run()["message"]
+    (platform.folder / "logs" / "tuesday.csv").unlink()
+    platform.arrives("wednesday.csv", WEDNESDAY)
     platform.clean()
-    assert "is no longer the file that was read" in platform.last_run()["message"]
-    platform.clean(warehouse="at_once")
-    platform.require_same("daily", "at_once")
+    assert "1 files are no longer there, their rows stay" in platform.last_run()["message"]
+    assert ids(platform.tables().read(INTERACTIONS)) == [("u1", "04 10:00:00"), ("u3", "04 11:59:30"), ("u5", "05 08:00:00")]
+    platform.clean("--full")
+    assert ids(platform.tables().read(INTERACTIONS)) == [("u1", "04 10:00:00"), ("u5", "05 08:00:00")]
 
 
-def test_a_stream_over_the_folder_gives_the_same_tables(platform: Platform) -> None:
+def test_a_stream_over_the_folder_gives_the_same_tables(platform: Platform, capsys: pytest.CaptureFixture[str]) -> None:
     stream = ["--stream", "--files-per-batch", "1"]
     platform.arrives("monday.csv", MONDAY)
+    platform.clean(*stream, "--set", "quality.max_quarantine_rate=0.1", exit_code=3)
+    assert "rows cannot be used" in capsys.readouterr().err
     platform.arrives("tuesday.csv", TUESDAY)
     given = ["--config", str(platform.config), "--warehouse", f"{platform.folder}/daily"]
     require_success(submit("clean", *given, *stream))
+    assert platform.last_run()["rows_in"] == len(MONDAY) + len(TUESDAY)
     platform.arrives("wednesday.csv", WEDNESDAY)
-    platform.clean(*stream)
-    assert platform.last_run()["rows_in"] == len(WEDNESDAY)
+    platform.clean()
     platform.clean(*stream)
     assert platform.last_run()["rows_in"] == 0
-    platform.clean()
-    assert platform.last_run()["message"] == "nothing new"
     platform.clean(warehouse="at_once")
     platform.require_same("daily", "at_once")
-
-
-def test_a_stream_is_told_when_everything_has_to_be_read_again(platform: Platform, capsys: pytest.CaptureFixture[str]) -> None:
-    platform.arrives("monday.csv", MONDAY)
-    platform.clean("--stream")
     platform.write_config(values={})
-    platform.clean("--stream", exit_code=2)
+    platform.clean(*stream, exit_code=2)
     assert "run clean --full once" in capsys.readouterr().err
-
-
-def test_refusal_in_a_stream_is_that_of_the_gate(platform: Platform, capsys: pytest.CaptureFixture[str]) -> None:
-    platform.arrives("monday.csv", MONDAY)
-    platform.clean("--stream", "--set", "quality.max_quarantine_rate=0.1", exit_code=3)
-    assert "rows cannot be used" in capsys.readouterr().err
-
-
-def test_nested_columns_that_new_lines_lack_are_null_there(platform: Platform) -> None:
-    def line(user: str, extra: Mapping[str, object]) -> str:
-        return json.dumps({"user": user, "what": {"item": "i1", "at": "2024-03-04T10:00:00", **extra}})
-
-    logs = platform.folder / "logs"
-    columns = {"user_id": "user", "item_id": "what.item", "occurred_at": "what.at", "behaviour": {"literal": "view"}, "value": "what.price"}
-    platform.write_config(interactions={"path": str(logs), "format": "json", "columns": columns})
-    (logs / "monday.jsonl").write_text(line("u1", {"price": 2}) + "\n", encoding="utf-8")
-    platform.clean()
-    (logs / "tuesday.jsonl").write_text(line("u2", {"place": "home"}) + "\n", encoding="utf-8")
-    platform.clean()
-    assert "1 new files" in platform.last_run()["message"]
-    platform.clean(warehouse="at_once")
-    platform.require_same("daily", "at_once")

@@ -35,7 +35,7 @@ NOON = datetime(2017, 10, 9, 12, tzinfo=UTC)
 #: One user with one interest; the quarantined row has no day.
 ROWS = (
     (INTERACTIONS, ("e1", "u1", "i1", "purchase", NOON, MONDAY, 1.5, None, None, "interactions")),
-    (INTERACTIONS_QUARANTINE, ("h1", ["day cannot be read"], "{}", "interactions", "r1", None)),
+    (INTERACTIONS_QUARANTINE, ("h1", ["day cannot be read"], "{}", "interactions", "r1", None, False)),
     (ITEMS, ("i1", "whole milk", "h1", "MILK")),
     (USERS, ("u1", {})),
     (INTERESTS, ("n1", TUESDAY, "MILK", "category", None, 1, 1, ["milk"])),

@@ -38,11 +38,12 @@ def assess_items(raw: DataFrame, source: ItemSource, path: str) -> DataFrame:
 
 
 def item_versions(assessed: DataFrame, before: DataFrame | None = None) -> DataFrame:
-    """How often usable rows say what of an item: item_id, text, category, is_dropped, n_rows.
+    """How often usable rows say what of an item: item_id, text, category (both empty where there is none), is_dropped, n_rows.
 
     before: the same of rows that were counted earlier.
     """
-    counted = assessed.where(F.size("reasons") == 0).select("item_id", "text", "category", "is_dropped", F.lit(1).alias("n_rows"))
+    texts = [F.coalesce(name, F.lit("")).alias(name) for name in ("text", "category")]
+    counted = assessed.where(F.size("reasons") == 0).select("item_id", *texts, "is_dropped", F.lit(1).alias("n_rows"))
     together = counted if before is None else counted.unionByName(before)
     return together.groupBy("item_id", "text", "category", "is_dropped").agg(F.sum("n_rows").alias("n_rows"))
 
@@ -53,6 +54,7 @@ def catalogue(versions: DataFrame) -> DataFrame:
     An item that stands several times takes its most frequent text and category, ties by alphabet; it is
     dropped when any of its rows is.
     """
+    versions = versions.withColumns({name: F.when(F.col(name) != "", F.col(name)) for name in ("text", "category")})
     # A row without a text says nothing of the text, however often it stands there.
     preference = F.struct(F.col("text").isNull(), F.col("category").isNull(), -F.col("n_rows"), "text", "category")
     chosen = versions.groupBy("item_id").agg(F.min(preference).alias("best"), F.max("is_dropped").alias("is_dropped"))

@@ -17,11 +17,12 @@ from interest_tiers.config import Config, Source
 class SourceChanges:
     """How the files of one source differ from those read before.
 
-    changed: one of the files that are no longer as they were. vanished: files that are no longer there. rules: whether the
-    config cleans the source as it did. columns: those of the files read so far, as JSON; None for a source never read.
+    new: files that were not read yet. changed: one of the files that are no longer as they were. vanished: files that are
+    no longer there. same_rules: whether the config cleans the source as it did. columns: those of the files read so far,
+    as JSON; None for a source never read.
     """
 
-    new: int = 0
+    new: tuple[str, ...] = ()
     changed: str | None = None
     vanished: int = 0
     same_rules: bool = True
@@ -54,7 +55,7 @@ def cleaning_rules(config: Config, source: Source, version: str) -> str:
 
 
 def compare_files(listed: DataFrame, ledger: DataFrame, rules: Mapping[str, str]) -> dict[str, SourceChanges]:
-    """What changed since the files in the ledger were read, by source.
+    """What changed since the files in the ledger were read, by source. New files are as many as came since then.
 
     listed: source, path, state. ledger: as the table source_files. rules: see cleaning_rules, by source.
     Sources that are in the ledger alone are in the result; those that are in neither are not.
@@ -64,7 +65,7 @@ def compare_files(listed: DataFrame, ledger: DataFrame, rules: Mapping[str, str]
     is_known = F.col("state_before").isNotNull()
     differs = is_known & (F.col("state_now") != F.col("state_before"))
     compared = together.groupBy("source").agg(
-        F.count_if(~is_known).alias("new"),
+        F.sort_array(F.collect_list(F.when(~is_known, F.col("path")))).alias("new"),
         F.min(F.when(differs, F.col("path"))).alias("changed"),
         F.count_if(F.col("state_now").isNull()).alias("vanished"),
         F.collect_set("rules").alias("rules"),
@@ -73,13 +74,5 @@ def compare_files(listed: DataFrame, ledger: DataFrame, rules: Mapping[str, str]
     return {row["source"]: _changes(row, rules.get(row["source"])) for row in compared.collect()}
 
 
-def new_files(listed: DataFrame, ledger: DataFrame) -> dict[str, list[str]]:
-    """The files that are not in the ledger, by source. They are as many as came since the last run."""
-    found: dict[str, list[str]] = {}
-    for row in listed.join(ledger, ["source", "path"], "left_anti").orderBy("source", "path").collect():
-        found.setdefault(row["source"], []).append(row["path"])
-    return found
-
-
 def _changes(row: Row, rules: str | None) -> SourceChanges:
-    return SourceChanges(row["new"], row["changed"], row["vanished"], set(row["rules"]) <= {rules}, row["columns"])
+    return SourceChanges(tuple(row["new"]), row["changed"], row["vanished"], set(row["rules"]) <= {rules}, row["columns"])

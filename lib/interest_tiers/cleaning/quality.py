@@ -139,14 +139,15 @@ def rows_of_previous_run(data_quality: DataFrame, is_rebuilt: bool) -> dict[str,
 
     data_quality: as the table.
     """
+    rows_in = F.when(F.col("measure") == "rows_in", F.struct("source", F.col("value").cast("bigint")))
     of_run = data_quality.groupBy("run_id").agg(
+        F.max("measured_at").alias("measured_at"),
         F.max(F.when(F.col("measure") == IS_REBUILT, F.col("value"))).alias("kind"),
         F.every(F.coalesce("passed", F.lit(True))).alias("passed"),
+        F.map_from_entries(F.collect_list(rows_in)).alias("rows"),  # as many as the config has sources
     )
-    runs = of_run.where(F.col("passed") & (F.col("kind") == float(is_rebuilt)))
-    read = data_quality.where("measure = 'rows_in'").join(runs, "run_id", "left_semi")
-    latest = read.groupBy("source").agg(F.max_by("value", "measured_at").alias("rows"))
-    return {row["source"]: int(row["rows"]) for row in latest.collect()}
+    latest = of_run.where(F.col("passed") & (F.col("kind") == float(is_rebuilt))).orderBy(F.desc("measured_at")).first()
+    return {} if latest is None else dict(latest["rows"])
 
 
 def measure_totals(interactions: int, users: int, quality: Quality) -> list[Measure]:

@@ -1,0 +1,78 @@
+"""Which files are new, and when what the tables hold does not stand."""
+
+from __future__ import annotations
+
+import pytest
+from pyspark.sql import SparkSession
+
+from interest_tiers.cleaning.ledger import SourceChanges, cleaning_rules, compare_files
+from interest_tiers.config import Config
+from interest_tiers.tables import SOURCE_FILES
+
+LISTED = [("logs", "a", "1"), ("logs", "b", "2"), ("logs", "d", "1"), ("logs", "c", "1"), ("news", "n", "1"), ("posts", "p", "9")]
+LEDGER = [
+    ("logs", "a", "1", "r1", "old", "run-1"),
+    ("logs", "b", "2", "r1", "newest", "run-2"),
+    ("logs", "z", "1", "r1", "old", "run-1"),
+    ("posts", "p", "1", "r1", "columns", "run-1"),
+    ("gone", "g", "1", "r1", "columns", "run-1"),
+]
+
+
+def test_files_are_new_changed_or_gone(spark: SparkSession) -> None:
+    listed = spark.createDataFrame(LISTED, "source string, path string, state string")
+    got = compare_files(listed, spark.createDataFrame(LEDGER, SOURCE_FILES.schema), {"logs": "r1", "posts": "r2", "news": "r1"})
+    assert got == {
+        "logs": SourceChanges(("c", "d"), None, 1, True, "newest"),
+        "news": SourceChanges(("n",), None, 0, True, None),
+        "posts": SourceChanges((), "p", 0, False, "columns"),
+        "gone": SourceChanges((), None, 1, False, "columns"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        (SourceChanges(("a",), columns="{}"), None),
+        (SourceChanges(vanished=3, columns="{}"), None),
+        (SourceChanges(("a",)), "for the first time"),
+        (SourceChanges(changed="x.csv", columns="{}"), "x.csv is no longer the file that was read"),
+        (SourceChanges(same_rules=False, columns="{}"), "cleans it in another way"),
+    ],
+)
+def test_only_new_files_are_no_reason_to_read_everything(changes: SourceChanges, told: str | None) -> None:
+    reason = changes.reason_to_rebuild
+    assert reason is None if told is None else reason is not None and told in reason
+
+
+TREE = {
+    "name": "shop",
+    "interactions": {"path": "e.csv", "columns": {"user_id": "u", "item_id": "i", "occurred_at": "t", "behaviour": {"literal": "view"}}},
+    "items": {"path": "i.csv", "columns": {"item_id": "i", "text": "t", "category": "c"}},
+    "behaviours": {"view": 1.0},
+}
+
+
+def rules(version: str = "1", **changed: object) -> str:
+    config = Config.model_validate(TREE | changed)
+    return cleaning_rules(config, config.interactions[0], version)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"version": "2"},
+        {"noise": {"repeat_seconds": 5}},
+        {"values": {"view": {"max": 5}}},
+        {"behaviours": {"view": 1.0, "buy": 1.0}},
+        {"behaviours": {"view": 1.0, "buy": "quarantine"}},
+        {"interactions": {**TREE["interactions"], "keep": ["u > 0"]}},  # type: ignore[dict-item]
+    ],
+)
+def test_rules_differ_where_rows_may_come_out_differently(changed: dict[str, object]) -> None:
+    assert rules(**changed) != rules()  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("changed", [{"quality": {"min_rows": 5}}, {"behaviours": {"view": 0.5}}, {"tiers": {"horizon_days": 7}}])
+def test_what_decides_nothing_about_a_row_is_no_rule(changed: dict[str, object]) -> None:
+    assert rules(**changed) == rules()
