@@ -28,7 +28,7 @@ UNREADABLE = "_corrupt_record"
 #: How much an interest matters to a user, most first.
 TIERS = ("core", "secondary", "marginal")
 
-#: Languages for which Spark ML has stop words, and all those that we have some for.
+#: Languages for which Spark ML has stop words, and those for which there are some.
 SPARK_LANGUAGES = (
     "danish", "dutch", "english", "finnish", "french", "german", "hungarian", "italian", "norwegian", "portuguese", "russian", "spanish",
     "swedish", "turkish",
@@ -299,9 +299,8 @@ class Interests(Section):
     def _languages_have_stop_words(cls, languages: list[str]) -> list[str]:
         for language in languages:
             if language not in LANGUAGES:
-                raise ValueError(
-                    f"there are no stop words for {language!r}{_nearest(language, LANGUAGES)}; there are some for {', '.join(LANGUAGES)}"
-                )
+                known = ", ".join(LANGUAGES)
+                raise ValueError(f"there are no stop words for {language!r}{_nearest(language, LANGUAGES)}; there are some for {known}")
         return sorted(set(languages))
 
 
