@@ -6,6 +6,7 @@ import html
 import re
 import unicodedata
 from collections.abc import Callable, Sequence
+from functools import partial
 from html.entities import html5
 
 import pandas as pd
@@ -69,7 +70,8 @@ _UNSEEN = re.compile(
 #: The joiners of emoji, Arabic and Indic scripts; elsewhere they join nothing.
 _JOINER = re.compile("[\u200c\u200d]")
 
-_LATIN_GREEK_CYRILLIC = r"\p{IsLatin}\p{IsGreek}\p{IsCyrillic}"
+#: Letters, by ranges: Java looks scripts up one by one.
+_LATIN_GREEK_CYRILLIC = r"A-Za-z\u00c0-\u024f\u0370-\u052f\u1e00-\u1fff"
 
 #: Elements that stand within a line, and those that end one.
 _INLINE = (
@@ -92,7 +94,7 @@ _COMMENT = r"(?s)<!--(?:.*?-->|.*+)"
 
 #: Taken away without a trace, so that H<sub>2</sub>O is one word; but not where the parts around would make a new tag, or
 #: where a mark would join the letter before.
-_INLINE_TAG = rf"(?i)(?<!<[/!]?-?[A-Za-z0-9]{{0,12}})</?(?:{_INLINE}){_ATTRIBUTES}(?![\p{{M}}\u1160-\u11ff])"
+_INLINE_TAG = rf"(?i)<(?<!<[/!]?-?[A-Za-z0-9]{{0,12}}<)/?(?:{_INLINE}){_ATTRIBUTES}(?![\p{{M}}\u1160-\u11ff])"
 _TAG = rf"(?i)</?(?:{_INLINE}|{_BLOCK}){_ATTRIBUTES}|<!doctype\b[^>]{{0,1000}}+>"
 
 #: Without a scheme, a path behind a common ending makes an address of a name.
@@ -114,15 +116,12 @@ _EMAIL = (
 
 #: @name with a letter in it, not behind a word that puts blanks between words; and the names of Reddit, u/name and /u/name.
 #: Further names may follow at once.
-_AT_NAME = r"@(?=\p{N}{0,30}[\p{L}_])[\p{L}\p{N}_][\p{L}\p{M}\p{N}_\u200c\u200d]*+(?:[.\-][\p{L}\p{N}_]++){0,5}"
+_NAME = r"(?=\p{N}{0,30}[\p{L}_])[\p{L}\p{N}_][\p{L}\p{M}\p{N}_\u200c\u200d]*+(?:[.\-][\p{L}\p{N}_]++){0,5}"
 _REDDIT_NAME = r"u/[a-zA-Z0-9_\-]{3,}+"
 _USER = (
-    rf"(?:(?<![\p{{L}}\p{{M}}\p{{N}}_&&[^{UNSPACED}\p{{IsHangul}}]]){_AT_NAME}|(?<![\w/.])/?{_REDDIT_NAME})"
-    rf"(?:{_AT_NAME}|/{_REDDIT_NAME}){{0,20}}"
+    rf"(?:@(?<![\p{{L}}\p{{M}}\p{{N}}_&&[^{UNSPACED}\p{{IsHangul}}]]@){_NAME}|(?<![\w/.])/?{_REDDIT_NAME})"
+    rf"(?:@{_NAME}|/{_REDDIT_NAME}){{0,20}}"
 )
-
-#: What a text must hold for tags or addresses to be in it.
-_MARKS = r"[<@/]|(?i)www\."
 
 #: Combining marks, joiners and blanks alone show nothing.
 _SEEN = r"[^\p{M}\p{Cf}\p{Z}]"
@@ -164,7 +163,7 @@ def normalise(text: Column) -> Column:
     readable = F.decode(text.cast("binary"), "UTF-8")
     composed = F.coalesce(_composed(F.when(text.rlike(_NEEDS_PYTHON), readable)), text)
     spaced = F.trim(F.regexp_replace(composed, WHITE_SPACE, " "))
-    plain = _once(spaced, lambda given: F.when(given.rlike(_MARKS), _masked(_without_tags(given))).otherwise(given))
+    plain = _once(_masked(_without_tags(spaced)), _without_blanks_in_a_row)
     return _once(plain, lambda kept: F.when(kept.rlike(_SEEN) & ~F.lower(kept).isin(*MISSING_TEXTS), kept))
 
 
@@ -282,16 +281,28 @@ def _can_be_joined(character: str) -> bool:
 
 
 def _without_tags(text: Column) -> Column:
-    for pattern, replacement in ((_SCRIPT, " "), (_INLINE_TAG, ""), (_TAG, " "), (_COMMENT, " ")):
-        text = F.regexp_replace(text, pattern, replacement)
-    return text
+    def without(given: Column) -> Column:
+        for pattern, replacement in ((_SCRIPT, " "), (_INLINE_TAG, ""), (_TAG, " "), (_COMMENT, " ")):
+            given = F.regexp_replace(given, pattern, replacement)
+        return given
+
+    return _once(text, lambda given: F.when(given.contains("<"), without(given)).otherwise(given))
 
 
 def _masked(text: Column) -> Column:
-    # An e-mail address may stand in a URL, and a name behind the @ of an e-mail address.
-    for pattern, mask in ((_URL, URL_MASK), (_EMAIL, EMAIL_MASK), (_USER, USER_MASK)):
-        text = F.regexp_replace(text, pattern, mask)
-    return F.trim(F.regexp_replace(text, " {2,}", " "))
+    """Addresses masked. An e-mail address may stand in a URL, and a name behind the @ of an e-mail address."""
+    for needed, pattern, mask in ((r"/|(?i)www\.", _URL, URL_MASK), ("@", _EMAIL, EMAIL_MASK), ("[@/]", _USER, USER_MASK)):
+        text = _once(text, partial(_replaced, needed, pattern, mask))
+    return text
+
+
+def _replaced(needed: str, pattern: str, mask: str, text: Column) -> Column:
+    # A look for what an address must hold is far cheaper than a search for the address.
+    return F.when(text.rlike(needed), F.regexp_replace(text, pattern, mask)).otherwise(text)
+
+
+def _without_blanks_in_a_row(text: Column) -> Column:
+    return F.trim(F.when(text.contains("  "), F.regexp_replace(text, " {2,}", " ")).otherwise(text))
 
 
 def _terms_of_word(word: Column) -> Column:
