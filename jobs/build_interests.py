@@ -4,7 +4,6 @@ import sys
 from dataclasses import dataclass
 from datetime import date
 
-from pyspark.ml.feature import StopWordsRemover
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
@@ -86,9 +85,8 @@ def augmented_pairs_as_of(context: StageContext, days: DataFrame, as_of: date, s
 
 
 def _catalogue(context: StageContext, found: InterestsOfItems, days: DataFrame) -> DataFrame:
-    stop_words = StopWordsRemover.loadDefaultStopWords("english")
     catalogue = category_catalogue if found.topics is None else topic_catalogue
-    return catalogue(days, context.read(ITEMS), embeddings_as_of(context, found, days), stop_words)
+    return catalogue(days, context.read(ITEMS), embeddings_as_of(context, found, days), context.config.interests.languages)
 
 
 def _without_interests(context: StageContext) -> str:

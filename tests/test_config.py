@@ -114,6 +114,13 @@ def test_the_format_is_as_given_or_by_the_ending_of_the_path(minimal_file: Path,
     assert config.items.reader_format == reader_format
 
 
+def test_languages_are_a_set_and_one_may_stand_alone(minimal_file: Path) -> None:
+    assert load_config(minimal_file).interests.languages == ["english"]
+    assert load_config(minimal_file, ["interests.languages=chinese"]).interests.languages == ["chinese"]
+    given = "interests.languages=[portuguese, english, portuguese]"
+    assert load_config(minimal_file, [given]).interests.languages == ["english", "portuguese"]
+
+
 def test_every_k_is_tried_once_in_ascending_order(minimal_file: Path) -> None:
     assert load_config(minimal_file, ["clustering.k=[20, 8, 20]"]).clustering.k == [8, 20]
 
@@ -189,6 +196,12 @@ def test_a_value_of_the_wrong_type_is_refused(minimal_file: Path, override: str,
         (
             "interactions.columns.occurred_at={column: time, timezone: Asia/Tokio}",
             "interactions.columns.occurred_at.timezone is 'Asia/Tokio': not a time zone of the IANA database; did you mean Asia/Tokyo?",
+        ),
+        (
+            "interests.languages=[english, portugese]",
+            "interests.languages is ['english', 'portugese']: there are no stop words for 'portugese'; did you mean portuguese?; "
+            "there are some for chinese, danish, dutch, english, finnish, french, german, hungarian, italian, norwegian, portuguese, "
+            "russian, spanish, swedish, turkish",
         ),
         ("name=two words", "name is 'two words': String should match pattern"),
         ("items.columns.text=[]", "items.columns.text is []: List should have at least 1 item"),

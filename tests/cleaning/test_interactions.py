@@ -75,6 +75,16 @@ def test_what_is_not_mapped_is_null_and_a_literal_behaviour_is_for_every_row(spa
     assert (got["behaviour"], got["value"], got["text"], got["reasons"]) == ("purchase", None, None, [])
 
 
+def test_python_runs_only_where_a_source_has_texts_and_once_after_exact_duplicates_are_one(spark: SparkSession) -> None:
+    raw = spark.createDataFrame([("u1", "i1", "2017-10-09 12:00:00", "view", "1", "Ben &amp; Jerry&#039;s")] * 2, SCHEMA)
+    plans = {text: assess(raw, source(text=text))._jdf.queryExecution().executedPlan().toString() for text in (None, "wrote")}
+    assert "EvalPython" not in plans[None]
+    assert plans["wrote"].count("ArrowEvalPython") == 1
+    assert plans["wrote"].index("ArrowEvalPython") < plans["wrote"].index("HashAggregate")  # printed from the last step to the first
+    [row] = assess(raw).select("text", "copies").collect()
+    assert tuple(row) == ("Ben & Jerry's", 2)
+
+
 def test_one_row_tells_every_reason_at_once(spark: SparkSession) -> None:
     raw = spark.createDataFrame([(" ", None, "soon", "steal", "much", "x", "broken")], SCHEMA + ", _corrupt_record string")
     config = source(keep=["paid > 0", "did <> 'view'", "did = 'purchase'"])

@@ -51,6 +51,20 @@ def test_texts_are_joined_and_normalised_and_blank_ones_are_null(spark: SparkSes
     assertDataFrameEqual(items_of(spark.createDataFrame(rows, SCHEMA)), spark.createDataFrame(expected, CATALOGUE))
 
 
+def test_the_most_frequent_text_is_found_among_normal_forms_and_placeholders_are_none(spark: SparkSession) -> None:
+    rows = [
+        ("1", "Ben &amp; Jerry&#039;s", "None", "ICE", 1),
+        ("1", "Ben &amp;amp; Jerry's", "n/a", "ICE", 2),
+        ("1", "A tub", None, "ICE", 3),
+        ("2", "[deleted]", "<p></p>", "ICE", 4),
+        ("2", "nan", "", "ICE", 5),
+        ("2", "Tub", None, "ICE", 6),
+        ("3", "[removed]", "&nbsp;", "ICE", 7),
+    ]
+    expected = [item("1", "Ben & Jerry's", "ICE"), item("2", "Tub", "ICE"), item("3", None, "ICE")]
+    assertDataFrameEqual(items_of(spark.createDataFrame(rows, SCHEMA)), spark.createDataFrame(expected, CATALOGUE))
+
+
 def test_the_most_frequent_version_wins_and_ties_go_by_alphabet(spark: SparkSession) -> None:
     rows = [
         ("often", "b", None, "X", 1),

@@ -59,19 +59,19 @@ def texts(spark: SparkSession, rows: Sequence[tuple[str, str, int]]) -> DataFram
     return spark.createDataFrame(described, "interest_id string, text_hash string, text string, n_items long")
 
 
-def top_terms(spark: SparkSession, rows: Sequence[tuple[str, str, int]], stop_words: Sequence[str] = ()) -> dict[str, list[str]]:
-    return {row["interest_id"]: row["top_terms"] for row in characteristic_terms(texts(spark, rows), stop_words).collect()}
+def top_terms(spark: SparkSession, rows: Sequence[tuple[str, str, int]], languages: Sequence[str] = ()) -> dict[str, list[str]]:
+    return {row["interest_id"]: row["top_terms"] for row in characteristic_terms(texts(spark, rows), languages).collect()}
 
 
 def test_the_catalogue_by_hand(spark: SparkSession) -> None:
     vectors = mean_embeddings(touched_texts(days_of_items(spark), items(spark)), embeddings(spark))
-    got = category_catalogue(days_of_items(spark), items(spark), vectors, ["skim"])
+    got = category_catalogue(days_of_items(spark), items(spark), vectors, [])
     contract = INTERESTS.schema
     assert got.columns == [name for name in contract.fieldNames() if name != "as_of"]
     assertSchemaEqual(got.schema, spark.createDataFrame([], contract).drop("as_of").schema)
     rows = {row["interest_id"]: row for row in got.collect()}
     assert {key: (row["name"], row["kind"], row["n_items"], row["n_users"], row["top_terms"]) for key, row in rows.items()} == {
-        "category:DAIRY": ("DAIRY", "category", 5, 3, ["milk", "whole"]),
+        "category:DAIRY": ("DAIRY", "category", 5, 3, ["milk", "whole", "skim"]),
         "category:TOOLS": ("TOOLS", "category", 1, 1, ["hammer", "steel"]),
         "category:OTHER": ("OTHER", "category", 1, 1, []),
     }
@@ -123,7 +123,16 @@ def test_words_are_ordered_by_share_times_rarity_and_ties_by_alphabet(spark: Spa
     # of interest A: milk 6/10 ln 4, cheese 3/10 ln 4, organic 9/10 ln 4/3, ant and bee 1/10 ln 4
     assert 0.6 * log(4) > 0.3 * log(4) > 0.9 * log(4 / 3) > 0.1 * log(4)
     assert top_terms(spark, rows) == {"A": ["milk", "cheese", "organic", "ant", "bee"], "B": ["hammer", "organic"], "C": ["saw", "organic"]}
-    assert top_terms(spark, rows, ["organic", "saw"]) == {"A": ["milk", "cheese", "ant", "bee"], "B": ["hammer"]}
+
+
+def test_stop_words_and_masks_are_no_words_and_an_interest_of_them_alone_has_none(spark: SparkSession) -> None:
+    rows = [("A", "the milk of [user] [user], see [url]", 6), ("B", "o leite da vaca", 3), ("C", "of [email]", 1)]
+    assert top_terms(spark, rows, ["english", "portuguese"]) == {"A": ["milk", "see"], "B": ["leite", "vaca"]}
+
+
+def test_chinese_interests_have_words_and_no_sentences(spark: SparkSession) -> None:
+    rows = [("A", "\u6211\u4eec\u7684\u9c9c\u725b\u5976", 1), ("A", "\u725b\u5976", 1), ("B", "\u9c9c\u8336", 1)]
+    assert top_terms(spark, rows, ["chinese"]) == {"A": ["\u725b\u5976", "\u9c9c\u725b"], "B": ["\u9c9c\u8336"]}
 
 
 def test_the_words_of_the_only_interest_count(spark: SparkSession) -> None:
@@ -151,7 +160,7 @@ def test_topics_are_named_by_their_words_and_told_apart_where_words_are_the_same
     touched = spark.createDataFrame(days, "user_id string, interest_id string, item_id string, event_date date")
     centres = [(f"topic:{number:04d}", [0.6, 0.8]) for number in (1, 2, 3, 4, 5, 6, 7)]  # nobody touched the seventh
     vectors = spark.createDataFrame(centres, "interest_id string, embedding array<float>")
-    got = topic_catalogue(touched, items(spark, rows), vectors, ["of", "the"])
+    got = topic_catalogue(touched, items(spark, rows), vectors, ["english"])
     assertSchemaEqual(got.schema, spark.createDataFrame([], INTERESTS.schema).drop("as_of").schema)
     found = {row["interest_id"]: row for row in got.collect()}
     assert {interest: row["name"] for interest, row in found.items()} == {

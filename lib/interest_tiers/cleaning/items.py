@@ -8,7 +8,7 @@ from pyspark.sql import functions as F
 from interest_tiers.cleaning.columns import given_column, identifier, kind_of, require_columns
 from interest_tiers.cleaning.quarantine import assessed_rows
 from interest_tiers.config import ItemSource
-from interest_tiers.text import normalise, text_hash, wildcard_expression
+from interest_tiers.text import joined, normalise, text_hash, wildcard_expression
 
 
 def assess_items(raw: DataFrame, source: ItemSource, path: str) -> DataFrame:
@@ -25,13 +25,13 @@ def assess_items(raw: DataFrame, source: ItemSource, path: str) -> DataFrame:
     require_columns(raw, wanted, path)
     category = F.lit(None).cast("string") if columns.category is None else F.trim(given_column(raw, columns.category).cast("string"))
     category = F.when(category != "", category)
-    # Each part alone, so that one that says nothing leaves no blank.
-    text = F.concat_ws(" ", *[normalise(given_column(raw, ref).cast("string")) for ref in columns.text])
+    # Each part alone, so that one that says nothing leaves no trace.
+    text = joined([normalise(given_column(raw, ref).cast("string")) for ref in columns.text])
     return assessed_rows(
         raw,
         "item_id",
         item_id=identifier(given_column(raw, columns.item_id), kind_of(raw, columns.item_id)),
-        text=F.when(text != "", text),
+        text=text,
         category=category,
         is_dropped=matches_any(category, source.drop_categories),
     )

@@ -11,31 +11,32 @@ from pyspark.sql import functions as F
 
 from interest_tiers.evidence import category_interest
 from interest_tiers.kmeans import features
-from interest_tiers.text import tokens
+from interest_tiers.text import with_terms
 
 TOP_TERMS = 8
 NAMING_TERMS = 3
 
 
-def category_catalogue(days_of_items: DataFrame, items: DataFrame, vectors: DataFrame, stop_words: Sequence[str]) -> DataFrame:
+def category_catalogue(days_of_items: DataFrame, items: DataFrame, vectors: DataFrame, languages: Sequence[str]) -> DataFrame:
     """The categories with evidence, described by the items that users touched, and named as given.
 
     days_of_items: see evidence.item_days. items: item_id, text, text_hash, category. vectors: interest_id, embedding.
+    languages: those whose stop words are no terms.
     Returns the columns of the table interests but as_of.
     """
-    described = _described(days_of_items, items, vectors, stop_words)
+    described = _described(days_of_items, items, vectors, languages)
     names = items.where(F.col("category").isNotNull()).select("category").distinct()
     named = names.select(category_interest(F.col("category")).alias("interest_id"), F.col("category").alias("name"))
     return _as_catalogue(described.join(named, "interest_id"), "category")
 
 
-def topic_catalogue(days_of_items: DataFrame, items: DataFrame, vectors: DataFrame, stop_words: Sequence[str]) -> DataFrame:
+def topic_catalogue(days_of_items: DataFrame, items: DataFrame, vectors: DataFrame, languages: Sequence[str]) -> DataFrame:
     """The topics with evidence, described by the items that users touched, and named by their most characteristic words.
 
     A topic whose name another one has already is told apart by a number, and one without words is named by its id.
     Arguments and columns as in category_catalogue.
     """
-    described = _described(days_of_items, items, vectors, stop_words)
+    described = _described(days_of_items, items, vectors, languages)
     words = F.array_join(F.slice("top_terms", 1, NAMING_TERMS), " · ")
     named = described.withColumn("words", F.when(F.size("top_terms") > 0, words).otherwise(F.col("interest_id")))
     place = F.row_number().over(Window.partitionBy("words").orderBy("interest_id"))
@@ -44,11 +45,11 @@ def topic_catalogue(days_of_items: DataFrame, items: DataFrame, vectors: DataFra
     return _as_catalogue(named.withColumn("place", place).withColumn("name", name), "topic")
 
 
-def _described(days_of_items: DataFrame, items: DataFrame, vectors: DataFrame, stop_words: Sequence[str]) -> DataFrame:
+def _described(days_of_items: DataFrame, items: DataFrame, vectors: DataFrame, languages: Sequence[str]) -> DataFrame:
     counts = days_of_items.groupBy("interest_id").agg(
         F.countDistinct("item_id").alias("n_items"), F.countDistinct("user_id").alias("n_users")
     )
-    terms = characteristic_terms(touched_texts(days_of_items, items), stop_words)
+    terms = characteristic_terms(touched_texts(days_of_items, items), languages)
     described = counts.join(vectors, "interest_id", "left").join(terms, "interest_id", "left")
     return described.withColumn("top_terms", F.coalesce("top_terms", F.array().cast("array<string>")))
 
@@ -72,14 +73,16 @@ def mean_embeddings(texts: DataFrame, embeddings: DataFrame) -> DataFrame:
     return mean.select("interest_id", _unit_length(vector_to_array(F.col("mean"))).cast("array<float>").alias("embedding"))
 
 
-def characteristic_terms(texts: DataFrame, stop_words: Sequence[str]) -> DataFrame:
+def characteristic_terms(texts: DataFrame, languages: Sequence[str]) -> DataFrame:
     """The words that set an interest apart: interest_id, top_terms (at most TOP_TERMS).
 
+    texts: see touched_texts. Words are those of text.with_terms.
     A word scores tf * ln((N + 1) / df): tf the share of the interest's items whose text has it, N the number of
     interests, df those in which it occurs (Salton and Buckley 1988).
     """
     size = texts.groupBy("interest_id").agg(F.sum("n_items").alias("size"))
-    words = texts.select("interest_id", "n_items", F.explode(F.array_distinct(tokens(F.col("text"), stop_words))).alias("term"))
+    terms = F.explode(F.array_distinct("terms")).alias("term")
+    words = with_terms(texts, languages).select("interest_id", "n_items", terms)
     counts = words.groupBy("interest_id", "term").agg(F.sum("n_items").alias("n"))
     spread = counts.groupBy("term").agg(F.count(F.lit(1)).alias("df"))
     total = size.agg(F.count(F.lit(1)).alias("n_interests"))
