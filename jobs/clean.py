@@ -176,7 +176,7 @@ def _what_to_read(context: StageContext, listed: DataFrame, full: bool) -> Readi
     # A Delta table that has only grown is read again, and what it had before changes nothing.
     grown = [name for name, change in changes.items() if change.changed is not None and _has_only_grown(context, reading.ledger, name)]
     changes |= {name: replace(changes[name], changed=None) for name in grown}
-    gone = sorted(changes.keys() - _sources(config).keys() - {USERS_SOURCE})
+    gone = sorted(changes.keys() - _sources(config).keys())
     # Attributes of users are as many as users: all files are read where one is new.
     whole = {USERS_SOURCE, *grown}
     fresh = {
@@ -188,6 +188,8 @@ def _what_to_read(context: StageContext, listed: DataFrame, full: bool) -> Readi
         reason = _reason_to_rebuild(changes, names)
         if gone and names == groups[0]:
             reason = f"the config has no source {gone[0]} any more"
+        if reason is None and names == [ITEMS_SOURCE] and not _items_are_as_read(context, reading.ledger):
+            reason = "a run was broken off after it had counted items"
         if reason is not None:
             reading.rebuild(names, reason)
         else:
@@ -210,6 +212,12 @@ def _has_only_grown(context: StageContext, ledger: DataFrame, name: str) -> bool
         return False
     before = ledger.where(F.col("source") == name).select("state").first()
     return before is not None and has_only_grown(context.spark, context.config.resolve(source.path), before["state"])
+
+
+def _items_are_as_read(context: StageContext, ledger: DataFrame) -> bool:
+    """Whether the run that counted items last went on to say so in the ledger: counting them again would count twice."""
+    wrote = context.warehouse.read(ITEM_VERSIONS).select("run_id").limit(1)
+    return not ledger.where(F.col("source") == ITEMS_SOURCE).join(wrote, "run_id", "left_semi").isEmpty()
 
 
 def _rules(config: Config) -> dict[str, str]:
@@ -283,7 +291,7 @@ def _item_versions(context: StageContext, reading: Reading, assessed: DataFrame 
     """What is said of every item; staged, or as the table has it when nothing new is said."""
     if assessed is None:
         return context.warehouse.read(ITEM_VERSIONS)
-    before = None if ITEMS_SOURCE in reading.rebuilt else context.warehouse.read(ITEM_VERSIONS)
+    before = None if ITEMS_SOURCE in reading.rebuilt else context.warehouse.read(ITEM_VERSIONS).drop("run_id")
     return context.warehouse.stage("clean/item_versions", item_versions(assessed, before))
 
 
@@ -463,7 +471,7 @@ def _write_interactions(context: StageContext, reading: Reading, judged: Judged)
 def _write_items(context: StageContext, versions: DataFrame, has_changed: bool) -> int:
     if not has_changed:
         return context.warehouse.read(ITEMS).count()
-    context.warehouse.replace(ITEM_VERSIONS, versions)
+    context.warehouse.replace(ITEM_VERSIONS, versions.withColumn("run_id", F.lit(context.run_id)))
     return context.warehouse.replace(ITEMS, catalogue(versions).where("NOT is_dropped"))
 
 

@@ -58,7 +58,7 @@ VALID: Mapping[str, Mapping[str, Any]] = {
         "run_id": "r1", "measured_at": MONDAY_NOON, "source": "all", "measure": "rows_in", "subject": "", "value": 1.0,
         "limit": None, "passed": None, "example": None,
     },
-    ITEM_VERSIONS.name: {"item_id": "i1", "text": "milk", "category": "", "is_dropped": False, "n_rows": 1},
+    ITEM_VERSIONS.name: {"item_id": "i1", "text": "milk", "category": "", "is_dropped": False, "n_rows": 1, "run_id": "r1"},
     ITEMS.name: {"item_id": "i1", "text": "milk", "text_hash": "h1", "category": "DAIRY"},
     USERS.name: {"user_id": "u1", "attributes": {"age": "25-34"}},
     SOURCE_FILES.name: {

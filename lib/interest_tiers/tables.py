@@ -205,6 +205,7 @@ ITEM_VERSIONS = Table(
         _required("category", STRING, "as given by the source; empty where the row has none"),
         _required("is_dropped", BOOLEAN, "its category is to be dropped"),
         _required("n_rows", LONG, "rows of the source that say so"),
+        _required("run_id", STRING, "the run that wrote the table"),
     ]),
     constraints={"some_row_says_so": "n_rows >= 1"},
 )  # fmt: skip

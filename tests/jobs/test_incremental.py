@@ -8,10 +8,22 @@ from pathlib import Path
 import pytest
 import yaml
 from pyspark.sql import DataFrame, Row, SparkSession
+from pyspark.sql import functions as F
 from pyspark.testing import assertDataFrameEqual
 
 from interest_tiers.jobs import clean
-from interest_tiers.tables import DATA_QUALITY, INTERACTIONS, INTERACTIONS_QUARANTINE, ITEMS, RUNS, SOURCE_FILES, USERS, Table, Warehouse
+from interest_tiers.tables import (
+    DATA_QUALITY,
+    INTERACTIONS,
+    INTERACTIONS_QUARANTINE,
+    ITEM_VERSIONS,
+    ITEMS,
+    RUNS,
+    SOURCE_FILES,
+    USERS,
+    Table,
+    Warehouse,
+)
 from tests.jobs.shop import require_success, submit
 
 #: (user, item, time, behaviour, amount) by file. The last line of monday comes once more on tuesday; item i9 is of a dropped category.
@@ -188,6 +200,11 @@ def test_where_adding_would_be_wrong_everything_is_read_and_the_reason_told(plat
     platform.arrives("wednesday.csv", WEDNESDAY)
     platform.clean()
     assert "1 files are no longer there, their rows stay" in platform.last_run()["message"]
+    counted = platform.tables().read(ITEM_VERSIONS)
+    platform.tables().replace(ITEM_VERSIONS, counted.withColumns({"run_id": F.lit("killed"), "n_rows": F.col("n_rows") * 2}))
+    platform.clean()
+    assert "a run was broken off after it had counted items" in platform.last_run()["message"]
+    assert {row["n_rows"] for row in platform.tables().read(ITEM_VERSIONS).collect()} == {1}
     assert ids(platform.tables().read(INTERACTIONS)) == [("u1", "04 10:00:00"), ("u3", "04 11:59:30"), ("u5", "05 08:00:00")]
     platform.clean("--full")
     assert ids(platform.tables().read(INTERACTIONS)) == [("u1", "04 10:00:00"), ("u5", "05 08:00:00")]

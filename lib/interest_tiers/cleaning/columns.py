@@ -16,7 +16,7 @@ from interest_tiers.errors import ConfigError
 from interest_tiers.text import number_as_text, quoted_name
 
 #: Texts that stand for a missing id, in lower case.
-MISSING_IDS = ("", "null", "nan", "none")
+MISSING_IDS = ("", "null", "nan", "none", "[deleted]", "[removed]")
 
 #: What may surround an id or a time without being part of it.
 BLANKS = " \t\r\n\u00a0\u3000\ufeff"
