@@ -20,7 +20,7 @@ LIGHT_SETTINGS = {
 }
 
 #: Short runs gain more from a quick compiler than from a good one.
-QUICK_START = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+QUICK_START = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=512m -XX:+UseSerialGC"
 
 
 @pytest.fixture(scope="session")

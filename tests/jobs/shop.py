@@ -31,7 +31,7 @@ CLUSTER = "local-cluster[2,1,1500]"
 
 
 #: Short runs gain more from a quick compiler than from a good one.
-QUICK_START = "-Duser.timezone=UTC -XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+QUICK_START = "-Duser.timezone=UTC -XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=512m -XX:+UseSerialGC"
 
 
 @dataclass(frozen=True)
