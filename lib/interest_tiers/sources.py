@@ -16,7 +16,7 @@ from py4j.protocol import Py4JJavaError
 from pyspark.errors import AnalysisException, PySparkException
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
-from pyspark.sql.types import ArrayType, NullType, StringType, StructField, StructType
+from pyspark.sql.types import ArrayType, DataType, NullType, StringType, StructField, StructType
 
 from interest_tiers.config import UNREADABLE
 from interest_tiers.errors import ConfigError
@@ -131,9 +131,43 @@ def _read_csv_files(
 
 
 def _read_json(spark: SparkSession, path: str, options: Mapping[str, str]) -> DataFrame:
-    found = _schema_of(spark.read.options(**_tolerant_json(options)).json(path))
-    schema = StructType([*found.fields, StructField(UNREADABLE, StringType())])
+    schema = StructType([*_json_schema(spark, path, options).fields, StructField(UNREADABLE, StringType())])
     return spark.read.options(**_tolerant_json(options)).schema(schema).json(path)
+
+
+def _json_schema(spark: SparkSession, path: str, options: Mapping[str, str]) -> StructType:
+    try:
+        return _schema_of(spark.read.options(**_tolerant_json(options)).json(path))
+    except AnalysisException as error:
+        if "COLUMN_ALREADY_EXISTS" not in str(error) or any(k.lower() in ("encoding", "charset") for k in options):
+            raise
+    # One line with the same key twice must not stop all others. Spark reads the last value, as others do who read JSON.
+    is_whole = next((v for k, v in options.items() if k.lower() == "multiline"), "false")
+    texts = spark.read.options(**{**options, "wholetext": is_whole}).text(path).select("value")
+    return _without_repeats(_schema_of(_parsed_texts(spark, texts, _tolerant_json(options))))
+
+
+def _without_repeats(schema: StructType) -> StructType:
+    """A schema in which fields of the same name, at any depth, are one."""
+    kinds: dict[str, list[DataType]] = {}
+    for field in schema.fields:
+        kinds.setdefault(field.name, []).append(field.dataType)
+    return StructType([StructField(name, _one_kind(found)) for name, found in kinds.items()])
+
+
+def _one_kind(kinds: Sequence[DataType]) -> DataType:
+    """The type that holds the values of all: structs and arrays put together, text where they differ."""
+    if all(isinstance(kind, StructType) for kind in kinds):
+        return _without_repeats(StructType([field for kind in kinds for field in kind.fields]))  # type: ignore[attr-defined]
+    if all(isinstance(kind, ArrayType) for kind in kinds):
+        return ArrayType(_one_kind([kind.elementType for kind in kinds]))  # type: ignore[attr-defined]
+    return kinds[0] if all(kind == kinds[0] for kind in kinds) else StringType()
+
+
+def _parsed_texts(spark: SparkSession, texts: DataFrame, options: Mapping[str, str]) -> DataFrame:
+    """Texts of JSON, the only column of a frame, as rows."""
+    strings = texts._jdf.__getattr__("as")(spark._jvm.org.apache.spark.sql.Encoders.STRING())  # type: ignore[union-attr]
+    return DataFrame(spark.read.options(**options)._jreader.json(strings), spark)
 
 
 def _tolerant_json(options: Mapping[str, str]) -> dict[str, str]:
@@ -168,8 +202,7 @@ def _with_array(spark: SparkSession, rows: DataFrame, path: str, options: Mappin
     The lines that hold an array say what is in it; the others then fill ``_corrupt_record``.
     """
     arrays = rows.select(F.col(quoted_name(explode)).alias("array")).where(F.col("array").startswith("["))
-    texts = arrays._jdf.__getattr__("as")(spark._jvm.org.apache.spark.sql.Encoders.STRING())  # type: ignore[union-attr]
-    element = _schema_of(DataFrame(spark.read.options(**options)._jreader.json(texts), spark))
+    element = _schema_of(_parsed_texts(spark, arrays, options))
     if not element.fields:
         return rows
     fields = [StructField(f.name, ArrayType(element)) if f.name == explode else f for f in rows.schema.fields]
