@@ -7,6 +7,7 @@ from interest_tiers.report.content import Sources, build_content
 from interest_tiers.report.page import render
 from interest_tiers.tables import (
     CLUSTERS,
+    DATA_QUALITY,
     INTERACTIONS,
     INTERACTIONS_QUARANTINE,
     INTERESTS,
@@ -31,7 +32,7 @@ def run(context: StageContext) -> StageResult:
 
 
 def read_sources(context: StageContext) -> Sources:
-    """The tables of this as_of; metrics and runs only where there are such tables."""
+    """The tables of this as_of; metrics, runs and data_quality only where there are such tables."""
     return Sources(
         interactions=context.read(INTERACTIONS, context.as_of),
         quarantine=context.read(INTERACTIONS_QUARANTINE),  # whole: a row may be there because its day cannot be read
@@ -46,6 +47,7 @@ def read_sources(context: StageContext) -> Sources:
         recommendations=context.read(RECOMMENDATIONS, context.as_of),
         metrics=context.read(METRICS) if context.warehouse.exists(METRICS) else None,
         runs=context.read(RUNS) if context.warehouse.exists(RUNS) else None,
+        data_quality=context.read(DATA_QUALITY) if context.warehouse.exists(DATA_QUALITY) else None,
     )
 
 

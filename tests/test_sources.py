@@ -248,3 +248,37 @@ def test_columns_are_merged_unless_their_types_differ(spark: SparkSession) -> No
     assert merged is not None
     assert merged.simpleString() == "struct<a:string,s:struct<x:array<struct<p:int,q:int>>>,b:int>"
     assert merged_columns(left, other) is None
+
+
+def test_line_break_inside_a_quoted_field_is_one_row(spark: SparkSession, tmp_path: Path) -> None:
+    """And a quote that is never closed makes one row that cannot be read, not several that look right."""
+    text = 'user,item,comment\r\nu1,i1,"one\r\ntwo"\r\nu2,i2,\r\nu3,i3,"open\r\nu4,i4,x\r\n'
+    (tmp_path / "events.csv").write_bytes(text.encode())
+    got = read_source(spark, str(tmp_path / "events.csv"), "csv", {}).collect()
+    readable = {row["user"]: (row["item"], row["comment"].split()) for row in got if row["_corrupt_record"] is None and row["comment"]}
+    assert len(got) == 3
+    assert readable["u1"] == ("i1", ["one", "two"])
+    assert not {"one", "two", "u4"} & {row["user"] for row in got}
+
+
+def test_doubled_quotes_are_one_quote_and_another_escape_can_be_chosen(spark: SparkSession, tmp_path: Path) -> None:
+    (tmp_path / "doubled.csv").write_text('user,comment\nu1,"say ""hi"", bye"\n', encoding="utf-8")
+    (tmp_path / "escaped.csv").write_text('user,comment\nu1,"say \\"hi\\", bye"\n', encoding="utf-8")
+    doubled = read_source(spark, str(tmp_path / "doubled.csv"), "csv", {})
+    escaped = read_source(spark, str(tmp_path / "escaped.csv"), "csv", {"escape": "\\"})
+    assert [tuple(row) for row in doubled.collect()] == [tuple(row) for row in escaped.collect()] == [("u1", 'say "hi", bye', None)]
+
+
+def test_a_line_of_json_with_a_key_twice_does_not_stop_the_others(spark: SparkSession, tmp_path: Path) -> None:
+    """The last value counts; fields inside objects and arrays may be there twice too."""
+    lines = [
+        '{"user":"u1","user":"u2","list":[{"a":1,"a":2}]}',
+        '{"user":"u3","product":{"title":"x","title":"y"},"mixed":1,"mixed":[1]}',
+        '{"user":"u4","product":{"title":"z"},"list":[{"a":3}]}',
+    ]
+    (tmp_path / "events.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    got = read_source(spark, str(tmp_path / "events.jsonl"), "json", {}).select(
+        "user", "product.title", "list.a", "mixed", "_corrupt_record"
+    )
+    expected = [("u2", None, ["2"], None, None), ("u3", "y", None, "[1]", None), ("u4", "z", ["3"], None, None)]
+    assertDataFrameEqual(got, spark.createDataFrame(expected, got.schema))

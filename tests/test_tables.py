@@ -310,6 +310,30 @@ def test_replacing_a_day_that_has_no_rows_by_none_counts_none(warehouse: Warehou
     assert warehouse.read(USER_TIERS).isEmpty()
 
 
+def test_a_count_is_of_the_own_write_though_another_wrote_since(
+    warehouse: Warehouse, rows: Rows, spark: SparkSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save = Warehouse._save
+
+    def save_and_be_followed(self: Warehouse, *arguments: Any, **named: Any) -> None:
+        save(self, *arguments, **named)
+        rows(ITEMS, {}, {"item_id": "i8"}, {"item_id": "i9"}).write.format("delta").option("userMetadata", "of another").mode(
+            "append"
+        ).save(f"{self.location}/items")
+
+    monkeypatch.setattr(Warehouse, "_save", save_and_be_followed)
+    assert warehouse.replace(ITEMS, rows(ITEMS, {})) == 1
+    assert warehouse.read(ITEMS).count() == 4
+
+
+def test_a_day_that_has_gone_is_missed_again(warehouse: Warehouse, rows: Rows) -> None:
+    warehouse.replace_day(USER_TIERS, rows(USER_TIERS, {}), MONDAY)
+    assert warehouse.read(USER_TIERS, MONDAY).count() == 1
+    warehouse.replace_day(USER_TIERS, rows(USER_TIERS), MONDAY)
+    with pytest.raises(WarehouseError, match="user_tiers has no rows for as_of 2017-10-09"):
+        warehouse.read(USER_TIERS, MONDAY)
+
+
 def test_interactions_of_one_day_are_few_files_however_many_tasks_wrote_them(warehouse: Warehouse, rows: Rows) -> None:
     tuesday_noon = {"occurred_at": datetime(2017, 10, 10, 12, tzinfo=UTC), "event_date": TUESDAY}
     many = [{"interaction_id": f"e{n}", **(tuesday_noon if n % 2 else {})} for n in range(40)]

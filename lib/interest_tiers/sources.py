@@ -243,7 +243,7 @@ def _read_csv_files(where: _Location, paths: list[str], options: Mapping[str, st
 
 def _read_json(where: _Location, explode: str | None, known: StructType | None) -> DataFrame:
     paths = [path for part, _ in where.parts for path in part]
-    found = _schema_of(where.spark.read.options(**_tolerant_json(where.options)).json(paths))
+    found = _json_schema(where.spark, paths, where.options)
     rows = _read_json_as(where, found)
     if explode in found.names and isinstance(found[explode].dataType, StringType):
         # A few lines of another shape made a text of the array. Those that hold one say what is in it; the others are corrupt.
@@ -259,6 +259,41 @@ def _read_json_as(where: _Location, columns: StructType) -> DataFrame:
     return _united([where.spark.read.options(**_tolerant_json(options)).schema(schema).json(paths) for paths, options in where.parts])
 
 
+def _json_schema(spark: SparkSession, paths: list[str], options: Mapping[str, str]) -> StructType:
+    try:
+        return _schema_of(spark.read.options(**_tolerant_json(options)).json(paths))
+    except AnalysisException as error:
+        if "COLUMN_ALREADY_EXISTS" not in str(error) or any(k.lower() in ("encoding", "charset") for k in options):
+            raise
+    # One line with the same key twice must not stop all others. Spark reads the last value, as others do who read JSON.
+    is_whole = next((v for k, v in options.items() if k.lower() == "multiline"), "false")
+    texts = spark.read.options(**{**options, "wholetext": is_whole}).text(paths).select("value")
+    return _without_repeats(_schema_of(_parsed_texts(spark, texts, _tolerant_json(options))))
+
+
+def _without_repeats(schema: StructType) -> StructType:
+    """A schema in which fields of the same name, at any depth, are one."""
+    kinds: dict[str, list[DataType]] = {}
+    for field in schema.fields:
+        kinds.setdefault(field.name, []).append(field.dataType)
+    return StructType([StructField(name, _one_kind(found)) for name, found in kinds.items()])
+
+
+def _one_kind(kinds: Sequence[DataType]) -> DataType:
+    """The type that holds the values of all: structs and arrays put together, text where they differ."""
+    if all(isinstance(kind, StructType) for kind in kinds):
+        return _without_repeats(StructType([field for kind in kinds for field in kind.fields]))  # type: ignore[attr-defined]
+    if all(isinstance(kind, ArrayType) for kind in kinds):
+        return ArrayType(_one_kind([kind.elementType for kind in kinds]))  # type: ignore[attr-defined]
+    return kinds[0] if all(kind == kinds[0] for kind in kinds) else StringType()
+
+
+def _parsed_texts(spark: SparkSession, texts: DataFrame, options: Mapping[str, str]) -> DataFrame:
+    """Texts of JSON, the only column of a frame, as rows."""
+    strings = texts._jdf.__getattr__("as")(spark._jvm.org.apache.spark.sql.Encoders.STRING())  # type: ignore[union-attr]
+    return DataFrame(spark.read.options(**options)._jreader.json(strings), spark)
+
+
 def _tolerant_json(options: Mapping[str, str]) -> dict[str, str]:
     return {**options, "mode": "PERMISSIVE", "columnNameOfCorruptRecord": UNREADABLE}
 
@@ -266,8 +301,7 @@ def _tolerant_json(options: Mapping[str, str]) -> dict[str, str]:
 def _array_in(where: _Location, rows: DataFrame, explode: str) -> ArrayType | None:
     """What the arrays among the texts of a column hold; None when there are none."""
     arrays = rows.select(F.col(quoted_name(explode)).alias("array")).where(F.col("array").startswith("["))
-    texts = arrays._jdf.__getattr__("as")(where.spark._jvm.org.apache.spark.sql.Encoders.STRING())  # type: ignore[union-attr]
-    element = _schema_of(DataFrame(where.spark.read.options(**where.options)._jreader.json(texts), where.spark))
+    element = _schema_of(_parsed_texts(where.spark, arrays, where.options))
     return ArrayType(element) if element.fields else None
 
 

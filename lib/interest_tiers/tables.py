@@ -6,6 +6,7 @@ A warehouse is a folder (``build/demo``, ``s3a://bucket/tiers``) or a ``catalog.
 from __future__ import annotations
 
 import re
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -52,8 +53,11 @@ DEFAULT_RETENTION: Mapping[str, str] = {DATA_RETENTION: "interval 1 week", LOG_R
 #: Table properties of this project: the retention to return to, and that the log was kept before its statistics left users out.
 RETENTION_BEFORE, LOG_NAMES_USERS = "interest_tiers.retentionBefore", "interest_tiers.logNamesUsers"
 
-#: Stands in the log beside the commits that removed users.
+#: Begins what stands in the log beside the commits that removed users.
 REMOVES_USERS = "removes users"
+
+#: A commit of this command is looked for among so many of the newest: others may have written since.
+COMMITS_SEARCHED = 5
 
 
 def _required(name: str, kind: DataType, comment: str) -> StructField:
@@ -451,6 +455,7 @@ class Warehouse:
         self.location = location.rstrip("/")
         self._is_catalog = re.fullmatch(r"\w+\.\w+", location) is not None
         self._ready: set[str] = set()
+        self._days: set[tuple[str, date]] = set()
         self._staged: set[str] = set()
         if self._is_catalog:
             if not spark.catalog.databaseExists(self.location):
@@ -492,8 +497,11 @@ class Warehouse:
         if not table.has_as_of:
             return rows.where(F.col("event_date") < F.lit(as_of)) if "event_date" in table.schema.names else rows
         day = rows.where(F.col("as_of") == F.lit(as_of))
-        if day.isEmpty():
-            raise WarehouseError(f"{table.name} has no rows for as_of {as_of}: run the stage {table.stage} with --as-of {as_of} first")
+        # One command reads the same day many times over.
+        if (table.name, as_of) not in self._days:
+            if day.isEmpty():
+                raise WarehouseError(f"{table.name} has no rows for as_of {as_of}: run the stage {table.stage} with --as-of {as_of} first")
+            self._days.add((table.name, as_of))
         return day
 
     def version(self, table: Table) -> int:
@@ -525,9 +533,9 @@ class Warehouse:
     def insert_missing(self, table: Table, rows: DataFrame) -> int:
         """Add the rows whose key is not there yet; returns how many. Rows must be stored already (see stage)."""
         self._ensure(table)
-        before = self.version(table)
-        self._merge(table, rows).whenNotMatchedInsertAll().execute()
-        return self._count_since(table, before, "numTargetRowsInserted")
+        with self._marked("") as mark:
+            self._merge(table, rows).whenNotMatchedInsertAll().execute()
+        return self._count_of(table, mark, "numTargetRowsInserted")
 
     def replace_changed(self, table: Table, rows: DataFrame, within: str, ignoring: Sequence[str] = ()) -> None:
         """Make the rows that satisfy ``within`` equal to ``rows``; a row whose values are the same is not touched.
@@ -536,6 +544,7 @@ class Warehouse:
         change, such as the run that measured a value. Rows must be stored already (see stage).
         """
         self._ensure(table)
+        self._forget_days(table)
         compared = [c for c in table.schema.names if c not in {*table.key, *ignoring}]
         changed = " OR ".join(f"NOT (target.`{c}` <=> source.`{c}`)" for c in compared)
         (
@@ -556,10 +565,9 @@ class Warehouse:
 
     def empty(self, table: Table, keys: DataFrame, column: str) -> int:
         """Make a column null in the rows with these keys; returns how many. keys: as in delete_keys."""
-        with self._marked(REMOVES_USERS):
-            before = self.version(table)
+        with self._marked(REMOVES_USERS) as mark:
             self._matched(table, keys, table.key).whenMatchedUpdate(set={column: F.lit(None)}).execute()
-            return self._count_since(table, before, "numTargetRowsUpdated")
+        return self._count_of(table, mark, "numTargetRowsUpdated")
 
     def delete_files_of_users(self) -> None:
         """Remove the files beside the tables that name users: the report, and what a killed command wrote aside.
@@ -646,9 +654,14 @@ class Warehouse:
 
     def _overwrite(self, table: Table, rows: DataFrame, condition: str | None) -> int:
         self._ensure(table)
-        before = self.version(table)
-        self._save(table, self._shaped(table, rows), mode="overwrite", condition=condition)
-        return self._count_since(table, before, "numOutputRows")
+        self._forget_days(table)
+        with self._marked("") as mark:
+            self._save(table, self._shaped(table, rows), mode="overwrite", condition=condition)
+        return self._count_of(table, mark, "numOutputRows")
+
+    def _forget_days(self, table: Table) -> None:
+        """Whether a day of a table has rows is to be asked again."""
+        self._days = {(name, day) for name, day in self._days if name != table.name}
 
     def _save(self, table: Table, rows: DataFrame, mode: str, condition: str | None = None) -> None:
         if table.partition_by and not table.has_as_of:
@@ -674,22 +687,22 @@ class Warehouse:
         return rows.select(*[F.col(c.name).cast(c.dataType).alias(c.name) for c in table.schema.fields])
 
     def _remove(self, table: Table, rows: DataFrame, columns: Sequence[str]) -> int:
-        with self._marked(REMOVES_USERS):
-            before = self.version(table)
+        self._forget_days(table)
+        with self._marked(REMOVES_USERS) as mark:
             self._matched(table, rows, columns).whenMatchedDelete().execute()
-            return self._count_since(table, before, "numTargetRowsDeleted")
+        return self._count_of(table, mark, "numTargetRowsDeleted")
 
     def _matched(self, table: Table, rows: DataFrame, columns: Sequence[str]):  # type: ignore[no-untyped-def]
         same = " AND ".join(f"target.`{c}` = source.`{c}`" for c in columns)
         return self._delta(table).alias("target").merge(rows.alias("source"), same)
 
     @contextmanager
-    def _marked(self, mark: str) -> Iterator[None]:
-        """Commits made meanwhile carry a mark."""
-        key = "spark.databricks.delta.commitInfo.userMetadata"
+    def _marked(self, beginning: str) -> Iterator[str]:
+        """Commits made meanwhile carry a mark that no other commit has; it begins as asked for."""
+        key, mark = "spark.databricks.delta.commitInfo.userMetadata", f"{beginning} {uuid.uuid4().hex}".strip()
         self.spark.conf.set(key, mark)
         try:
-            yield
+            yield mark
         finally:
             self.spark.conf.unset(key)
 
@@ -723,7 +736,7 @@ class Warehouse:
 
     def _past(self, table: Table, cutoff: datetime) -> tuple[int, datetime | None]:
         """The oldest version that has all its files, those removed before the cutoff being gone; and when users were removed last."""
-        removed = (F.col("userMetadata") == REMOVES_USERS) & (F.expr("operationMetrics['numTargetFilesRemoved']").cast("bigint") > 0)
+        removed = F.col("userMetadata").startswith(REMOVES_USERS) & (F.expr("operationMetrics['numTargetFilesRemoved']").cast("bigint") > 0)
         kept = F.max(F.when(F.col("timestamp") <= F.lit(cutoff), F.col("version")))
         past = self._delta(table).history().select(
             F.coalesce(kept, F.min("version")).alias("oldest"), F.max(F.when(removed, F.col("timestamp"))).alias("removed_at")
@@ -798,14 +811,14 @@ class Warehouse:
             return DeltaTable.forName(self.spark, self._delta_identifier(table.name))
         return DeltaTable.forPath(self.spark, self._path(table.name))
 
-    def _count_since(self, table: Table, version: int, metric: str) -> int:
-        """A count of the commit after a version, from Delta's own record rather than from another scan.
+    def _count_of(self, table: Table, mark: str, metric: str) -> int:
+        """A count of the commit with a mark, from Delta's own record rather than from another scan.
 
         A write that changes nothing makes no commit; its count is 0.
         """
-        last = self._delta(table).history(1).select("version", F.col("operationMetrics")[metric].alias("count")).first()
-        assert last is not None
-        return int(last["count"] or 0) if last["version"] > version else 0
+        commits = self._delta(table).history(COMMITS_SEARCHED).where(F.col("userMetadata") == mark)
+        made = commits.select(F.col("operationMetrics")[metric].alias("count")).first()
+        return 0 if made is None else int(made["count"] or 0)
 
     def _path(self, name: str) -> str:
         return f"{self._root}/{name}"

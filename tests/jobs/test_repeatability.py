@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from interest_tiers.tables import (
     FORGOTTEN_USERS,
     INTERACTIONS,
     INTERACTIONS_QUARANTINE,
+    ITEMS,
     METRICS,
     RUNS,
     TABLES,
@@ -23,11 +25,14 @@ from interest_tiers.tables import (
     Table,
     Warehouse,
 )
-from tests.jobs.shop import Made, Shop, command_of, make_shop, require_success, submit
+from tests.jobs.shop import AS_OF, Made, Shop, command_of, make_shop, require_success, run_file, submit
 
 #: Tables that say something of the data rather than of a run, as the pipeline leaves them.
 LASTING = [table for table in TABLES if table not in (RUNS, DATA_QUALITY, FORGOTTEN_USERS)]
 DERIVED = [table for table in TABLES if table.has_as_of and table not in (RUNS, METRICS)]
+
+#: The stages that start processes of their own, the readers of many files and the workers of the model; the others run in this process.
+BY_SPARK_SUBMIT = ("clean", "embed")
 
 
 def rows_of(spark: SparkSession, warehouse: str, table: Table) -> DataFrame:
@@ -44,12 +49,47 @@ def assert_same_rows(spark: SparkSession, actual: str, expected: str, tables: li
         assertDataFrameEqual(found, wanted, rtol=1e-9, atol=1e-9)
 
 
-def test_stages_one_by_one_give_the_rows_of_the_pipeline(spark: SparkSession, shop: Shop, made: Made, tmp_path: Path) -> None:
-    """Each stage by its own spark-submit inside one JVM; the pipeline ran in one session on several executors."""
-    warehouse = str(tmp_path / "warehouse")
-    for stage in pipeline.STAGES:
-        require_success(submit(stage, *command_of(shop, warehouse)))
-    assert_same_rows(spark, warehouse, made.warehouse, LASTING)
+@pytest.fixture(scope="module")
+def one_by_one(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A warehouse made by a command per stage, on a machine in Tokyo, from a shop where every row from AS_OF on is another one."""
+    folder = tmp_path_factory.mktemp("one_by_one")
+    changed = make_shop(folder / "shop", seed_after=7)
+    arguments = command_of(changed, str(folder / "warehouse"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TZ", "Asia/Tokyo")
+        time.tzset()
+        for stage in pipeline.STAGES:
+            if stage in BY_SPARK_SUBMIT:
+                require_success(submit(stage, *arguments))
+            else:
+                assert run_file(stage, *arguments) == 0
+    time.tzset()
+    return str(folder / "warehouse")
+
+
+def test_stages_one_by_one_give_the_rows_of_the_pipeline(spark: SparkSession, one_by_one: str, made: Made) -> None:
+    """The pipeline ran in one session on several executors."""
+    assert_same_rows(spark, one_by_one, made.warehouse, [TEXT_EMBEDDINGS, *DERIVED])
+
+
+def test_nothing_after_as_of_reaches_what_is_derived(spark: SparkSession, one_by_one: str, made: Made) -> None:
+    after = f"event_date >= DATE'{AS_OF}'"
+    found, expected = (rows_of(spark, place, INTERACTIONS).where(after) for place in (one_by_one, made.warehouse))
+    assert found.join(expected, "interaction_id", "left_semi").count() == 0 < found.count()
+    assert_same_rows(spark, one_by_one, made.warehouse, [METRICS])
+
+
+def test_clean_on_a_machine_in_another_time_zone_gives_the_same_rows(spark: SparkSession, one_by_one: str, made: Made) -> None:
+    before = f"event_date < DATE'{AS_OF}'"
+    found, expected = (rows_of(spark, place, INTERACTIONS).where(before) for place in (one_by_one, made.warehouse))
+    assertDataFrameEqual(found, expected)
+    assert_same_rows(spark, one_by_one, made.warehouse, [INTERACTIONS_QUARANTINE, ITEMS, USERS])
+
+
+def test_every_table_is_compared() -> None:
+    assert {table.name for table in LASTING} == {
+        t.name for t in (INTERACTIONS, INTERACTIONS_QUARANTINE, ITEMS, USERS, TEXT_EMBEDDINGS, METRICS, *DERIVED)
+    }
 
 
 def test_running_everything_again_changes_nothing(spark: SparkSession, shop: Shop, made: Made, tmp_path: Path) -> None:
@@ -64,17 +104,6 @@ def test_running_everything_again_changes_nothing(spark: SparkSession, shop: Sho
     assert {row["run_id"] for row in again.read(METRICS).collect()} == runs_before
     assert again.version(TEXT_EMBEDDINGS) == before["text_embeddings"]
     assert again.read(RUNS).count() == 2 * len(pipeline.STAGES)
-
-
-def test_nothing_after_as_of_reaches_what_is_derived(spark: SparkSession, made: Made, tmp_path: Path) -> None:
-    """Every row from as_of on is another one, and every derived row is the same."""
-    changed = make_shop(tmp_path / "shop", seed_after=7)
-    warehouse = str(tmp_path / "warehouse")
-    assert pipeline.main([*command_of(changed, warehouse), "--to", "evaluate"]) == 0
-    after = f"event_date >= DATE'{command_of(changed, warehouse)[-1]}'"
-    found, expected = (rows_of(spark, place, INTERACTIONS).where(after) for place in (warehouse, made.warehouse))
-    assert found.join(expected, "interaction_id", "left_semi").count() == 0 < found.count()
-    assert_same_rows(spark, warehouse, made.warehouse, [*DERIVED, METRICS])
 
 
 @pytest.mark.parametrize("fails_at", ["clusters", "user_clusters"])

@@ -31,6 +31,7 @@ from interest_tiers.report.content import (
 )
 from interest_tiers.report.page import draw_pictures, format_decimal, format_number, format_percent, render
 from interest_tiers.report.plots import _spread
+from interest_tiers.report.quality import Check, DataQuality, ReasonQuality, SourceQuality
 
 HOSTILE = "<script>alert('x')</script> & $\\frac{1}$ \x0b 牛乳"
 DAY = date(2018, 1, 1)
@@ -49,7 +50,25 @@ CONTENT = Content(
     horizon_days=91,
     totals=Totals(users=1234, interactions=5_678_901, items=10, interests=2, recommendations=30, quarantined=40),
     stages=(StageRun("clean", "run-1", "done", "2026-01-05 10:00", 12.34, 1469307, 1340000, HOSTILE, "0.1.0", "c0ffee" * 8),),
-    reasons=(QuarantineReason("interactions", "quantity > 0", 30),),
+    reasons=(QuarantineReason("interactions", "quantity > 0", 30), QuarantineReason("items", "item_id: missing", 10)),
+    quality=DataQuality(
+        "run-1",
+        "2026-01-05 09:59",
+        checks=(
+            Check("web", "rows that cannot be used", "", 0.4, 0.3, "share", "at most", passed=False),
+            Check("all", "users left", "", 1234, 100, "count", "at least", passed=True),
+            Check("web", "rows read, against the run before, larger over smaller", "", 1.25, 3, "factor", "at most", passed=True),
+            Check("web", "age of the newest event", "", 1, 7, "days", "at most", passed=True),
+        ),
+        sources=(
+            SourceQuality("web", False, 1000, 800, 590, 400, 10, 2, 3, -1.5, 1234.5, 1, 365, (("user_id", 0.0123), ("text", 1.0))),
+            SourceQuality("shop", True, 50, None, 50, 0, 0, 0, 0, None, None, None, None, (("user_id", 0.0),)),
+        ),
+        reasons=(
+            ReasonQuality("web", "quantity > 0", 390, 0.39, False, '{"user":"00000","note":"' + HOSTILE + '"}'),
+            ReasonQuality("shop", "value: not a number", 2, 0.04, None, None),
+        ),
+    ),
     tiers=TierSummary(
         users=1234,
         pairs=1000,
@@ -146,13 +165,48 @@ def test_the_back_test_says_when_and_which_direction_is_better(html: str) -> Non
     assert "For all items, NDCG@5 (higher is better): tiers and clusters 0.531, best baseline, popularity, 0.268 (+98.1 %)" in text
 
 
+def test_the_quality_of_the_data_says_first_what_is_wrong(html: str) -> None:
+    text = text_of(html)
+    for expected in (
+        "1 of 4 limits is not met. The quality gate refused that run",
+        "rows that cannot be used web 40.0 % at most 30.0 % not met users left all 1,234 at least 100 met",
+        "1.25 × at most 3.00 × met",
+        "1 day at most 7 days met",
+        "web 1,000 +25.0 % against the run before 590 59.0 % 400 40.00 % 10 1.00 % 2 3 -1.5 to 1,234.5 1 to 365 days",
+        "shop 50 first run 50 100.0 % 0 0.00 % 0 0.00 % 0 0 – –",
+        "Missing values · share of the distinct rows of a source source user_id text web 1.23 % 100.00 % shop 0.00 % –",
+        "quantity > 0 web 390 39.00 %",
+        "Rows of other sources in quarantine",
+        "item_id: missing items 10 25.0 %",
+    ):
+        assert expected in text.replace("\N{NO-BREAK SPACE}", " "), expected
+    assert "share of the quarantine" in text and "quantity > 0 interactions 30" in text  # a source that the quality does not tell of
+
+
+def test_a_run_that_meets_its_limits_says_so() -> None:
+    assert CONTENT.quality is not None
+    met = replace(CONTENT.quality, checks=CONTENT.quality.checks[1:])
+    text = text_of(render(replace(CONTENT, quality=met)))
+    assert "All 3 limits of the config are met. Measured by clean in run run-1 , 2026-01-05 09:59 UTC." in text
+    assert "refused" not in text
+
+
 def test_what_is_missing_is_said_in_words() -> None:
     bare = replace(
-        CONTENT, stages=(), reasons=(), core_interests=(), user_map=None, silhouettes=SilhouetteChoice((), None), stories=(), back_test=None
+        CONTENT,
+        stages=(),
+        reasons=(),
+        quality=None,
+        core_interests=(),
+        user_map=None,
+        silhouettes=SilhouetteChoice((), None),
+        stories=(),
+        back_test=None,
     )
     text = text_of(render(bare))
     for expected in (
         "No run of a stage is on record for this day.",
+        "No run of clean has measured the data yet.",
         "No row is in quarantine.",
         "Too few users for a map.",
         "No silhouette is on record for 2018-01-01.",

@@ -18,6 +18,7 @@ from sklearn.decomposition import PCA
 
 from interest_tiers.config import TIERS
 from interest_tiers.report.comparison import MEASURES_LIMIT, BackTest, describe_back_test, parse_slice
+from interest_tiers.report.quality import DataQuality, describe_quality
 
 #: The stages of the pipeline whose run records are shown, in the order in which they run.
 STAGES = ("clean", "embed", "build_interests", "train_tiers", "assign_tiers", "cluster_users", "recommend", "evaluate")
@@ -40,8 +41,8 @@ STORY_RECOMMENDATIONS_LIMIT = 10
 class Sources:
     """The tables that the report reads.
 
-    Tables with a column as_of hold the rows of one day, interactions what that day sees; the quarantine, runs
-    and metrics are whole. metrics and runs are None where the warehouse has no such table.
+    Tables with a column as_of hold the rows of one day, interactions what that day sees; the quarantine is whole. runs,
+    metrics and data_quality are whole, or None where the warehouse has no such table.
     """
 
     interactions: DataFrame
@@ -57,6 +58,7 @@ class Sources:
     recommendations: DataFrame
     metrics: DataFrame | None
     runs: DataFrame | None
+    data_quality: DataFrame | None = None
 
 
 @dataclass(frozen=True)
@@ -217,6 +219,7 @@ class Content:
     totals: Totals
     stages: tuple[StageRun, ...]
     reasons: tuple[QuarantineReason, ...]
+    quality: DataQuality | None
     tiers: TierSummary
     core_interests: tuple[CoreInterest, ...]
     clusters: tuple[Cluster, ...]
@@ -229,6 +232,12 @@ class Content:
     def run_ids(self) -> tuple[str, ...]:
         """The runs that made the tables, in the order of the stages; each once."""
         return tuple(dict.fromkeys(run.run_id for run in self.stages))
+
+    @property
+    def other_reasons(self) -> tuple[QuarantineReason, ...]:
+        """Why rows are in quarantine that the quality of the interactions' sources does not tell of."""
+        told = set() if self.quality is None else {source.source for source in self.quality.sources}
+        return tuple(reason for reason in self.reasons if reason.source not in told)
 
     @property
     def code_versions(self) -> tuple[str, ...]:
@@ -255,6 +264,7 @@ def build_content(sources: Sources, name: str, as_of: date, horizon_days: int) -
         totals=count_totals(sources),
         stages=() if sources.runs is None else list_stages(sources.runs, as_of),
         reasons=count_reasons(sources.quarantine),
+        quality=None if sources.data_quality is None else describe_quality(sources.data_quality),
         tiers=summarise_tiers(sources.user_tiers),
         core_interests=find_core_interests(sources.user_tiers, sources.interests),
         clusters=clusters,

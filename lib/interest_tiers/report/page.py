@@ -28,7 +28,7 @@ DRAWN_FOR_RECOMMENDATIONS = ("ndcg", "recall", "coverage")
 def render(content: Content) -> str:
     """The HTML page. Every text from the tables is escaped."""
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
-    environment.filters.update(number=format_number, decimal=format_decimal, percent=format_percent)
+    environment.filters.update(number=format_number, decimal=format_decimal, percent=format_percent, measure=format_measure)
     template = environment.from_string(files("interest_tiers.report").joinpath("page.html").read_text(encoding="utf-8"))
     return template.render(content=content, pictures=draw_pictures(content), limits=limits)
 
@@ -59,6 +59,19 @@ def format_decimal(value: float | None, places: int = 3) -> str:
 def format_percent(value: float | None, places: int = 1) -> str:
     """A share as ``12.2 %`` with a blank that does not break, or a dash."""
     return MISSING if value is None else f"{100 * value:.{places}f}\N{NO-BREAK SPACE}%"
+
+
+def format_measure(value: float | None, unit: str) -> str:
+    """A measure of the data's quality in its unit (see quality.Check)."""
+    if value is None:
+        return MISSING
+    if unit == "share":
+        return format_percent(value)
+    if unit == "factor":
+        return f"{value:,.2f}\N{NO-BREAK SPACE}×"
+    if unit == "days":
+        return f"{value:,.0f}\N{NO-BREAK SPACE}{'day' if value == 1 else 'days'}"
+    return format_number(value) if unit == "count" else f"{value:,.6g}"
 
 
 def _draw_recommendations(back_test: BackTest) -> Picture | None:
