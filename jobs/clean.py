@@ -62,6 +62,9 @@ from interest_tiers.tables import (
     Table,
 )
 
+#: Why everything is read where nothing was read before.
+FIRST_RUN = "the first run"
+
 #: Files that one step of a stream takes, unless the command says otherwise.
 FILES_PER_BATCH = 1000
 
@@ -70,23 +73,21 @@ FILES_PER_BATCH = 1000
 class Reading:
     """What is to be read. files: by source, those to read; None: all of them. A source that is not here is not read.
 
-    rebuilt: sources whose rows in the tables are to be replaced. columns: those that a source had before. reasons: why
-    everything is read, for the run record. ledger: what was read before; None: nothing. vanished: files no longer there.
+    rebuilt: sources whose rows in the tables are to be replaced, and why. columns: those that a source had before.
+    ledger: what was read before; None: nothing. vanished: files no longer there.
     """
 
     listed: DataFrame
     ledger: DataFrame | None = None
     files: dict[str, list[str] | None] = field(default_factory=dict)
-    rebuilt: set[str] = field(default_factory=set)
+    rebuilt: dict[str, str] = field(default_factory=dict)
     columns: dict[str, StructType] = field(default_factory=dict)
-    reasons: list[str] = field(default_factory=list)
     vanished: int = 0
 
     def rebuild(self, names: Iterable[str], reason: str) -> None:
         """Read all files of these sources, as if for the first time."""
         names = list(names)
-        self.reasons.append(reason)
-        self.rebuilt.update(names)
+        self.rebuilt.update(dict.fromkeys(names, reason))
         self.files.update(dict.fromkeys(names))
         for name in names:
             self.columns.pop(name, None)
@@ -119,14 +120,13 @@ def run_stream(context: StageContext, files_per_batch: int, checkpoints: str | N
     if tables:
         raise ConfigError(f"--stream watches folders of files, and the source {tables[0]} is a Delta table: run clean without --stream")
     with _damaged_files_told(config):
-        results = [_take_catalogues(context)]
-        for name in config.named_sources:
-            results += _take_stream(context, name, files_per_batch, f"{folder}/clean/{name}")
+        _take_catalogues(context)
+        steps = [step for name in config.named_sources for step in _take_stream(context, name, files_per_batch, f"{folder}/clean/{name}")]
         measures = measure_totals(_stored(context, INTERACTIONS).count(), _count_users(context), config.quality)
-        _write_quality(context, measures)
-        require_quality(measures)
-    rows_in, rows_out = (sum(getattr(result, count) for result in results) for count in ("rows_in", "rows_out"))
-    return StageResult(rows_in, rows_out, "; ".join(result.message for result in results if result.message))
+        _require(context, measures)
+    rows_in, rows_out = (sum(getattr(step, count) for step in steps) for count in ("rows_in", "rows_out"))
+    last = f"; the last one: {steps[-1].message}" if steps else ""
+    return StageResult(rows_in, rows_out, f"{len(steps):,} steps{last}")
 
 
 def _sources(config: Config) -> dict[str, Source]:
@@ -167,7 +167,7 @@ def _what_to_read(context: StageContext, listed: DataFrame, full: bool) -> Readi
     reading = Reading(listed)
     if full or not context.warehouse.exists(SOURCE_FILES):
         for names in groups:
-            reading.rebuild(names, "as --full says" if full else "the first run")
+            reading.rebuild(names, "as --full says" if full else FIRST_RUN)
         return reading
     reading.ledger = context.warehouse.read(SOURCE_FILES)
     changes = compare_files(listed, reading.ledger, _rules(config))
@@ -201,7 +201,7 @@ def _reason_to_rebuild(changes: Mapping[str, SourceChanges], names: Sequence[str
     """Why sources that belong together have to be read whole, if they have to; one never read before is no reason."""
     reasons = {name: changes[name].reason_to_rebuild for name in names if name in changes and changes[name].columns is not None}
     if not reasons:
-        return "the first run"
+        return FIRST_RUN
     return next((f"{name}: {reason}" for name, reason in reasons.items() if reason is not None), None)
 
 
@@ -232,9 +232,7 @@ def _nothing_new(context: StageContext, reading: Reading) -> StageResult:
     """No rows came; the events may have become too old for the gate all the same."""
     quality = context.config.quality
     measures = measure_quality([], quality, {}, {}, _newest_stored(context), context.today)
-    if any(measure.passed is False for measure in measures):
-        _write_quality(context, measures)
-        require_quality(measures)
+    _require(context, measures)
     return StageResult(0, 0, "; ".join(["nothing new", *_vanished(reading)]))
 
 
@@ -249,8 +247,8 @@ def _take(context: StageContext, reading: Reading, may_rebuild: bool = True) -> 
     if _other_items_are_dropped(context, reading, versions):
         reading.rebuild(config.named_sources, "other items belong to a dropped category")
         raw = _read(context, reading)
-    if not may_rebuild and reading.rebuilt & config.named_sources.keys():
-        raise _must_be_rebuilt(reading.reasons[-1])
+    if not may_rebuild:
+        _require_no_rebuild(context, reading)
     assessed_users = None
     if config.users is not None and USERS_SOURCE in raw:
         assessed_users = assess_users(raw[USERS_SOURCE], config.users, config.resolve(config.users.path))
@@ -301,7 +299,7 @@ def _dropped(versions: DataFrame) -> DataFrame:
 
 def _other_items_are_dropped(context: StageContext, reading: Reading, versions: DataFrame) -> bool:
     """Whether interactions with items that are dropped since, or no longer, stand in the wrong table."""
-    is_rebuilt = context.config.named_sources.keys() <= reading.rebuilt
+    is_rebuilt = context.config.named_sources.keys() <= reading.rebuilt.keys()
     if is_rebuilt or ITEMS_SOURCE not in reading.files or not context.warehouse.exists(ITEM_VERSIONS):
         return False
     before, now = _dropped(context.warehouse.read(ITEM_VERSIONS)), _dropped(versions)
@@ -325,7 +323,7 @@ def _judge(context: StageContext, reading: Reading, raw: Mapping[str, DataFrame]
         for name, source in sources.items()
     ]
     staged = context.warehouse.stage("clean/interactions", _without_forgotten(context, _together(assessed)))
-    is_rebuilt = config.named_sources.keys() <= reading.rebuilt
+    is_rebuilt = config.named_sources.keys() <= reading.rebuilt.keys()
     return _judge_all(context, staged) if is_rebuilt else _judge_beside_stored(context, staged)
 
 
@@ -399,6 +397,13 @@ def _require_quality(
     except DataQualityError:
         context.warehouse.insert_missing(INTERACTIONS_QUARANTINE, found.where("NOT is_noise"))
         raise
+
+
+def _require(context: StageContext, measures: Sequence[Measure]) -> None:
+    """Stop where a limit is not met that no row that was read has to do with."""
+    if any(measure.passed is False for measure in measures):
+        _write_quality(context, measures)
+        require_quality(measures)
 
 
 def _newest_stored(context: StageContext) -> dict[str, date]:
@@ -518,8 +523,8 @@ def _write_ledger(context: StageContext, reading: Reading, raw: Mapping[str, Dat
 
 def _how_read(reading: Reading) -> list[str]:
     """What the run read, in words."""
-    if reading.reasons:
-        return [f"all files read ({'; '.join(dict.fromkeys(reading.reasons))})"]
+    if reading.rebuilt:
+        return [f"all files read ({'; '.join(dict.fromkeys(reading.rebuilt.values()))})"]
     return [f"{sum(len(files) for files in reading.files.values() if files is not None):,} new files"]
 
 
@@ -530,27 +535,29 @@ def _vanished(reading: Reading) -> list[str]:
 # Streams
 
 
-def _take_catalogues(context: StageContext) -> StageResult:
+def _take_catalogues(context: StageContext) -> None:
     """Items and users, and whether streams can go on from what is there."""
     config = context.config
     reading = _what_to_read(context, _listed(context, _sources(config)), full=False)
-    if reading.ledger is not None and reading.rebuilt & config.named_sources.keys():
-        raise _must_be_rebuilt(reading.reasons[0])
-    reading.rebuilt -= config.named_sources.keys()
+    # What was never read comes by the stream.
+    reading.rebuilt = {name: reason for name, reason in reading.rebuilt.items() if name not in config.named_sources or reason != FIRST_RUN}
+    _require_no_rebuild(context, reading)
     reading.files = {name: files for name, files in reading.files.items() if name not in config.named_sources}
-    return _take(context, reading, may_rebuild=False) if reading.files else StageResult(0, 0)
+    if reading.files:
+        _take(context, reading, may_rebuild=False)
 
 
 def _take_stream(context: StageContext, name: str, files_per_batch: int, checkpoint: str) -> list[StageResult]:
     """All that is new behind the path of a source, in steps of so many files; the checkpoint remembers which were seen."""
     config = context.config
     source = config.named_sources[name]
-    results: list[StageResult] = []
+    steps: list[StageResult] = []
     faults: list[Exception] = []
 
     def take(batch: DataFrame, number: int) -> None:
         try:
-            results.append(_take_batch(replace(context, run_id=f"{context.run_id}-{name}-{number}"), name, batch))
+            taken = _take_batch(replace(context, run_id=f"{context.run_id}-{name}-{number}"), name, batch)
+            steps.extend([] if taken is None else [taken])
         except Exception as error:  # the stream would wrap it in an error of its own
             faults.append(error)
             raise
@@ -564,19 +571,26 @@ def _take_stream(context: StageContext, name: str, files_per_batch: int, checkpo
         if faults:
             raise faults[0] from None
         raise
-    return results
+    return steps
 
 
-def _take_batch(context: StageContext, name: str, batch: DataFrame) -> StageResult:
+def _take_batch(context: StageContext, name: str, batch: DataFrame) -> StageResult | None:
+    """Take the files of a step; None where all of them were read before."""
     listed = context.warehouse.stage("clean/files", batch.withColumn("source", F.lit(name)))
     ledger = context.warehouse.read(SOURCE_FILES)
     change = compare_files(listed, ledger, _rules(context.config)).get(name, SourceChanges())
     if change.changed is not None:
         raise _must_be_rebuilt(f"{name}: {change.reason_to_rebuild}")
     if not change.new:
-        return StageResult(0, 0)
+        return None
     columns = {} if change.columns is None else {name: _columns(change.columns)}
     return _take(context, Reading(listed, ledger, {name: list(change.new)}, columns=columns), may_rebuild=False)
+
+
+def _require_no_rebuild(context: StageContext, reading: Reading) -> None:
+    reason = next((reason for name, reason in reading.rebuilt.items() if name in context.config.named_sources), None)
+    if reason is not None:
+        raise _must_be_rebuilt(reason)
 
 
 def _must_be_rebuilt(reason: str) -> ConfigError:

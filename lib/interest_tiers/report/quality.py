@@ -107,8 +107,8 @@ def describe_quality(data_quality: DataFrame) -> DataQuality | None:
         return None
     is_latest = F.col("run_id") == latest["run_id"]
     measures = data_quality.where(is_latest).orderBy("source", "measure", "subject").limit(MEASURES_LIMIT).collect()
-    before = data_quality.where(~is_latest & (F.col("measure") == "rows_in")).groupBy("source")
-    previous = before.agg(F.max_by("value", "measured_at").alias("rows")).limit(MEASURES_LIMIT).collect()
+    before = _runs_of_same_kind(data_quality, measures).where(~is_latest & (F.col("measure") == "rows_in"))
+    previous = before.groupBy("source").agg(F.max_by("value", "measured_at").alias("rows")).limit(MEASURES_LIMIT).collect()
     return DataQuality(
         run_id=latest["run_id"],
         measured_at=latest["measured_at"],
@@ -116,6 +116,15 @@ def describe_quality(data_quality: DataFrame) -> DataQuality | None:
         sources=_sources(measures, {row["source"]: int(row["rows"]) for row in previous}),
         reasons=_reasons(measures),
     )
+
+
+def _runs_of_same_kind(data_quality: DataFrame, measures: Sequence[Row]) -> DataFrame:
+    """The measures of runs that read everything, or of those that read what was new: their rows compare."""
+    kind = next((row["value"] for row in measures if row["measure"] == "is_rebuilt"), None)
+    if kind is None:
+        return data_quality
+    runs = data_quality.where((F.col("measure") == "is_rebuilt") & (F.col("value") == kind)).select("run_id")
+    return data_quality.join(runs, "run_id", "left_semi")
 
 
 def _checks(measures: Sequence[Row]) -> tuple[Check, ...]:
