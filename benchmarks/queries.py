@@ -10,10 +10,10 @@ from datetime import date
 from pathlib import Path
 
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import functions as F
 
 from interest_tiers.cleaning.interactions import assess_interactions
 from interest_tiers.cleaning.items import assess_items, catalogue
+from interest_tiers.cleaning.quarantine import is_good
 from interest_tiers.config import Config, load_config
 from interest_tiers.evidence import interests_by_category, item_days
 from interest_tiers.interests.features import user_interests
@@ -42,7 +42,7 @@ def clean_rows(config: Config, raw: DataFrame, dropped: DataFrame) -> DataFrame:
     """The good rows, by the library."""
     source = config.interactions[0]
     assessed = assess_interactions(raw, source, "interactions", source.path, config.behaviours, config.values, dropped, AS_OF)
-    return assessed.where(F.size("reasons") == 0)
+    return assessed.where(is_good())
 
 
 def by_hand(spark: SparkSession, transactions: Path, items: Path) -> DataFrame:
