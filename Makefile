@@ -1,6 +1,7 @@
 # Everything that a checkout needs: Python 3.11, Java 17, and a network for the first run (PyPI, Maven Central).
 #   make demo      the whole pipeline on the demo data; tables and report go to build/demo
 #   make test      lint and tests
+#   make bench     clean and aggregate, beside Spark SQL by hand and DuckDB; make bench SIZES="1.5 15" SKEW= for less
 # Another interpreter: make PYTHON=/path/to/python3.11 demo. Another Java: JAVA_HOME=/path/to/jdk-17 make demo.
 
 IS_PYTHON_3_11 := -c 'import ensurepip, sys; sys.exit(sys.version_info[:2] != (3, 11))' >/dev/null 2>&1
@@ -13,7 +14,11 @@ JAVA := $(if $(JAVA_HOME),$(JAVA_HOME)/bin/java,java)
 unexport PYSPARK_PYTHON PYSPARK_DRIVER_PYTHON SPARK_HOME PYTHONPATH
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: help demo test lint clean clean-all tools
+SIZES ?= 1.5 15 75 150
+SKEW ?= 15
+COMET := build/jars/comet-spark-spark3.5_2.12-0.12.0.jar
+
+.PHONY: bench comet help demo test lint clean clean-all tools
 
 help: ## say what the targets do (the default)
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 18
@@ -28,6 +33,16 @@ lint: tools .venv/installed ## ruff (rules and format) and mypy
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy lib/
+
+bench: tools .venv/installed $(COMET) ## rows a second of clean and aggregate; SIZES and SKEW in million rows
+	.venv/bin/python -m benchmarks.run --sizes $(SIZES) --skew $(SKEW)
+
+comet: $(COMET) ## fetch the jar for conf/spark-comet.conf
+
+$(COMET):
+	mkdir -p $(@D)
+	curl --fail --silent --show-error --location --output $@.part https://repo1.maven.org/maven2/org/apache/datafusion/comet-spark-spark3.5_2.12/0.12.0/$(@F)
+	mv $@.part $@
 
 clean: ## remove build/ and caches; keep .venv
 	rm -rf build spark-warehouse metastore_db derby.log .pytest_cache .mypy_cache .ruff_cache .hypothesis

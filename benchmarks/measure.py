@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import os
 import shutil
 import sys
 import threading
@@ -12,10 +14,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import duckdb
+import psutil
+
 from benchmarks import data, queries
 from interest_tiers import session
 
-ENGINES = ("library", "by_hand", "duckdb")
+#: library_native is library with Comet under Spark.
+ENGINES = ("library", "library_native", "by_hand", "duckdb")
+COMET = Path(__file__).parents[1] / "conf" / "spark-comet.conf"
 GIBIBYTE = 1024**3
 
 #: As the driver gets in local mode; DuckDB spills beyond the same bound.
@@ -32,13 +39,22 @@ round(sum(mean_gap_days), 1) AS mean_gap_days
 """
 
 
+#: From a folder of purchases to a folder of results.
+Runner = Callable[[Path, Path], None]
+
+
 @dataclass(frozen=True)
 class Measurement:
-    """seconds: the fastest of the runs; peak_gib: most resident memory of all processes together; checksums: of the rows written."""
+    """One engine on one data set.
+
+    seconds: wall clock of the fastest run; cpu_seconds: of all threads in that run; peak_gib: most resident memory of
+    the driver and its JVM together; checksums: of the rows written.
+    """
 
     engine: str
     rows: int
     seconds: float
+    cpu_seconds: float
     all_seconds: list[float]
     peak_gib: float
     checksums: dict[str, float]
@@ -57,25 +73,39 @@ class PeakMemory(threading.Thread):
             time.sleep(0.2)
 
 
-def _resident_bytes() -> int:
-    import psutil
-
+def _processes() -> list[psutil.Process]:
     own = psutil.Process()
+    return [own, *own.children(recursive=True)]
+
+
+def _resident_bytes() -> int:
     total = 0
-    for process in (own, *own.children(recursive=True)):
-        try:
+    for process in _processes():
+        # A process may end meanwhile.
+        with contextlib.suppress(psutil.NoSuchProcess):
             total += process.memory_info().rss
-        except psutil.NoSuchProcess:
-            continue
     return total
 
 
-def spark_runner(engine: str, items: Path, settings: dict[str, str]) -> Callable[[Path, Path], None]:
+def _cpu_seconds() -> float:
+    times = [process.cpu_times() for process in _processes()]
+    return sum(time.user + time.system for time in times)
+
+
+def spark_runner(engine: str, items: Path, spill: Path, settings: dict[str, str]) -> Runner:
     """A function that runs the query of the library, or the one by hand, from one folder to another."""
-    packaged = session.packaged_settings()
-    session.packaged_settings = lambda: packaged | {"spark.master": f"local[{CORES}]"} | settings
+    if engine == "library_native":
+        os.environ[session.FURTHER_SETTINGS] = str(COMET)
+    own = {
+        "spark.master": f"local[{CORES}]",
+        "spark.local.dir": str(spill),
+        "spark.ui.enabled": "false",
+        "spark.ui.showConsoleProgress": "false",
+    }
+    packaged = session.packaged_settings() | own | settings
+    session.packaged_settings = lambda: packaged
     spark = session.build_session(f"benchmark {engine}")
-    query = {"library": queries.by_library, "by_hand": queries.by_hand}[engine]
+    query = queries.by_hand if engine == "by_hand" else queries.by_library
 
     def run(transactions: Path, target: Path) -> None:
         query(spark, transactions, items).write.mode("overwrite").parquet(str(target))
@@ -83,10 +113,8 @@ def spark_runner(engine: str, items: Path, settings: dict[str, str]) -> Callable
     return run
 
 
-def duckdb_runner(items: Path, spill: Path) -> Callable[[Path, Path], None]:
+def duckdb_runner(items: Path, spill: Path) -> Runner:
     """A function that runs the query in DuckDB, with as many threads and as much memory as Spark has."""
-    import duckdb
-
     connection = duckdb.connect()
     connection.execute(f"SET threads = {CORES}; SET memory_limit = '{MEMORY_GIB}GiB'; SET temp_directory = '{spill}'; SET TimeZone = 'UTC'")
     # Order of insertion says nothing here, and keeping it costs memory.
@@ -104,8 +132,6 @@ def duckdb_runner(items: Path, spill: Path) -> Callable[[Path, Path], None]:
 
 def checksums(folder: Path) -> dict[str, float]:
     """Counts and sums of the rows written, by DuckDB for all engines alike."""
-    import duckdb
-
     result = duckdb.sql(f"SELECT {CHECKSUMS} FROM '{folder}/*.parquet'")
     return {name: float(value) for name, value in zip(result.columns, result.fetchall()[0], strict=True)}
 
@@ -122,21 +148,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     memory = PeakMemory()
     memory.start()
+    spill, target = arguments.folder / f"spill-{arguments.engine}", arguments.folder / f"result-{arguments.engine}"
+    shutil.rmtree(spill, ignore_errors=True)
+    spill.mkdir(parents=True)
     if arguments.engine == "duckdb":
-        run = duckdb_runner(arguments.items, arguments.folder / "spill")
+        run = duckdb_runner(arguments.items, spill)
     else:
-        run = spark_runner(arguments.engine, arguments.items, dict(s.split("=", 1) for s in arguments.setting))
-    target = arguments.folder / f"result-{arguments.engine}"
+        run = spark_runner(arguments.engine, arguments.items, spill, dict(s.split("=", 1) for s in arguments.setting))
     run(arguments.warm_up, target)
-    seconds = []
-    for _ in range(arguments.runs):
-        start = time.monotonic()
-        run(arguments.transactions, target)
-        seconds.append(round(time.monotonic() - start, 2))
+    times = [_timed(run, arguments.transactions, target) for _ in range(arguments.runs)]
+    seconds, cpu_seconds = min(times)
     rows = data.row_count(arguments.transactions)
     peak = round(memory.peak / GIBIBYTE, 2)
-    print(json.dumps(asdict(Measurement(arguments.engine, rows, min(seconds), seconds, peak, checksums(target)))))
+    measured = Measurement(arguments.engine, rows, seconds, cpu_seconds, [s for s, _ in times], peak, checksums(target))
+    shutil.rmtree(target)
+    print(json.dumps(asdict(measured)))
     return 0
+
+
+def _timed(run: Runner, transactions: Path, target: Path) -> tuple[float, float]:
+    """Seconds and CPU seconds of one run."""
+    start, cpu = time.monotonic(), _cpu_seconds()
+    run(transactions, target)
+    return round(time.monotonic() - start, 2), round(_cpu_seconds() - cpu, 2)
 
 
 if __name__ == "__main__":

@@ -10,10 +10,10 @@ from datetime import date
 from pathlib import Path
 
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import functions as F
 
 from interest_tiers.cleaning.interactions import assess_interactions
-from interest_tiers.cleaning.items import assess_items, catalogue
+from interest_tiers.cleaning.items import assess_items, catalogue, item_versions
+from interest_tiers.cleaning.quarantine import is_good
 from interest_tiers.config import Config, load_config
 from interest_tiers.evidence import interests_by_category, item_days
 from interest_tiers.interests.features import user_interests
@@ -26,7 +26,7 @@ def items_of(spark: SparkSession, products: Path) -> DataFrame:
     """The catalogue: item_id, category, is_dropped."""
     source = load_config(CONFIG).items
     assessed = assess_items(spark.read.parquet(str(products)), source, str(products))
-    return catalogue(assessed).select("item_id", "category", "is_dropped")
+    return catalogue(item_versions(assessed)).select("item_id", "category", "is_dropped")
 
 
 def by_library(spark: SparkSession, transactions: Path, items: Path) -> DataFrame:
@@ -42,7 +42,7 @@ def clean_rows(config: Config, raw: DataFrame, dropped: DataFrame) -> DataFrame:
     """The good rows, by the library."""
     source = config.interactions[0]
     assessed = assess_interactions(raw, source, "interactions", source.path, config.behaviours, config.values, dropped, AS_OF)
-    return assessed.where(F.size("reasons") == 0)
+    return assessed.where(is_good())
 
 
 def by_hand(spark: SparkSession, transactions: Path, items: Path) -> DataFrame:

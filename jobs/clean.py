@@ -35,7 +35,7 @@ from interest_tiers.cleaning.quality import (
     require_quality,
     rows_of_previous_run,
 )
-from interest_tiers.cleaning.quarantine import quarantined
+from interest_tiers.cleaning.quarantine import is_good, quarantined
 from interest_tiers.cleaning.users import assess_users, known_users
 from interest_tiers.config import ITEMS_SOURCE, USERS_SOURCE, Config, Source
 from interest_tiers.errors import ConfigError, DataQualityError
@@ -337,7 +337,7 @@ def _judge_all(context: StageContext, assessed: DataFrame) -> Judged:
 def _judge_beside_stored(context: StageContext, assessed: DataFrame) -> Judged:
     """New rows, and the stored rows that were read again; where days are judged, all stored rows of the days of new ones."""
     config, warehouse = context.config, context.warehouse
-    days = _days(assessed.where(F.size("reasons") == 0))
+    days = _days(assessed.where(is_good()))
     of_days = F.col("event_date").isin(days)
     stored = restored(_stored(context, INTERACTIONS).where(of_days), config.values)
     has_rules = has_day_rules(config.noise, config.values)
@@ -348,7 +348,7 @@ def _judge_beside_stored(context: StageContext, assessed: DataFrame) -> Judged:
     stored = stored_rows_read_again(assessed, stored).withColumns(
         {"reasons": F.array().cast("array<string>"), "raw": F.lit(None).cast("string"), "is_new": F.lit(False)}
     )
-    touched = _days(fresh.where(F.size("reasons") == 0))
+    touched = _days(fresh.where(is_good()))
     if has_rules:
         settled = _settled(config, fresh.withColumn("is_new", F.lit(True)).unionByName(stored.where(F.col("event_date").isin(touched))))
         again = stored.where((F.col("copies") > 0) & ~F.col("event_date").isin(touched))
@@ -361,10 +361,9 @@ def _judge_beside_stored(context: StageContext, assessed: DataFrame) -> Judged:
 
 def _settled(config: Config, assessed: DataFrame) -> DataFrame:
     """Add to the reasons of single rows those that show beside the other rows of a day."""
-    is_good = F.size("reasons") == 0
-    settled = settle_days(assessed.where(is_good).drop("reasons", "raw"), config.noise, config.values)
-    settled = settled.withColumn("is_noise", F.size("reasons") > 0).withColumn("raw", F.when(F.col("is_noise"), clean_row()))
-    refused = assessed.where(~is_good).withColumns({"is_flagged": F.lit(False), "is_noise": F.lit(False)})
+    settled = settle_days(assessed.where(is_good()).drop("reasons", "raw"), config.noise, config.values)
+    settled = settled.withColumn("is_noise", ~is_good()).withColumn("raw", F.when(F.col("is_noise"), clean_row()))
+    refused = assessed.where(~is_good()).withColumns({"is_flagged": F.lit(False), "is_noise": F.lit(False)})
     return refused.unionByName(settled)
 
 
@@ -388,7 +387,7 @@ def _require_quality(
     previous = rows_of_previous_run(_stored(context, DATA_QUALITY), is_rebuilt)
     measures = measure_run(is_rebuilt) + measure_quality(counts, config.quality, config.named_sources, previous, newest, context.today)
     if is_rebuilt:
-        good = judged.rows.where(F.size("reasons") == 0)
+        good = judged.rows.where(is_good())
         n_users = good.select("user_id").distinct().count()
         measures += measure_totals(sum(of.interactions for of in counts), n_users, config.quality)
     _write_quality(context, measures)
@@ -462,7 +461,7 @@ def _write_quarantine(context: StageContext, reading: Reading, judged: Judged | 
 
 
 def _write_interactions(context: StageContext, reading: Reading, judged: Judged) -> None:
-    good = judged.rows.where(F.size("reasons") == 0)
+    good = judged.rows.where(is_good())
     if judged.days is None:
         context.warehouse.replace(INTERACTIONS, good)
     elif not judged.days:
@@ -487,7 +486,7 @@ def _write_users(context: StageContext, reading: Reading, judged: Judged | None,
     is_rebuilt = judged is not None and judged.days is None
     some_left = judged is not None and not judged.rows.where("NOT is_new AND is_noise").isEmpty()
     if assessed is None and judged is not None and not is_rebuilt and not some_left:
-        arrived = judged.rows.where((F.size("reasons") == 0) & F.col("is_new"))
+        arrived = judged.rows.where(is_good() & F.col("is_new"))
         context.warehouse.insert_missing(USERS, context.warehouse.stage("clean/users", known_users(arrived, None)))
         return
     config = context.config

@@ -19,21 +19,25 @@ from pyspark.sql import functions as F
 from interest_tiers.config import BehaviourWeight, ValueScale
 
 #: Evidence is summed in whole billionths, since sums of doubles depend on the order in which rows arrive,
-#: and with it the ranks of interests that tie. Weights are at most 1000, so 10^7 days of one user fit.
+#: and with it the ranks of interests that tie. With weights up to LARGEST_WEIGHT, 10^7 days of one user fit.
 EVIDENCE_PARTS = 10**9
+
+#: What a config allows for the weight of a behaviour.
+LARGEST_WEIGHT = 1000
 
 #: Values (prices, amounts) are summed in millionths.
 VALUE_PARTS = 10**6
 
 
 def exact_sum(column: Column, parts: int = EVIDENCE_PARTS) -> Column:
-    """The sum of a double column, the same for any partitioning: each value is rounded to a part of 1."""
-    return F.sum(F.round(column * F.lit(parts)).cast("bigint")) / F.lit(parts)
+    """The sum of a double column, the same for any partitioning: each value is rounded to a part of 1, halves up."""
+    # round() of a double goes through a decimal number of Java, which costs more than all the rest of a sum.
+    return F.sum(F.floor(column * F.lit(float(parts)) + F.lit(0.5))) / F.lit(float(parts))
 
 
 def summed_evidence(weight: Column) -> Column:
     """The exact sum of weights, 0 where more was taken away than given."""
-    return F.greatest(exact_sum(weight), F.lit(0.0))
+    return positive_part(exact_sum(weight))
 
 
 def behaviour_weight(weights: Mapping[str, BehaviourWeight]) -> Column:
@@ -67,7 +71,13 @@ def _place(value: Column, scale: ValueScale) -> Column:
 
 def day_weight(weight: Column) -> Column:
     """The weight of a day from the weights of its parts: the largest above 0, less what the most negative takes away."""
-    return F.greatest(F.max(weight), F.lit(0.0)) + F.least(F.min(weight), F.lit(0.0))
+    return positive_part(F.max(weight)) - positive_part(-F.min(weight))
+
+
+def positive_part(number: Column) -> Column:
+    """A number above 0; 0 for any other, and for none."""
+    # Native engines have no greatest().
+    return F.when(number > 0, number).otherwise(F.lit(0.0))
 
 
 def decay(as_of: date, half_life_days: float) -> Column:

@@ -6,6 +6,7 @@ import os
 import re
 import sys
 from importlib.resources import files
+from pathlib import Path
 
 from pyspark import SparkConf
 from pyspark.sql import SparkSession
@@ -13,6 +14,9 @@ from pyspark.sql import SparkSession
 from interest_tiers.errors import ConfigError
 
 GIBIBYTE = 1024**3
+
+#: Environment variable: a file of settings over those of conf/spark-defaults.conf, for sessions made in Python.
+FURTHER_SETTINGS = "INTEREST_TIERS_SPARK_SETTINGS"
 
 
 def build_session(app_name: str) -> SparkSession:
@@ -37,9 +41,29 @@ def build_session(app_name: str) -> SparkSession:
 
 
 def packaged_settings() -> dict[str, str]:
-    """The settings of conf/spark-defaults.conf, key by key."""
-    text = files("interest_tiers.conf").joinpath("spark-defaults.conf").read_text(encoding="utf-8")
-    lines = (line.strip() for line in text.splitlines())
+    """The settings of conf/spark-defaults.conf, key by key, and over them those of the file that FURTHER_SETTINGS names."""
+    settings = _parsed(files("interest_tiers.conf").joinpath("spark-defaults.conf").read_text(encoding="utf-8"))
+    further = os.environ.get(FURTHER_SETTINGS)
+    if further:
+        settings |= _further_settings(Path(further))
+    return settings
+
+
+def _further_settings(path: Path) -> dict[str, str]:
+    try:
+        settings = _parsed(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{FURTHER_SETTINGS} is {path}: {error.strerror}") from error
+    for jar in settings.get("spark.driver.extraClassPath", "").split(os.pathsep):
+        if jar and not Path(jar).exists():
+            raise ConfigError(
+                f"spark.driver.extraClassPath of {path} names {jar}, which is not there; the top of that file says how to get it"
+            )
+    return settings
+
+
+def _parsed(properties: str) -> dict[str, str]:
+    lines = (line.strip() for line in properties.splitlines())
     pairs = (re.split(r"[\s=]+", line, maxsplit=1) for line in lines if line and not line.startswith("#"))
     return dict(pairs)
 

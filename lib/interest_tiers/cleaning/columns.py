@@ -107,6 +107,11 @@ def identifier(column: Column, kind: DataType) -> Column:
     return F.when(~F.lower(text).isin(*MISSING_IDS), text)
 
 
+def is_blank(column: Column) -> Column:
+    """Whether a text stands for a missing one."""
+    return F.lower(F.btrim(column.cast("string"), F.lit(BLANKS))).isin(*MISSING_IDS)
+
+
 def instant(column: Column, kind: DataType, how: OccurredAt) -> Column:
     """A time as a timestamp in UTC; null where it cannot be read, or lies outside the years 1 to 9999.
 
@@ -203,7 +208,9 @@ def _to_utc(clock: Column, timezone: str) -> Column:
 
 def _representable(time: Column) -> Column:
     # Beyond, Python has no dates, and the conversion between zones stops the job in the last years of 64 bits.
-    return F.when((time >= F.lit("0001-01-02").cast("timestamp")) & (time < F.lit("9999-12-31").cast("timestamp")), time)
+    is_within = (time >= F.lit("0001-01-02").cast("timestamp")) & (time < F.lit("9999-12-31").cast("timestamp"))
+    # What is simply F.when(is_within, time): Comet stops at a CASE over times, and nvl2 becomes an IF.
+    return F.nvl2(F.when(is_within, F.lit(True)), time, F.lit(None).cast("timestamp"))
 
 
 def _names_a_zone(pattern: str) -> bool:

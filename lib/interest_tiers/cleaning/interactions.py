@@ -7,13 +7,13 @@ from datetime import date, timedelta
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
+from pyspark.sql.types import NumericType
 
 from interest_tiers.cleaning.columns import (
-    BLANKS,
-    MISSING_IDS,
     given_column,
     identifier,
     instant,
+    is_blank,
     is_epoch,
     is_unreadable,
     kind_of,
@@ -24,8 +24,9 @@ from interest_tiers.cleaning.columns import (
     require_time_format,
     source_column,
 )
-from interest_tiers.cleaning.quarantine import CANNOT_BE_READ, WHOLE_TIMES, group_key, row_fingerprint, whole_row
+from interest_tiers.cleaning.quarantine import CANNOT_BE_READ, WHOLE_TIMES, found_reasons, group_key, is_good, row_fingerprint, whole_row
 from interest_tiers.config import (
+    UNREADABLE,
     BehaviourWeight,
     ColumnRef,
     InteractionColumns,
@@ -72,10 +73,11 @@ def assess_interactions(
         whole_row(raw.columns).alias(WHOLE_ROW),
         F.col(COPIES).alias("copies"),
         *_mapped_columns(raw, source, today),
-        _broken_rules(raw, source).alias("broken_rules"),
+        *[is_broken.alias(_rule_column(position)) for position, is_broken in enumerate(_rules(raw, source).values())],
     )
     flagged = mapped.join(dropped_items.select("item_id", F.lit(True).alias("is_dropped")), "item_id", "left")
-    assessed = flagged.withColumn("reasons", _reasons(source, behaviours, values, today))
+    broken_rules = [F.when(F.col(_rule_column(position)), F.lit(reason)) for position, reason in enumerate(_rules(raw, source))]
+    assessed = flagged.withColumn("reasons", found_reasons([*_own_reasons(source, behaviours, values, today), *broken_rules]))
     clipped = clipped_value(values)
     return assessed.select(
         "interaction_id",
@@ -89,7 +91,7 @@ def assess_interactions(
         "text",
         "reasons",
         # JSON is written for bad rows alone: a projection would not move up through the join of the dropped items.
-        F.when(F.size("reasons") > 0, F.to_json(WHOLE_ROW, WHOLE_TIMES)).alias("raw"),
+        F.when(~is_good(), F.to_json(WHOLE_ROW, WHOLE_TIMES)).alias("raw"),
         "copies",
         F.lit(name).alias("source"),
     )
@@ -162,35 +164,39 @@ def _value(raw: DataFrame, ref: ColumnRef | None) -> list[Column]:
     """value, and whether there is one that is no number: a missing value is allowed."""
     if ref is None:
         return [F.lit(None).cast("double").alias("value"), F.lit(False).alias("is_value_wrong")]
-    given = given_column(raw, ref)
-    value = number(given, kind_of(raw, ref))
-    is_there = ~F.lower(F.btrim(given.cast("string"), F.lit(BLANKS))).isin(*MISSING_IDS)
-    is_wrong = value.isNull() & F.coalesce(is_there, F.lit(False))
+    given, kind = given_column(raw, ref), kind_of(raw, ref)
+    value = number(given, kind)
+    is_missing = F.isnan(given.cast("double")) if isinstance(kind, NumericType) else is_blank(given)
+    is_wrong = value.isNull() & given.isNotNull() & ~is_missing
     return [value.alias("value"), is_wrong.alias("is_value_wrong")]
 
 
-def _broken_rules(raw: DataFrame, source: InteractionSource) -> Column:
-    rules = [F.when(~F.coalesce(F.expr(rule), F.lit(False)), F.lit(f"keep: {rule}")) for rule in source.keep]
+def _rules(raw: DataFrame, source: InteractionSource) -> dict[str, Column]:
+    """What the source's own columns can break: reason to condition."""
+    rules = {f"keep: {rule}": ~F.coalesce(F.expr(rule), F.lit(False)) for rule in source.keep}
     unreadable = is_unreadable(raw)
-    rules.append(F.when(unreadable, F.lit(CANNOT_BE_READ)))
+    if UNREADABLE in raw.columns:
+        rules[CANNOT_BE_READ] = unreadable
     if source.explode is not None:
-        rules.append(F.when(source_column(source.explode).isNull() & ~unreadable, F.lit(f"{source.explode}: no element")))
-    return F.array_compact(F.array(*rules))
+        rules[f"{source.explode}: no element"] = source_column(source.explode).isNull() & ~unreadable
+    return rules
 
 
-def _reasons(source: InteractionSource, behaviours: Behaviours, values: Mapping[str, ValueRange], today: date) -> Column:
-    own = F.array_compact(
-        F.array(
-            F.when(F.col("user_id").isNull(), F.lit("user_id: missing")),
-            F.when(F.col("item_id").isNull(), F.lit("item_id: missing")),
-            *_time_reasons(source.columns.occurred_at, today),
-            *_behaviour_reasons(behaviours),
-            F.when(F.col("is_value_wrong"), F.lit("value: not a number")),
-            *_value_reasons(values),
-            F.when(F.col("is_dropped"), F.lit(ITEM_DROPPED)),
-        )
-    )
-    return F.concat(own, F.col("broken_rules"))
+def _rule_column(position: int) -> str:
+    return f"__is_rule_{position}_broken"
+
+
+def _own_reasons(source: InteractionSource, behaviours: Behaviours, values: Mapping[str, ValueRange], today: date) -> list[Column]:
+    """Each null where it does not hold."""
+    return [
+        F.when(F.col("user_id").isNull(), F.lit("user_id: missing")),
+        F.when(F.col("item_id").isNull(), F.lit("item_id: missing")),
+        *_time_reasons(source.columns.occurred_at, today),
+        *_behaviour_reasons(behaviours),
+        F.when(F.col("is_value_wrong"), F.lit("value: not a number")),
+        *_value_reasons(values),
+        F.when(F.col("is_dropped"), F.lit(ITEM_DROPPED)),
+    ]
 
 
 def _time_reasons(how: OccurredAt, today: date) -> list[Column]:

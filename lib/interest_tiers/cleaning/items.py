@@ -6,7 +6,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from interest_tiers.cleaning.columns import given_column, identifier, kind_of, require_columns
-from interest_tiers.cleaning.quarantine import assessed_rows
+from interest_tiers.cleaning.quarantine import assessed_rows, is_good
 from interest_tiers.config import ItemSource
 from interest_tiers.text import joined, normalise, text_hash, wildcard_expression
 
@@ -43,7 +43,7 @@ def item_versions(assessed: DataFrame, before: DataFrame | None = None) -> DataF
     before: the same of rows that were counted earlier.
     """
     texts = [F.coalesce(name, F.lit("")).alias(name) for name in ("text", "category")]
-    counted = assessed.where(F.size("reasons") == 0).select("item_id", *texts, "is_dropped", F.lit(1).alias("n_rows"))
+    counted = assessed.where(is_good()).select("item_id", *texts, "is_dropped", F.lit(1).alias("n_rows"))
     together = counted if before is None else counted.unionByName(before)
     return together.groupBy("item_id", "text", "category", "is_dropped").agg(F.sum("n_rows").alias("n_rows"))
 

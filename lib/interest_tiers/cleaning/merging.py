@@ -8,7 +8,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from interest_tiers.cleaning.interactions import clipped_value
-from interest_tiers.cleaning.quarantine import WHOLE_TIMES
+from interest_tiers.cleaning.quarantine import WHOLE_TIMES, is_good
 from interest_tiers.config import ValueRange
 
 #: A row as cleaning leaves it. The quarantine keeps it so when it is noise only beside the others of its day.
@@ -46,10 +46,10 @@ def rows_not_stored(assessed: DataFrame, stored: DataFrame) -> DataFrame:
     """The assessed rows without the good ones that are stored already. stored: interaction_id, each once."""
     known = stored.select("interaction_id", F.lit(True).alias("is_stored"))
     beside = assessed.join(known, "interaction_id", "left")
-    return beside.where((F.size("reasons") > 0) | F.col("is_stored").isNull()).drop("is_stored")
+    return beside.where(~is_good() | F.col("is_stored").isNull()).drop("is_stored")
 
 
 def stored_rows_read_again(assessed: DataFrame, stored: DataFrame) -> DataFrame:
     """The stored rows with copies bigint: how often the assessed rows have them; 0 for those that were not read again."""
-    again = assessed.where(F.size("reasons") == 0).select("interaction_id", "copies")
+    again = assessed.where(is_good()).select("interaction_id", "copies")
     return stored.join(again, "interaction_id", "left").withColumn("copies", F.coalesce("copies", F.lit(0)))

@@ -11,6 +11,7 @@ from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
 from interest_tiers.cleaning.interactions import NOT_CONFIGURED
+from interest_tiers.cleaning.quarantine import is_good
 from interest_tiers.config import ALL_SOURCES, InteractionSource, Quality
 from interest_tiers.errors import DataQualityError
 from interest_tiers.text import masked_example, wildcard_expression
@@ -75,17 +76,17 @@ def count_sources(judged: DataFrame) -> list[SourceCounts]:
     judged: source, the contract's columns, given_value, reasons, raw, copies (how often the run read the row), is_new
     (false for a row that was stored before and stands here for its copies or its day), is_flagged.
     """
-    is_new, is_good = F.col("is_new"), F.col("is_new") & (F.size("reasons") == 0)
+    is_new, is_kept = F.col("is_new"), F.col("is_new") & is_good()
     totals = judged.groupBy("source").agg(
         F.sum("copies").alias("rows_in"),
         F.count_if(is_new).alias("distinct_rows"),
-        F.count_if(is_good).alias("good"),
+        F.count_if(is_kept).alias("good"),
         *[F.count_if(is_new & F.col(c).isNull()).alias(f"missing_{c}") for c in COUNTED_COLUMNS],
-        F.min(F.when(is_good, F.col("value"))).alias("lowest"),
-        F.max(F.when(is_good, F.col("value"))).alias("highest"),
-        F.min(F.when(is_good, F.col("event_date"))).alias("oldest"),
-        F.max(F.when(is_good, F.col("event_date"))).alias("newest"),
-        F.count_if(is_good & F.col("given_value").isNotNull()).alias("clipped"),
+        F.min(F.when(is_kept, F.col("value"))).alias("lowest"),
+        F.max(F.when(is_kept, F.col("value"))).alias("highest"),
+        F.min(F.when(is_kept, F.col("event_date"))).alias("oldest"),
+        F.max(F.when(is_kept, F.col("event_date"))).alias("newest"),
+        F.count_if(is_kept & F.col("given_value").isNotNull()).alias("clipped"),
         F.count_if(is_new & F.col("is_flagged")).alias("flagged"),
     )
     reasons = _count_reasons(judged.where("is_new"))
@@ -171,7 +172,7 @@ def require_quality(measures: Sequence[Measure], counts: Sequence[SourceCounts] 
 
 
 def _count_reasons(judged: DataFrame) -> dict[str, dict[str, Reason]]:
-    each = judged.where(F.size("reasons") > 0).select("source", F.explode("reasons").alias("reason"), "raw", "interaction_id")
+    each = judged.where(~is_good()).select("source", F.explode("reasons").alias("reason"), "raw", "interaction_id")
     counted = each.groupBy("source", "reason").agg(F.count(F.lit(1)).alias("rows"), F.min_by("raw", "interaction_id").alias("raw"))
     counted = counted.select("source", "reason", "rows", masked_example(F.col("raw")).alias("example"))
     found: dict[str, dict[str, Reason]] = {}

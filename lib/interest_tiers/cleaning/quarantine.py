@@ -77,12 +77,22 @@ def assessed_rows(raw: DataFrame, key: str, **columns: Column) -> DataFrame:
         whole_row(raw.columns).alias(_WHOLE_ROW),
     )
     missing, unreadable = F.when(F.col(key).isNull(), F.lit(f"{key}: missing")), F.when(F.col(_UNREADABLE_ROW), F.lit(CANNOT_BE_READ))
-    return mapped.withColumn("reasons", F.array_compact(F.array(missing, unreadable))).select(
+    return mapped.withColumn("reasons", found_reasons([missing, unreadable])).select(
         *columns,
         "reasons",
-        F.when(F.size("reasons") > 0, F.to_json(_WHOLE_ROW, WHOLE_TIMES)).alias("raw"),
+        F.when(~is_good(), F.to_json(_WHOLE_ROW, WHOLE_TIMES)).alias("raw"),
         F.lit(None).cast("date").alias("event_date"),
     )
+
+
+def found_reasons(reasons: Sequence[Column]) -> Column:
+    """Those reasons that are not null, as an array; for a good row, which most are, no array is built."""
+    return F.when(F.coalesce(*reasons).isNotNull(), F.array_compact(F.array(*reasons))).otherwise(F.array().cast("array<string>"))
+
+
+def is_good() -> Column:
+    """Whether a row has no reasons. Native engines have no size()."""
+    return F.col("reasons")[0].isNull()
 
 
 def quarantined(assessed: DataFrame, source: Column, run_id: str, is_noise: Column | None = None) -> DataFrame:
@@ -91,7 +101,7 @@ def quarantined(assessed: DataFrame, source: Column, run_id: str, is_noise: Colu
     assessed: raw, reasons, event_date. source: the part of the config that they come from. is_noise: whether only the
     other rows of its day speak against a row; default: of none.
     """
-    return assessed.where(F.size("reasons") > 0).select(
+    return assessed.where(~is_good()).select(
         F.sha2(F.concat_ws("\n", source, "raw"), 256).alias("row_hash"),
         "reasons",
         "raw",

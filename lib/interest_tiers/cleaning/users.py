@@ -6,7 +6,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from interest_tiers.cleaning.columns import given_column, identifier, kind_of, require_columns, source_column
-from interest_tiers.cleaning.quarantine import assessed_rows
+from interest_tiers.cleaning.quarantine import assessed_rows, is_good
 from interest_tiers.config import UNREADABLE, UserSource
 
 NO_ATTRIBUTES = "map<string,string>"
@@ -32,6 +32,6 @@ def known_users(interactions: DataFrame, assessed: DataFrame | None) -> DataFram
     none = F.create_map().cast(NO_ATTRIBUTES)
     if assessed is None:
         return active.withColumn("attributes", none)
-    usable = assessed.where(F.size("reasons") == 0)
+    usable = assessed.where(is_good())
     described = usable.groupBy("user_id").agg(F.min_by("attributes", F.to_json("attributes")).alias("attributes"))
     return active.join(described, "user_id", "full").select("user_id", F.coalesce("attributes", none).alias("attributes"))

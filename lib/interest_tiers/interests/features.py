@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from datetime import date, timedelta
 
-from pyspark.sql import Column, DataFrame, Window
+from pyspark.sql import Column, DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
-from interest_tiers.evidence import VALUE_PARTS, decay, exact_sum, summed_days, summed_evidence
+from interest_tiers.evidence import EVIDENCE_PARTS, LARGEST_WEIGHT, VALUE_PARTS, exact_sum, summed_days, summed_evidence
 
 PAIR = ["user_id", "interest_id"]
+
+#: Days before count as this one does.
+CALENDAR_BEGINS = date(1900, 1, 1)
 
 
 def user_interests(days_of_items: DataFrame, as_of: date, half_life_days: float, horizon_days: int) -> DataFrame:
@@ -18,8 +22,10 @@ def user_interests(days_of_items: DataFrame, as_of: date, half_life_days: float,
     days_of_items: see evidence.item_days, all before as_of.
     Returns the columns of the table user_interests but as_of.
     """
-    touched = _days_and_items(days_of_items).groupBy(*PAIR)
-    return with_shares(touched.agg(*_features(as_of, half_life_days, horizon_days))).select(
+    days_and_items = _days_and_items(days_of_items, as_of, half_life_days)
+    pairs = with_shares(days_and_items.groupBy(*PAIR).agg(*_features(as_of, horizon_days)))
+    recency, tenure = (F.datediff(F.lit(as_of), F.col(day)).cast("bigint") for day in ("last_day", "first_day"))
+    return pairs.select(
         "user_id",
         "interest_id",
         "evidence",
@@ -28,42 +34,67 @@ def user_interests(days_of_items: DataFrame, as_of: date, half_life_days: float,
         "rank",
         "n_days",
         "n_items",
-        "recency_days",
-        "tenure_days",
+        recency.alias("recency_days"),
+        tenure.alias("tenure_days"),
         "n_interactions",
         "n_days_recent",
         "n_days_previous",
         F.log2((F.col("n_days_recent") + 1) / (F.col("n_days_previous") + 1)).alias("trend"),
-        F.when(F.col("n_days") > 1, (F.col("tenure_days") - F.col("recency_days")) / (F.col("n_days") - 1)).alias("mean_gap_days"),
+        F.when(F.col("n_days") > 1, (tenure - recency) / (F.col("n_days") - 1)).alias("mean_gap_days"),
         "total_value",
     )
 
 
-def _days_and_items(days_of_items: DataFrame) -> DataFrame:
+def _days_and_items(days_of_items: DataFrame, as_of: date, half_life_days: float) -> DataFrame:
     """One row per user, interest and day (item_id is null), and one per user, interest and item (event_date is null).
 
     Counting the items in a frame of their own would compute the days of items twice and shuffle them once more per
-    level. Here they are shuffled once, by user and interest, and all that follows stays where it is.
+    level. Here they are shuffled once, by user and interest, and all that follows stays where it is: however many
+    rows a user has, those of one interest are at most one per day and item by now.
     """
-    is_of_day = F.explode(F.array(F.lit(True), F.lit(False)))
-    twice = days_of_items.repartition(*PAIR).withColumn("is_of_day", is_of_day)
+    calendar = _calendar(days_of_items.sparkSession, as_of, half_life_days)
+    first_day = F.date_sub(F.lit(as_of), _days_that_count(half_life_days, as_of))
+    calendar_day = F.when(F.col("event_date") < first_day, first_day).otherwise(F.col("event_date")).alias("calendar_day")
+    # Every day is in the calendar; an inner join would have every row of the source checked for a day.
+    twice = days_of_items.repartition(*PAIR).select("*", calendar_day).join(F.broadcast(calendar), "calendar_day", "left")
     keys = (
         F.when(F.col("is_of_day"), F.col("event_date")).alias("event_date"),
         F.when(~F.col("is_of_day"), F.col("item_id")).alias("item_id"),
     )
-    return twice.groupBy(*PAIR, *keys).agg(*summed_days())
+    return twice.groupBy(*PAIR, *keys).agg(*summed_days(), F.max("decay").alias("decay"))
 
 
-def _features(as_of: date, half_life_days: float, horizon_days: int) -> list[Column]:
+def _calendar(spark: SparkSession, as_of: date, half_life_days: float) -> DataFrame:
+    """Two rows for every day that counts: calendar_day, decay (null for the second), is_of_day (true, false).
+
+    The join with it does three things at once, each of which costs more alone: every row comes twice, with the decay
+    of its day, and without a power, an array or a difference of dates per row, which native engines lack.
+    """
+    oldest = _days_that_count(half_life_days, as_of)
+    half_days = spark.range(0, 2 * (oldest + 1), numPartitions=1)
+    age, is_of_day = F.floor(F.col("id") / 2).cast("int"), F.col("id") % 2 == 0
+    decay = F.pow(F.lit(2.0), -age / F.lit(float(half_life_days)))
+    return half_days.select(
+        F.date_sub(F.lit(as_of), age).alias("calendar_day"), F.when(is_of_day, decay).alias("decay"), is_of_day.alias("is_of_day")
+    )
+
+
+def _days_that_count(half_life_days: float, as_of: date) -> int:
+    """The age in days at which the largest weight comes to less than half a part of evidence, or the calendar begins."""
+    until_nothing = math.ceil(half_life_days * math.log2(2 * LARGEST_WEIGHT * EVIDENCE_PARTS)) + 1
+    return max(0, min(until_nothing, (as_of - CALENDAR_BEGINS).days))
+
+
+def _features(as_of: date, horizon_days: int) -> list[Column]:
     recent, previous = (as_of - timedelta(days=horizon_days * periods) for periods in (1, 2))
     # Null for the rows of items, which aggregates pass over.
     day = F.col("event_date")
     return [
-        summed_evidence(F.col("weight") * decay(as_of, half_life_days)).alias("evidence"),
+        summed_evidence(F.col("weight") * F.col("decay")).alias("evidence"),
         F.count(day).alias("n_days"),
         F.count("item_id").alias("n_items"),
-        F.datediff(F.lit(as_of), F.max(day)).cast("bigint").alias("recency_days"),
-        F.datediff(F.lit(as_of), F.min(day)).cast("bigint").alias("tenure_days"),
+        F.max(day).alias("last_day"),
+        F.min(day).alias("first_day"),
         F.sum(F.when(day.isNotNull(), F.col("n_interactions"))).alias("n_interactions"),
         F.count_if(day >= F.lit(recent)).alias("n_days_recent"),
         F.count_if((day >= F.lit(previous)) & (day < F.lit(recent))).alias("n_days_previous"),
