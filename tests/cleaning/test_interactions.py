@@ -296,6 +296,7 @@ def test_the_quarantine_keeps_the_bad_rows_whole(spark: SparkSession) -> None:
         source="interactions",
         run_id="run-1",
         event_date=date(2017, 10, 9),
+        is_noise=False,
     )
 
 

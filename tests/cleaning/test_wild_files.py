@@ -83,7 +83,7 @@ def counts_of(spark: SparkSession, path: Path, reader_format: str) -> SourceCoun
     raw = read_source(spark, str(path), reader_format, {})
     none_dropped = spark.createDataFrame([], "item_id string")
     assessed = assess_interactions(raw, source, "wild", str(path), WEIGHTS, {}, none_dropped, TODAY)
-    assessed = assessed.withColumn("is_flagged", F.lit(False)).coalesce(1).cache()
+    assessed = assessed.withColumns({"is_flagged": F.lit(False), "is_new": F.lit(True)}).coalesce(1).cache()
     [counts] = count_sources(assessed)
     rows = assessed.collect()
     assessed.unpersist()
