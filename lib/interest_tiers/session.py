@@ -114,7 +114,7 @@ def _fit_small_machines(spark: SparkSession) -> None:
     few = {
         "spark.sql.shuffle.partitions": str(4 * cores),
         # Adaptive execution joins small ones; a hash table of a partition must fit into memory, however large the data.
-        "spark.sql.adaptive.coalescePartitions.initialPartitionNum": str(64 * cores),
+        "spark.sql.adaptive.coalescePartitions.initialPartitionNum": str(32 * cores),
         "spark.databricks.delta.snapshotPartitions": "2",
         # A vacuum lists its table in so many tasks, 10,000 unless set.
         "spark.sql.sources.parallelPartitionDiscovery.parallelism": str(4 * cores),
