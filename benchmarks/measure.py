@@ -162,6 +162,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     peak = round(memory.peak / GIBIBYTE, 2)
     measured = Measurement(arguments.engine, rows, seconds, cpu_seconds, [s for s, _ in times], peak, checksums(target))
     shutil.rmtree(target)
+    shutil.rmtree(spill, ignore_errors=True)
     print(json.dumps(asdict(measured)))
     return 0
 

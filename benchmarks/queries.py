@@ -58,38 +58,40 @@ WITH good AS (
   FROM transactions
   WHERE quantity > 0
     AND household_id IS NOT NULL AND product_id IS NOT NULL
-    AND transaction_timestamp >= TIMESTAMP '1990-01-01' AND transaction_timestamp < TIMESTAMP '2100-01-01'
+    AND transaction_timestamp >= TIMESTAMP '1990-01-01' AND transaction_timestamp < TIMESTAMP '2018-01-04'
     AND (sales_value IS NULL OR NOT isnan(sales_value) AND abs(sales_value) < CAST('Infinity' AS DOUBLE))
-), events AS (
-  SELECT CAST(household_id AS {text}) AS user_id, 'category:' || category AS interest_id, item_id,
-    CAST(transaction_timestamp AS DATE) AS event_date, CAST(1.0 AS DOUBLE) AS weight,
-    CAST(round(coalesce(sales_value, 0) * 1000000) AS BIGINT) AS micros
-  FROM good JOIN items ON item_id = CAST(product_id AS {text})
-  WHERE NOT is_dropped AND category IS NOT NULL
+), bought AS (
+  SELECT household_id, product_id, CAST(transaction_timestamp AS DATE) AS event_date, CAST(1.0 AS DOUBLE) AS weight,
+    CAST(floor(coalesce(sales_value, 0) * 1000000{d} + 0.5{d}) AS BIGINT) AS micros
+  FROM good
 ), item_days AS (
-  SELECT user_id, interest_id, item_id, event_date, max(weight) AS weight, count(*) AS n, CAST(sum(micros) AS BIGINT) AS micros
-  FROM events GROUP BY user_id, interest_id, item_id, event_date
-), days AS (
-  SELECT user_id, interest_id, event_date, max(weight) AS weight, CAST(sum(n) AS BIGINT) AS n, CAST(sum(micros) AS BIGINT) AS micros
-  FROM item_days GROUP BY user_id, interest_id, event_date
+  SELECT household_id, product_id, event_date, max(weight) AS weight, count(*) AS n, CAST(sum(micros) AS BIGINT) AS micros
+  FROM bought GROUP BY household_id, product_id, event_date
+), of_interests AS (
+  SELECT CAST(household_id AS {text}) AS user_id, 'category:' || category AS interest_id, item_id, event_date, weight, n, micros
+  FROM item_days JOIN items ON item_id = CAST(product_id AS {text})
+  WHERE NOT is_dropped AND category IS NOT NULL
+), days_and_items AS (
+  SELECT user_id, interest_id, event_date, item_id, max(weight) AS weight, CAST(sum(n) AS BIGINT) AS n,
+    CAST(sum(micros) AS BIGINT) AS micros
+  FROM of_interests GROUP BY GROUPING SETS ((user_id, interest_id, event_date), (user_id, interest_id, item_id))
 ), pairs AS (
   SELECT user_id, interest_id,
-    CAST(sum(CAST(round(weight * power(2.0{d}, -{age} / 90.0{d}) * 1000000000) AS BIGINT)) AS BIGINT) / 1e9{d} AS evidence,
-    count(*) AS n_days, CAST(min({age}) AS BIGINT) AS recency_days, CAST(max({age}) AS BIGINT) AS tenure_days,
-    CAST(sum(n) AS BIGINT) AS n_interactions,
+    CAST(sum(CAST(floor(weight * power(2.0{d}, -{age} / 90.0{d}) * 1000000000{d} + 0.5{d}) AS BIGINT)) AS BIGINT) / 1e9{d} AS evidence,
+    count(event_date) AS n_days, count(item_id) AS n_items,
+    CAST(min({age}) AS BIGINT) AS recency_days, CAST(max({age}) AS BIGINT) AS tenure_days,
+    CAST(sum(CASE WHEN event_date IS NOT NULL THEN n END) AS BIGINT) AS n_interactions,
     count(CASE WHEN event_date >= DATE '2017-10-03' THEN 1 END) AS n_days_recent,
     count(CASE WHEN event_date >= DATE '2017-07-04' AND event_date < DATE '2017-10-03' THEN 1 END) AS n_days_previous,
-    CAST(sum(micros) AS BIGINT) / 1e6{d} AS total_value
-  FROM days GROUP BY user_id, interest_id
-), items_of_pairs AS (
-  SELECT user_id, interest_id, count(DISTINCT item_id) AS n_items FROM item_days GROUP BY user_id, interest_id
+    CAST(sum(CASE WHEN event_date IS NOT NULL THEN micros END) AS BIGINT) / 1e6{d} AS total_value
+  FROM days_and_items GROUP BY user_id, interest_id
 ), ranked AS (
   SELECT *,
     row_number() OVER (PARTITION BY user_id ORDER BY evidence DESC, interest_id) AS place,
     sum(evidence) OVER (PARTITION BY user_id ORDER BY evidence DESC, interest_id
                         ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING) AS total,
     count(*) OVER (PARTITION BY user_id) AS n_interests
-  FROM pairs JOIN items_of_pairs USING (user_id, interest_id)
+  FROM pairs
 )
 SELECT user_id, interest_id, evidence, CASE WHEN total > 0 THEN evidence / total ELSE 1.0{d} / n_interests END AS share,
   CAST(place AS BIGINT) AS rank, n_days, n_items, recency_days, tenure_days, n_interactions, n_days_recent, n_days_previous,

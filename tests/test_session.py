@@ -30,7 +30,42 @@ print(json.dumps([row["seconds"], str(row["day"])]))
 """
 
 
-def test_packaged_settings_are_the_lines_of_the_file_without_comments() -> None:
+@pytest.fixture
+def further(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A file whose settings stand over the packaged ones."""
+    file = tmp_path / "further.conf"
+    monkeypatch.setenv(session.FURTHER_SETTINGS, str(file))
+    return file
+
+
+def test_settings_of_a_further_file_stand_over_the_packaged_ones(further: Path) -> None:
+    further.write_text("# more memory\nspark.driver.memory 6g\nspark.plugins a.B\n", encoding="utf-8")
+    settings = packaged_settings()
+    assert (settings["spark.driver.memory"], settings["spark.plugins"]) == ("6g", "a.B")
+    assert settings["spark.sql.session.timeZone"] == "UTC"
+
+
+def test_a_further_file_that_is_not_there_is_refused(further: Path) -> None:
+    with pytest.raises(ConfigError, match=r"INTEREST_TIERS_SPARK_SETTINGS is .*further\.conf: No such file"):
+        packaged_settings()
+
+
+def test_a_jar_that_is_not_there_is_said_before_java_misses_its_classes(further: Path) -> None:
+    further.write_text("spark.driver.extraClassPath build/no.jar\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"further\.conf names build/no\.jar, which is not there"):
+        packaged_settings()
+
+
+def test_comet_adds_to_the_packaged_settings_and_replaces_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(session.FURTHER_SETTINGS, raising=False)
+    comet = (Path(__file__).parents[1] / "conf" / "spark-comet.conf").read_text(encoding="utf-8").splitlines()
+    keys = {line.split()[0] for line in comet if line and not line.startswith("#")}
+    assert {"spark.plugins", "spark.shuffle.manager", "spark.driver.extraClassPath", "spark.memory.offHeap.size"} <= keys
+    assert not keys & set(packaged_settings())
+
+
+def test_packaged_settings_are_the_lines_of_the_file_without_comments(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(session.FURTHER_SETTINGS, raising=False)
     settings = packaged_settings()
     lines = (Path(__file__).parents[1] / "conf" / "spark-defaults.conf").read_text(encoding="utf-8").splitlines()
     assert settings == dict(line.split(maxsplit=1) for line in lines if line and not line.startswith("#"))

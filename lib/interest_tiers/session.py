@@ -110,13 +110,18 @@ def _fit_small_machines(spark: SparkSession) -> None:
     context = spark.sparkContext
     if not (context.master or "").startswith("local"):
         return
+    cores = context.defaultParallelism
     few = {
-        "spark.sql.shuffle.partitions": str(4 * context.defaultParallelism),
+        "spark.sql.shuffle.partitions": str(4 * cores),
+        # Adaptive execution joins small ones; a hash table of a partition must fit into memory, however large the data.
+        "spark.sql.adaptive.coalescePartitions.initialPartitionNum": str(32 * cores),
         "spark.databricks.delta.snapshotPartitions": "2",
         # A vacuum lists its table in so many tasks, 10,000 unless set.
-        "spark.sql.sources.parallelPartitionDiscovery.parallelism": str(4 * context.defaultParallelism),
+        "spark.sql.sources.parallelPartitionDiscovery.parallelism": str(4 * cores),
     }
     already_set = context.getConf()
+    if already_set.contains("spark.sql.shuffle.partitions"):
+        del few["spark.sql.adaptive.coalescePartitions.initialPartitionNum"]
     for key, value in few.items():
         if not already_set.contains(key):
             spark.conf.set(key, value)
