@@ -16,9 +16,11 @@ from interest_tiers.tables import (
     FORGOTTEN_USERS,
     INTERACTIONS,
     INTERACTIONS_QUARANTINE,
+    ITEM_VERSIONS,
     ITEMS,
     METRICS,
     RUNS,
+    SOURCE_FILES,
     TABLES,
     TEXT_EMBEDDINGS,
     USERS,
@@ -88,7 +90,8 @@ def test_clean_on_a_machine_in_another_time_zone_gives_the_same_rows(spark: Spar
 
 def test_every_table_is_compared() -> None:
     assert {table.name for table in LASTING} == {
-        t.name for t in (INTERACTIONS, INTERACTIONS_QUARANTINE, ITEMS, USERS, TEXT_EMBEDDINGS, METRICS, *DERIVED)
+        t.name
+        for t in (INTERACTIONS, INTERACTIONS_QUARANTINE, ITEM_VERSIONS, ITEMS, USERS, SOURCE_FILES, TEXT_EMBEDDINGS, METRICS, *DERIVED)
     }
 
 
@@ -97,7 +100,7 @@ def test_running_everything_again_changes_nothing(spark: SparkSession, shop: Sho
     shutil.copytree(made.warehouse, warehouse)
     before = {t.name: Warehouse(spark, warehouse).version(t) for t in (TEXT_EMBEDDINGS, METRICS, INTERACTIONS_QUARANTINE)}
     runs_before = {row["run_id"] for row in Warehouse(spark, made.warehouse).read(METRICS).collect()}
-    assert pipeline.main(command_of(shop, warehouse)) == 0
+    assert pipeline.main([*command_of(shop, warehouse), "--full"]) == 0
     assert_same_rows(spark, warehouse, made.warehouse, LASTING)
     again = Warehouse(spark, warehouse)
     # What did not change keeps the run that found it first, and no text is embedded again.
