@@ -115,6 +115,8 @@ def run(context: StageContext, full: bool = False) -> StageResult:
 def run_stream(context: StageContext, files_per_batch: int, checkpoints: str | None) -> StageResult:
     """Take what is new in the folders of the interactions in steps, by Spark's Structured Streaming, and end."""
     config = context.config
+    if files_per_batch < 1:
+        raise ConfigError(f"--files-per-batch is {files_per_batch}: a step takes 1 file or more")
     folder = context.warehouse.checkpoint_path() if checkpoints is None else checkpoints.rstrip("/")
     tables = [name for name, source in config.named_sources.items() if source.reader_format == "delta"]
     if tables:

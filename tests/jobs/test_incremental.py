@@ -232,6 +232,8 @@ def test_a_stream_over_the_folder_gives_the_same_tables(platform: Platform, caps
     assert platform.last_run()["rows_in"] == 0
     platform.clean(warehouse="at_once")
     platform.require_same("daily", "at_once")
+    platform.clean("--stream", "--files-per-batch", "0", exit_code=2)
+    assert "a step takes 1 file or more" in capsys.readouterr().err
     platform.write_config(values={})
     platform.clean(*stream, exit_code=2)
     assert "run clean --full once" in capsys.readouterr().err
