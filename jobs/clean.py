@@ -258,10 +258,10 @@ def _take(context: StageContext, reading: Reading, may_rebuild: bool = True) -> 
     judged = _judge(context, reading, raw, versions)
     counts = [] if judged is None else count_sources(judged.rows)
     found = _found_bad_rows(context, judged, assessed_items, assessed_users)
-    _require_quality(context, reading, judged, counts, found)
+    _require_quality(context, judged, counts, found)
     _write_quarantine(context, reading, judged, found)
     if judged is not None:
-        _write_interactions(context, reading, judged)
+        _write_interactions(context, judged)
     n_items = _write_items(context, versions, assessed_items is not None)
     _write_users(context, reading, judged, assessed_users)
     _write_ledger(context, reading, raw)
@@ -276,15 +276,19 @@ def _read(context: StageContext, reading: Reading) -> dict[str, DataFrame]:
     config, sources = context.config, _sources(context.config)
     raw: dict[str, DataFrame] = {}
     for name, files in list(reading.files.items()):
-        source, known = sources[name], reading.columns.get(name)
-        path = config.resolve(source.path)
-        rows = read_source(context.spark, path, source.reader_format, source.options, source.explode, files, known)
+        known = reading.columns.get(name)
+        rows = _read_one(context, sources[name], files, known)
         if known is not None and merged_columns(known, rows.schema) is None:
             group = list(config.named_sources) if name in config.named_sources else [name]
             reading.rebuild(group, f"{name}: a column has another type than in the files before")
             return _read(context, reading)
         raw[name] = rows
     return raw
+
+
+def _read_one(context: StageContext, source: Source, files: list[str] | None, known: StructType | None) -> DataFrame:
+    path = context.config.resolve(source.path)
+    return read_source(context.spark, path, source.reader_format, source.options, source.explode, files, known)
 
 
 def _item_versions(context: StageContext, reading: Reading, assessed: DataFrame | None) -> DataFrame:
@@ -332,7 +336,7 @@ def _judge(context: StageContext, reading: Reading, raw: Mapping[str, DataFrame]
 def _judge_all(context: StageContext, assessed: DataFrame) -> Judged:
     fresh = assessed.withColumn("is_new", F.lit(True))
     if not has_day_rules(context.config.noise, context.config.values):
-        return Judged(fresh.withColumns({"is_flagged": F.lit(False), "is_noise": F.lit(False)}), None)
+        return Judged(_not_noise(fresh), None)
     return Judged(context.warehouse.stage("clean/judged", _settled(context.config, fresh)), None)
 
 
@@ -350,23 +354,26 @@ def _judge_beside_stored(context: StageContext, assessed: DataFrame) -> Judged:
     stored = stored_rows_read_again(assessed, stored).withColumns(
         {"reasons": F.array().cast("array<string>"), "raw": F.lit(None).cast("string"), "is_new": F.lit(False)}
     )
-    touched = _days(fresh.where(is_good()))
+    fresh, touched = fresh.withColumn("is_new", F.lit(True)), _days(fresh.where(is_good()))
     if has_rules:
-        settled = _settled(config, fresh.withColumn("is_new", F.lit(True)).unionByName(stored.where(F.col("event_date").isin(touched))))
-        again = stored.where((F.col("copies") > 0) & ~F.col("event_date").isin(touched))
+        is_touched = F.col("event_date").isin(touched)
+        settled, others = _settled(config, fresh.unionByName(stored.where(is_touched))), stored.where(~is_touched)
     else:
-        settled, again = fresh.withColumns({"is_new": F.lit(True), "is_flagged": F.lit(False), "is_noise": F.lit(False)}), stored
-        again = again.where("copies > 0")
-    again = again.withColumns({"is_flagged": F.lit(False), "is_noise": F.lit(False)})
-    return Judged(warehouse.stage("clean/judged", settled.unionByName(again)), touched)
+        settled, others = _not_noise(fresh), stored
+    read_again = _not_noise(others.where("copies > 0"))
+    return Judged(warehouse.stage("clean/judged", settled.unionByName(read_again)), touched)
 
 
 def _settled(config: Config, assessed: DataFrame) -> DataFrame:
     """Add to the reasons of single rows those that show beside the other rows of a day."""
     settled = settle_days(assessed.where(is_good()).drop("reasons", "raw"), config.noise, config.values)
     settled = settled.withColumn("is_noise", ~is_good()).withColumn("raw", F.when(F.col("is_noise"), clean_row()))
-    refused = assessed.where(~is_good()).withColumns({"is_flagged": F.lit(False), "is_noise": F.lit(False)})
-    return refused.unionByName(settled)
+    return _not_noise(assessed.where(~is_good())).unionByName(settled)
+
+
+def _not_noise(assessed: DataFrame) -> DataFrame:
+    """Rows that are not judged beside the others of their day."""
+    return assessed.withColumns({"is_flagged": F.lit(False), "is_noise": F.lit(False)})
 
 
 def _days(rows: DataFrame) -> list[date]:
@@ -377,9 +384,7 @@ def _days(rows: DataFrame) -> list[date]:
 # The quality gate
 
 
-def _require_quality(
-    context: StageContext, reading: Reading, judged: Judged | None, counts: Sequence[SourceCounts], found: DataFrame
-) -> None:
+def _require_quality(context: StageContext, judged: Judged | None, counts: Sequence[SourceCounts], found: DataFrame) -> None:
     """Write what was measured, and stop where a limit is not met. The rows that are bad alone then stand in the quarantine."""
     if judged is None:
         return
@@ -462,7 +467,7 @@ def _write_quarantine(context: StageContext, reading: Reading, judged: Judged | 
         context.warehouse.insert_missing(INTERACTIONS_QUARANTINE, found)
 
 
-def _write_interactions(context: StageContext, reading: Reading, judged: Judged) -> None:
+def _write_interactions(context: StageContext, judged: Judged) -> None:
     good = judged.rows.where(is_good())
     if judged.days is None:
         context.warehouse.replace(INTERACTIONS, good)
@@ -493,12 +498,8 @@ def _write_users(context: StageContext, reading: Reading, judged: Judged | None,
         return
     config = context.config
     if assessed is None and config.users is not None:
-        source = config.users
-        path = config.resolve(source.path)
-        raw = read_source(
-            context.spark, path, source.reader_format, source.options, source.explode, None, reading.columns.get(USERS_SOURCE)
-        )
-        assessed = assess_users(raw, source, path)
+        raw = _read_one(context, config.users, None, reading.columns.get(USERS_SOURCE))
+        assessed = assess_users(raw, config.users, config.resolve(config.users.path))
     users = known_users(context.warehouse.read(INTERACTIONS), assessed)
     context.warehouse.replace(USERS, _without_forgotten(context, users))
 
