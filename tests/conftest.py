@@ -1,11 +1,14 @@
-"""What all tests share: one light Spark session, and an empty warehouse each."""
+"""What the tests of one worker share: a light Spark session, and an empty warehouse each."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
+from hypothesis import settings as hypothesis_settings
 from pyspark.sql import SparkSession
 
 from interest_tiers import session
@@ -23,15 +26,29 @@ LIGHT_SETTINGS = {
 QUICK_START = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=512m -XX:+UseSerialGC"
 
 
+# The same examples on every machine: a build fails for what was changed. pytest --hypothesis-profile=default draws others.
+hypothesis_settings.register_profile("repeatable", derandomize=True)
+hypothesis_settings.load_profile("repeatable")
+
+
 @pytest.fixture(scope="session")
-def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all workers of this run see."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+@pytest.fixture(scope="session")
+def spark(tmp_path_factory: pytest.TempPathFactory, shared_folder: Path) -> Iterator[SparkSession]:
     """The session that users get, with the settings of conf/spark-defaults.conf, made light."""
     settings = session.packaged_settings() | LIGHT_SETTINGS
     settings["spark.driver.extraJavaOptions"] += f" {QUICK_START}"
     settings["spark.sql.warehouse.dir"] = str(tmp_path_factory.mktemp("catalog"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(session, "packaged_settings", lambda: settings)
-        running = session.build_session("tests")
+        # On a fresh machine the first session fetches the jars, and Ivy does not lock its cache.
+        with FileLock(shared_folder / "jars.lock"):
+            running = session.build_session("tests")
     yield running
     running.stop()
 

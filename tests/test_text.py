@@ -79,6 +79,7 @@ TEXTS_AND_NORMAL_FORMS = [
     ("see https://a.b/c?d=e&f=g#h. or (http://\u00e4.de/p), www.x.org!", "see [url]. or ([url]), [url]!"),
     ("\u770bhttps://t.cn/abc\u5f88\u597d youtu.be/x reddit.com/u/someone", "\u770b[url]\u5f88\u597d [url] [url]"),
     ("and/or 3.5/5 e.g./i.e. 1/2", "and/or 3.5/5 e.g./i.e. 1/2"),
+    ("\u2139\ufe0f1\u0436a@b.co", "\u2139\ufe0f[email]"),
     ("write to Ann.Lee+x@mail.example.co.uk, user@host or jos\u00e9@b.com", "write to [email], [email] or [email]"),
     ("hi @ann_lee: @50cent @jo.ann. thanks @\u5f20\u4e09 \u4f60\u597d", "hi [user]: [user] [user]. thanks [user] \u4f60\u597d"),
     ("u/some_one said /u/other-1, but not you/me, menu/abc or S/U/L", "[user] said [user], but not you/me, menu/abc or S/U/L"),

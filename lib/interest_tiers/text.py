@@ -106,11 +106,11 @@ _URL = (
     rf"|(?<![@.\w])(?:[a-z0-9\-]{{1,63}}\.){{1,5}}(?:{_ENDINGS})/(?:{_IN_URL}*{_END_OF_URL})?"
 )
 
-#: At most 64 characters stand before the @ (RFC 5321, section 4.5.3.1.1). A host without a dot begins with a letter, so
-#: that 6@1.50 stays.
+#: At most 64 characters stand before the @ (RFC 5321, section 4.5.3.1.1), the first of them no mark: that belongs to the
+#: character before, and may make an emoji of it. A host without a dot begins with a letter, so that 6@1.50 stays.
 _HOST = rf"[{_LATIN_GREEK_CYRILLIC}\p{{N}}\-]"
 _EMAIL = (
-    rf"[{_LATIN_GREEK_CYRILLIC}\p{{N}}\p{{M}}._%+\-]{{1,64}}+@"
+    rf"(?!\p{{M}})[{_LATIN_GREEK_CYRILLIC}\p{{N}}\p{{M}}._%+\-]{{1,64}}+@"
     rf"(?:(?:{_HOST}{{1,63}}\.){{1,8}}[{_LATIN_GREEK_CYRILLIC}]{{2,63}}|[{_LATIN_GREEK_CYRILLIC}]{_HOST}{{0,62}}+)"
 )
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+from filelock import FileLock
+from pyspark.sql import SparkSession
 
 from tests.jobs.shop import CLUSTER, Made, Shop, command_of, make_shop, require_success, submit
 
@@ -13,7 +17,14 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
 
 
 @pytest.fixture(scope="session")
-def made(shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> Made:
-    """The warehouse as the pipeline leaves it on executors that are processes of their own. Tests only read it."""
-    warehouse = str(tmp_path_factory.mktemp("made") / "warehouse")
-    return Made(warehouse, require_success(submit("pipeline", *command_of(shop, warehouse), master=CLUSTER)))
+def made(spark: SparkSession, shop: Shop, shared_folder: Path) -> Made:
+    """The warehouse as the pipeline leaves it on executors that are processes of their own. Tests only read it.
+
+    Whichever worker needs it first makes it. Its session is up by then, so the jars are there.
+    """
+    warehouse, printed = shared_folder / "made", shared_folder / "made.txt"
+    with FileLock(shared_folder / "made.lock"):
+        if not printed.exists():
+            text = require_success(submit("pipeline", *command_of(shop, str(warehouse)), master=CLUSTER))
+            printed.write_text(text, encoding="utf-8")
+    return Made(str(warehouse), printed.read_text(encoding="utf-8"))
