@@ -62,7 +62,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     for line in [*judge_goals(measured), *(f"failed  {name}" for name in failed)]:
         print(line)
     print(f"measurements are in {RESULTS.relative_to(PROJECT)}")
-    return 0 if agree and not failed else 1
+    # Where an alternative does not finish, that is a result too.
+    return 0 if agree and not any(name.startswith("library") for name in failed) else 1
 
 
 def judge_goals(measured: Measured) -> list[str]:

@@ -20,6 +20,11 @@ LIGHT_SETTINGS = {
     "spark.databricks.delta.snapshotPartitions": "1",
     "spark.ui.enabled": "false",
     "spark.ui.showConsoleProgress": "false",
+    # Thousands of queries in one session: their plans would fill its heap.
+    "spark.sql.ui.retainedExecutions": "10",
+    "spark.ui.retainedJobs": "10",
+    "spark.ui.retainedStages": "10",
+    "spark.ui.retainedTasks": "100",
 }
 
 #: Short runs gain more from a quick compiler than from a good one.

@@ -12,8 +12,9 @@ from tests.jobs.shop import CLUSTER, Made, Shop, command_of, make_shop, require_
 
 
 @pytest.fixture(scope="session")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
-    return make_shop(tmp_path_factory.mktemp("shop"))
+def shop(shared_folder: Path) -> Shop:
+    with FileLock(shared_folder / "shop.lock"):
+        return make_shop(shared_folder / "shop")
 
 
 @pytest.fixture(scope="session")

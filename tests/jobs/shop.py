@@ -55,7 +55,7 @@ class Made:
 
 
 def make_shop(folder: Path, seed_after: int = 0) -> Shop:
-    """Write the shop's files and config. seed_after changes what happens from AS_OF on, and nothing before."""
+    """Write the shop's files and config, but where they are already. seed_after changes what happens from AS_OF on, and nothing before."""
     items = _items()
     before = _purchases(items, FIRST_DAY, AS_OF, seed=1)
     after = _purchases(items, AS_OF, LAST_DAY, seed=100 + seed_after)
@@ -79,11 +79,12 @@ def make_shop(folder: Path, seed_after: int = 0) -> Shop:
         ]
     )
     raw = pd.concat([good, bad, good.head(5)])
-    folder.mkdir(parents=True, exist_ok=True)
-    raw.to_csv(folder / "events.csv", index=False)
-    items.to_parquet(folder / "items.parquet")
     config = folder / "shop.yaml"
-    config.write_text(yaml.safe_dump(shop_config(folder)), encoding="utf-8")
+    if not config.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        raw.to_csv(folder / "events.csv", index=False)
+        items.to_parquet(folder / "items.parquet")
+        config.write_text(yaml.safe_dump(shop_config(folder)), encoding="utf-8")
     return Shop(config, raw, bad_rows=len(bad), copies=5)
 
 
