@@ -7,7 +7,7 @@ from datetime import date
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from interest_tiers.embedding.encoder import model_id
+from interest_tiers.embedding.model_folder import model_id
 from interest_tiers.errors import DataQualityError
 from interest_tiers.evidence import interests_by_category
 from interest_tiers.interests.augmentation import neighbours, profiles, with_borrowed

@@ -5,7 +5,7 @@ import time
 
 from pyspark.sql import functions as F
 
-from interest_tiers.embedding.encoder import model_id
+from interest_tiers.embedding.model_folder import model_id
 from interest_tiers.embedding.texts import embed_texts, pending_texts
 from interest_tiers.jobs.job import StageContext, StageResult, stage_main
 from interest_tiers.tables import ITEMS, TEXT_EMBEDDINGS

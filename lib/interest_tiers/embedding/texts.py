@@ -39,13 +39,13 @@ def embed_texts(texts: DataFrame, n_texts: int, config: Embedding, parallelism: 
     Returns text_hash, embedding array<float> (L2 norm 1), is_cut (longer than config.max_tokens).
     """
     n_tasks = max(parallelism, math.ceil(n_texts / TEXTS_PER_TASK))
-    model, max_tokens, batch_tokens = config.model, config.max_tokens, config.batch_tokens
+    model, max_tokens, batch_tokens, precision = config.model, config.max_tokens, config.batch_tokens, config.precision
 
     # A pandas UDF because the model is Python; over an iterator because the model must load once per task at most.
     @F.pandas_udf(_EMBEDDED)  # type: ignore[call-overload]
     def embed(batches: Iterator[pd.Series]) -> Iterator[pd.DataFrame]:
         device, threads = task_resources()
-        encoder = worker_encoder(model, max_tokens, device, threads)
+        encoder = worker_encoder(model, max_tokens, device, threads, precision)
         for batch in batches:
             result = encoder.encode(batch.tolist(), batch_tokens)
             yield pd.DataFrame({"embedding": list(result.vectors), "is_cut": result.is_cut})

