@@ -162,11 +162,12 @@ def _pooling(path: Path) -> Pooling:
             name.removeprefix("pooling_mode_") for name, value in pooling.items() if name.startswith("pooling_mode_") and value is True
         ]
         modes = [_FLAGS.get(flag, flag) for flag in flags]
-    if len(modes) != 1 or modes[0] not in ("mean", "cls", "lasttoken"):
-        raise ConfigError(f"embedding.model: {file} asks for {', '.join(modes) or 'no pooling'}; one of mean, cls, lasttoken is possible")
+    possible: dict[str, Pooling] = {"mean": "mean", "cls": "cls", "lasttoken": "lasttoken"}
+    if len(modes) != 1 or modes[0] not in possible:
+        raise ConfigError(f"embedding.model: {file} asks for {', '.join(modes) or 'no pooling'}; one of {', '.join(possible)} is possible")
     if not pooling.get("include_prompt", True) and _default_prompt(path):
         raise ConfigError(f"embedding.model: {file} leaves the prompt out of the pooling (include_prompt), which is not possible")
-    return modes[0]
+    return possible[modes[0]]
 
 
 def _default_prompt(path: Path) -> str:
