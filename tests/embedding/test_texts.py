@@ -17,7 +17,7 @@ from pyspark.testing import assertDataFrameEqual
 from interest_tiers.config import Embedding
 from interest_tiers.embedding import texts
 from interest_tiers.embedding.encoder import SentenceEncoder
-from interest_tiers.embedding.texts import embed_texts, pending_texts, task_resources
+from interest_tiers.embedding.texts import embed_texts, pending_texts, task_resources, waves
 from interest_tiers.tables import Warehouse
 
 CONFIG = Embedding(max_tokens=24)
@@ -83,9 +83,8 @@ def test_each_text_passes_the_model_once_and_each_worker_loads_it_once(
     log = tmp_path / "log"
     log.mkdir()
     monkeypatch.setattr(texts, "worker_encoder", counting_encoder(str(log)))
-    monkeypatch.setattr(texts, "TEXTS_PER_TASK", 6)  # five tasks on two workers
     given = [f"product number {n} " + "milk " * (n % 30) for n in range(30)]
-    embedded = embed_texts(text_rows(spark, *given), len(given), CONFIG, parallelism=2)
+    embedded = embed_texts(text_rows(spark, *given), CONFIG, n_tasks=5)  # on two workers
     assert embedded.rdd.getNumPartitions() == 5
     vectors = warehouse.stage("embed/vectors", embedded)
     n_cut = vectors.where("is_cut").count()
@@ -109,7 +108,19 @@ def test_each_text_passes_the_model_once_and_each_worker_loads_it_once(
 
 
 def test_no_text_is_no_row(spark: SparkSession) -> None:
-    assert embed_texts(text_rows(spark), 0, CONFIG, parallelism=1).count() == 0
+    assert embed_texts(text_rows(spark), CONFIG, n_tasks=1).count() == 0
+    assert list(waves(text_rows(spark), 0, parallelism=2)) == []
+
+
+def test_every_text_is_in_one_wave(spark: SparkSession, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(texts, "TEXTS_PER_TASK", 20)
+    given = text_rows(spark, *(f"text {n}" for n in range(100)))
+    found = [[row["text_hash"] for row in wave.collect()] for wave in waves(given, 100, parallelism=2)]
+    assert len(found) == 3
+    assert min(map(len, found)) > 20
+    assert sorted(text_hash for wave in found for text_hash in wave) == sorted(row["text_hash"] for row in given.collect())
+    [alone] = waves(given, 40, parallelism=2)
+    assert alone is given
 
 
 @pytest.mark.parametrize(

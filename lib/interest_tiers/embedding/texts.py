@@ -32,13 +32,22 @@ def pending_texts(items: DataFrame, embedded: DataFrame | None, model_id: str) -
     return distinct.join(done, "text_hash", "left_anti")
 
 
-def embed_texts(texts: DataFrame, n_texts: int, config: Embedding, parallelism: int) -> DataFrame:
+def waves(texts: DataFrame, n_texts: int, parallelism: int) -> Iterator[DataFrame]:
+    """The texts in parts, each as many as the tasks that run at once can take; by hash, so that they are the same when read again.
+
+    texts: text_hash, …. Each part is a unit of work that can be stored before the next begins.
+    """
+    n_waves = math.ceil(n_texts / (parallelism * TEXTS_PER_TASK))
+    for wave in range(n_waves):
+        yield texts if n_waves == 1 else texts.where(F.pmod(F.xxhash64("text_hash"), F.lit(n_waves)) == wave)
+
+
+def embed_texts(texts: DataFrame, config: Embedding, n_tasks: int) -> DataFrame:
     """Embed texts.
 
-    texts: text_hash, text; n_texts: how many there are; parallelism: tasks that run at once.
+    texts: text_hash, text; n_tasks: they are spread over so many tasks.
     Returns text_hash, embedding array<float> (L2 norm 1), is_cut (longer than config.max_tokens).
     """
-    n_tasks = max(parallelism, math.ceil(n_texts / TEXTS_PER_TASK))
     model, max_tokens, batch_tokens, precision = config.model, config.max_tokens, config.batch_tokens, config.precision
 
     # A pandas UDF because the model is Python; over an iterator because the model must load once per task at most.

@@ -1,0 +1,211 @@
+"""Texts a second, and how exact, of every way to embed: the stage embed by precision, beside sentence-transformers.
+
+Each measurement is a process of its own on two cores: it embeds 200 texts, which is not timed, then all, which is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from benchmarks.measure import CORES
+from interest_tiers import session
+from interest_tiers.config import Embedding
+
+PROJECT = Path(__file__).parents[1]
+MODEL = Embedding().model
+
+#: As sentence-transformers cuts by this model's own word.
+MAX_TOKENS = 256
+WARM_UP_TEXTS = 200
+
+#: Which texts of which data set: table and column of a cleaned warehouse.
+DATA_SETS = {"complete_journey": "items", "online_retail": "items", "amazon_reviews": "interactions"}
+
+REFERENCE = "sentence-transformers"
+WAYS = (REFERENCE, "embed fp32", "embed bf16", "embed auto")
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """seconds: wall clock; mean_cosine, least_cosine: with the vectors of sentence-transformers; tokens: special ones included."""
+
+    way: str
+    texts: int
+    tokens: int
+    seconds: float
+    mean_cosine: float
+    least_cosine: float
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments = _arguments(argv)
+    folder = arguments.folder.resolve()
+    if arguments.measure:
+        way, texts = arguments.measure
+        print(json.dumps(asdict(measure(way, Path(texts), folder))))
+        return 0
+    if arguments.prepare:
+        write_texts(arguments.prepare, folder, arguments.location)
+        return 0
+    limits = {dtype: round(gigaflops(dtype), 1) for dtype in ("float32", "bfloat16")}
+    print(f"matrix products on {CORES} cores, GFLOP/s: " + ", ".join(f"{dtype} {value}" for dtype, value in limits.items()))
+    print(f"{'texts':<20}{'way':<24}{'texts/s':>9}{'times':>7}{'GFLOP/s':>9}{'mean cosine':>13}{'least':>9}", flush=True)
+    located = {given.partition("=")[0] for given in arguments.location}
+    for name in DATA_SETS:
+        if name != "complete_journey" and name not in located:
+            print(f"{name:<20}not measured: no --location {name}=FOLDER")
+            continue
+        _run(["--prepare", name, *(f"--location={given}" for given in arguments.location)], folder)
+        _measure_all(folder / f"texts-{name}.parquet", name, folder)
+    return 0
+
+
+def _measure_all(texts: Path, name: str, folder: Path) -> None:
+    slowest = None
+    for way in WAYS:
+        found = Measurement(**json.loads(_run(["--measure", way, str(texts)], folder).splitlines()[-1]))
+        slowest = slowest or found
+        speed = found.texts / found.seconds
+        times = slowest.seconds / found.seconds
+        gflops = flops_per_token() * found.tokens / found.seconds / 1e9
+        numbers = f"{speed:>9,.0f}{times:>7.1f}{gflops:>9.0f}{found.mean_cosine:>13.5f}{found.least_cosine:>9.5f}"
+        print(f"{name:<20}{way:<24}{numbers}", flush=True)
+
+
+def _run(arguments: Sequence[str], folder: Path) -> str:
+    command = [sys.executable, "-m", "benchmarks.embedding", "--folder", str(folder), *arguments]
+    with (folder / "embedding.log").open("a") as errors:
+        return subprocess.run(command, stdout=subprocess.PIPE, stderr=errors, text=True, cwd=PROJECT, check=True).stdout  # noqa: S603 our own module
+
+
+def write_texts(name: str, folder: Path, locations: Sequence[str]) -> None:
+    """Clean a data set unless that is done, and write its distinct texts to texts-NAME.parquet (text), in the order of their hashes."""
+    from interest_tiers.jobs import clean
+    from interest_tiers.tables import INTERACTIONS, ITEMS, Warehouse
+
+    target = folder / f"texts-{name}.parquet"
+    if target.exists():
+        return
+    config, warehouse = PROJECT / "conf" / f"{name}.yaml", folder / f"warehouse-{name}"
+    own = [f"--set=locations.{given}" for given in locations if given.startswith(f"{name}=")]
+    if clean.main(["--config", str(config), "--warehouse", str(warehouse), *own]) != 0:
+        raise SystemExit(f"{name} could not be cleaned")
+    spark = session.build_session("benchmark texts")
+    rows = Warehouse(spark, str(warehouse)).read(ITEMS if DATA_SETS[name] == "items" else INTERACTIONS)
+    texts = [row["text"] for row in rows.where("text IS NOT NULL").select("text").distinct().orderBy("text").collect()]
+    order = np.random.default_rng(1).permutation(len(texts))
+    pq.write_table(pa.table({"text": [texts[place] for place in order]}), target)
+
+
+def measure(way: str, file: Path, folder: Path) -> Measurement:
+    """Embed the texts of a file in one way, and compare its vectors with those of sentence-transformers, which must be there."""
+    texts = pq.read_table(file)["text"].to_pylist()
+    embed = by_sentence_transformers() if way == REFERENCE else by_embed(way.removeprefix("embed "), folder)
+    embed(texts[:WARM_UP_TEXTS])
+    start = time.perf_counter()
+    vectors = embed(texts)
+    seconds = time.perf_counter() - start
+    stored = file.with_suffix(".npy")
+    if way == REFERENCE:
+        np.save(stored, vectors)
+    cosines = (vectors * np.load(stored)).sum(axis=1)
+    return Measurement(way, len(texts), n_tokens(texts), round(seconds, 3), float(cosines.mean()), float(cosines.min()))
+
+
+def by_sentence_transformers() -> Callable[[list[str]], np.ndarray]:
+    """As people call it: encode, in batches of 32."""
+    import torch
+    from sentence_transformers import SentenceTransformer
+
+    from interest_tiers.embedding.model_folder import read_model_folder
+
+    torch.set_num_threads(CORES)
+    model = SentenceTransformer(str(read_model_folder(MODEL).path), device="cpu")
+    return lambda texts: model.encode(texts, normalize_embeddings=True)
+
+
+def by_embed(precision: str, folder: Path) -> Callable[[list[str]], np.ndarray]:
+    """As the stage embed does it: from Parquet to Parquet on Spark."""
+    from interest_tiers.embedding.texts import embed_texts
+
+    settings = session.packaged_settings() | {
+        "spark.master": f"local[{CORES}]",
+        "spark.ui.enabled": "false",
+        "spark.ui.showConsoleProgress": "false",
+    }
+    session.packaged_settings = lambda: settings
+    spark = session.build_session("benchmark embedding")
+    config = Embedding(max_tokens=MAX_TOKENS, precision=precision)  # type: ignore[arg-type]
+    given, written = folder / "embedding-texts", folder / "embedding-vectors"
+
+    def embed(texts: list[str]) -> np.ndarray:
+        rows = embed_texts(spark.read.parquet(str(given)), config, CORES)
+        rows.select("text_hash", "embedding").write.mode("overwrite").parquet(str(written))
+        found = pq.read_table(written)
+        vectors = np.vstack(found["embedding"].to_numpy(zero_copy_only=False))
+        return vectors[np.argsort(found["text_hash"].to_numpy(zero_copy_only=False))]
+
+    def prepared(texts: list[str]) -> np.ndarray:
+        given.mkdir(parents=True, exist_ok=True)
+        # The place of a text stands for its hash, so that the order comes back.
+        pq.write_table(pa.table({"text_hash": [f"{place:09d}" for place in range(len(texts))], "text": texts}), given / "part-0.parquet")
+        return embed(texts)
+
+    return prepared
+
+
+def n_tokens(texts: list[str]) -> int:
+    """Tokens that the model sees, without padding."""
+    from interest_tiers.embedding.encoder import TextTokenizer
+    from interest_tiers.embedding.model_folder import read_model_folder
+
+    return int(TextTokenizer(read_model_folder(MODEL), MAX_TOKENS)(texts).lengths.sum())
+
+
+def flops_per_token() -> float:
+    """Of the matrix products of a BERT layer: four of width by width, two of width by what lies between; attention not counted."""
+    from interest_tiers.embedding.model_folder import read_model_folder
+
+    config = json.loads((read_model_folder(MODEL).path / "config.json").read_text(encoding="utf-8"))
+    width, between = config["hidden_size"], config["intermediate_size"]
+    return 2.0 * config["num_hidden_layers"] * (4 * width * width + 2 * width * between)
+
+
+def gigaflops(dtype: str) -> float:
+    """What the processor reaches in a matrix product of the model's shape, on all cores."""
+    import torch
+
+    torch.set_num_threads(CORES)
+    kind = getattr(torch, dtype)
+    activations, weights = torch.randn(1024, 384, dtype=kind), torch.randn(1536, 384, dtype=kind)
+    seconds = []
+    with torch.inference_mode():
+        for _ in range(50):
+            start = time.perf_counter()
+            torch.nn.functional.linear(activations, weights)
+            seconds.append(time.perf_counter() - start)
+    return 2 * 1024 * 384 * 1536 / float(np.median(seconds)) / 1e9
+
+
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--location", action="append", default=[], metavar="NAME=FOLDER", help="of a data set of conf/")
+    parser.add_argument("--folder", type=Path, default=PROJECT / "build" / "bench", help="for texts and vectors")
+    parser.add_argument("--measure", nargs=2, metavar=("WAY", "FILE"), help=argparse.SUPPRESS)
+    parser.add_argument("--prepare", choices=tuple(DATA_SETS), help=argparse.SUPPRESS)
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

