@@ -17,7 +17,7 @@ from interest_tiers.tables import ITEMS, TEXT_EMBEDDINGS, Table, Warehouse
 CONFIG = """
 name: waves
 interactions: {path: e.csv, columns: {user_id: user, item_id: item, occurred_at: at, behaviour: {literal: purchase}}}
-items: {path: i.csv, columns: {item_id: item, text: title}}
+items: {path: i.csv, columns: {item_id: item, text: title, category: kind}}
 behaviours: {purchase: 1.0}
 """
 
