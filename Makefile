@@ -1,7 +1,8 @@
 # Everything that a checkout needs: Python 3.11, Java 17, and a network for the first run (PyPI, Maven Central).
 #   make demo      the whole pipeline on the demo data; tables and report go to build/demo
 #   make test      lint and tests
-#   make bench     clean and aggregate, beside Spark SQL by hand and DuckDB; make bench SIZES="1.5 15" SKEW= for less
+#   make bench     clean and aggregate, beside Spark SQL by hand and DuckDB; make bench SIZES="1.5 15" SKEW= for less.
+#                  Embedding beside sentence-transformers: make bench-embedding alone
 # Another interpreter: make PYTHON=/path/to/python3.11 demo. Another Java: JAVA_HOME=/path/to/jdk-17 make demo.
 
 IS_PYTHON_3_11 := -c 'import ensurepip, sys; sys.exit(sys.version_info[:2] != (3, 11))' >/dev/null 2>&1
@@ -18,7 +19,7 @@ SIZES ?= 1.5 15 75 150
 SKEW ?= 15
 COMET := build/jars/comet-spark-spark3.5_2.12-0.12.0.jar
 
-.PHONY: bench comet help demo test lint clean clean-all tools
+.PHONY: bench bench-embedding comet help demo test lint clean clean-all tools
 
 help: ## say what the targets do (the default)
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 18
@@ -34,8 +35,12 @@ lint: tools .venv/installed ## ruff (rules and format) and mypy
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy lib/
 
-bench: tools .venv/installed $(COMET) ## rows a second of clean and aggregate; SIZES and SKEW in million rows
+bench: tools .venv/installed $(COMET) bench-embedding ## rows a second of clean and aggregate (SIZES, SKEW in million rows), texts a second of embed
 	.venv/bin/python -m benchmarks.run --sizes $(SIZES) --skew $(SKEW)
+
+bench-embedding: tools .venv/installed ## texts a second of embed; LOCATIONS="online_retail=FOLDER amazon_reviews=FOLDER" for more texts
+	mkdir -p build/bench
+	.venv/bin/python -m benchmarks.embedding $(addprefix --location ,$(LOCATIONS))
 
 comet: $(COMET) ## fetch the jar for conf/spark-comet.conf
 
