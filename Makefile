@@ -22,7 +22,7 @@ COMET := build/jars/comet-spark-spark3.5_2.12-0.12.0.jar
 .PHONY: bench bench-embedding comet help demo test lint clean clean-all tools
 
 help: ## say what the targets do (the default)
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 18
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 24
 
 demo: tools .venv/installed ## run the pipeline on the demo data; the report is build/demo/report/index.html
 	.venv/bin/interest-tiers pipeline --config conf/complete_journey.yaml --warehouse build/demo
