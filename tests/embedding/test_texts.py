@@ -138,3 +138,13 @@ def test_a_task_uses_what_spark_gave_it(
     task = SimpleNamespace(resources=lambda: resources, cpus=lambda: cpus)
     monkeypatch.setattr(texts, "TaskContext", SimpleNamespace(get=lambda: task))
     assert task_resources() == expected
+
+
+def test_the_order_of_the_texts_changes_no_digit(spark: SparkSession) -> None:
+    given = [f"product number {n} " + "milk " * (n % 9) for n in range(60)]
+    rounding = Embedding(max_tokens=24, batch_tokens=64, precision="bf16")
+    one, other = (
+        embed_texts(text_rows(spark, *order).repartition(parts), rounding, n_tasks=2).collect()
+        for order, parts in ((given, 1), (given[::-1], 3))
+    )
+    assert sorted(one) == sorted(other)

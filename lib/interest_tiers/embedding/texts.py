@@ -59,7 +59,8 @@ def embed_texts(texts: DataFrame, config: Embedding, n_tasks: int) -> DataFrame:
             result = encoder.encode(batch.tolist(), batch_tokens)
             yield pd.DataFrame({"embedding": list(result.vectors), "is_cut": result.is_cut})
 
-    spread = texts.repartition(n_tasks, "text_hash")
+    # In an order of their own, so that the same texts meet in a batch again: with another neighbour a vector is rounded otherwise.
+    spread = texts.repartition(n_tasks, "text_hash").sortWithinPartitions("text_hash")
     return spread.select("text_hash", embed("text").alias("embedded")).select("text_hash", "embedded.embedding", "embedded.is_cut")
 
 
