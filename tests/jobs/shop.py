@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import runpy
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -13,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pytest
 import yaml
 
 REPOSITORY = Path(__file__).parents[2]
@@ -131,17 +129,6 @@ def submit(stage: str, *arguments: str, master: str = "local[2]") -> subprocess.
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYSPARK_", "SPARK_"))}
     environment["PATH"] = f"{binaries}{os.pathsep}{environment['PATH']}"
     return subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False, timeout=900)
-
-
-def run_file(stage: str, *arguments: str) -> int:
-    """Run the file of a job as a script, in this process and its session; returns the exit code."""
-    file = REPOSITORY / "jobs" / f"{stage}.py"
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as ended:
-        patch.setattr(sys, "argv", [str(file), *arguments])
-        patch.setattr(sys, "path", [str(file.parent), *sys.path])
-        runpy.run_path(str(file), run_name="__main__")
-    assert isinstance(ended.value.code, int)
-    return ended.value.code
 
 
 def require_success(ended: subprocess.CompletedProcess[str]) -> str:

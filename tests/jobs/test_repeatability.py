@@ -1,71 +1,36 @@
-"""The same rows whichever way a stage is run: alone or not, on one JVM or several, again, after a kill, whatever came later."""
+"""The same rows whichever way a stage is run: alone or not, on one JVM or several, whatever came later."""
 
 from __future__ import annotations
 
-import shutil
-import time
-from pathlib import Path
-
 import pytest
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import SparkSession
 from pyspark.testing import assertDataFrameEqual
 
 from interest_tiers.jobs import pipeline
 from interest_tiers.tables import (
-    DATA_QUALITY,
-    FORGOTTEN_USERS,
     INTERACTIONS,
     INTERACTIONS_QUARANTINE,
     ITEM_VERSIONS,
     ITEMS,
     METRICS,
-    RUNS,
     SOURCE_FILES,
-    TABLES,
     TEXT_EMBEDDINGS,
     USERS,
-    Table,
-    Warehouse,
 )
-from tests.jobs.shop import AS_OF, Made, Shop, command_of, make_shop, require_success, run_file, submit
-
-#: Tables that say something of the data rather than of a run, as the pipeline leaves them.
-LASTING = [table for table in TABLES if table not in (RUNS, DATA_QUALITY, FORGOTTEN_USERS)]
-DERIVED = [table for table in TABLES if table.has_as_of and table not in (RUNS, METRICS)]
-
-#: The stages that start processes of their own, the readers of many files and the workers of the model; the others run in this process.
-BY_SPARK_SUBMIT = ("clean", "embed")
-
-
-def rows_of(spark: SparkSession, warehouse: str, table: Table) -> DataFrame:
-    """A table without the names of the runs that wrote it."""
-    rows = Warehouse(spark, warehouse).read(table)
-    return rows.drop("run_id") if "run_id" in rows.columns else rows
-
-
-def assert_same_rows(spark: SparkSession, actual: str, expected: str, tables: list[Table]) -> None:
-    for table in tables:
-        found, wanted = (rows_of(spark, warehouse, table) for warehouse in (actual, expected))
-        if table is USERS:  # maps cannot be compared
-            found, wanted = (rows.selectExpr("user_id", "to_json(attributes) AS attributes") for rows in (found, wanted))
-        assertDataFrameEqual(found, wanted, rtol=1e-9, atol=1e-9)
+from tests.jobs.compared import DERIVED, LASTING, assert_same_rows, rows_of
+from tests.jobs.shop import AS_OF, Made, command_of, make_shop, require_success, submit
 
 
 @pytest.fixture(scope="module")
 def one_by_one(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A warehouse made by a command per stage, on a machine in Tokyo, from a shop where every row from AS_OF on is another one."""
+    """A warehouse made by a spark-submit per stage, on a machine in Tokyo, from a shop where every row from AS_OF on is another one."""
     folder = tmp_path_factory.mktemp("one_by_one")
     changed = make_shop(folder / "shop", seed_after=7)
     arguments = command_of(changed, str(folder / "warehouse"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TZ", "Asia/Tokyo")
-        time.tzset()
         for stage in pipeline.STAGES:
-            if stage in BY_SPARK_SUBMIT:
-                require_success(submit(stage, *arguments))
-            else:
-                assert run_file(stage, *arguments) == 0
-    time.tzset()
+            require_success(submit(stage, *arguments))
     return str(folder / "warehouse")
 
 
@@ -93,39 +58,3 @@ def test_every_table_is_compared() -> None:
         t.name
         for t in (INTERACTIONS, INTERACTIONS_QUARANTINE, ITEM_VERSIONS, ITEMS, USERS, SOURCE_FILES, TEXT_EMBEDDINGS, METRICS, *DERIVED)
     }
-
-
-def test_running_everything_again_changes_nothing(spark: SparkSession, shop: Shop, made: Made, tmp_path: Path) -> None:
-    warehouse = str(tmp_path / "warehouse")
-    shutil.copytree(made.warehouse, warehouse)
-    before = {t.name: Warehouse(spark, warehouse).version(t) for t in (TEXT_EMBEDDINGS, METRICS, INTERACTIONS_QUARANTINE)}
-    runs_before = {row["run_id"] for row in Warehouse(spark, made.warehouse).read(METRICS).collect()}
-    assert pipeline.main([*command_of(shop, warehouse), "--full"]) == 0
-    assert_same_rows(spark, warehouse, made.warehouse, LASTING)
-    again = Warehouse(spark, warehouse)
-    # What did not change keeps the run that found it first, and no text is embedded again.
-    assert {row["run_id"] for row in again.read(METRICS).collect()} == runs_before
-    assert again.version(TEXT_EMBEDDINGS) == before["text_embeddings"]
-    assert again.read(RUNS).count() == 2 * len(pipeline.STAGES)
-
-
-@pytest.mark.parametrize("fails_at", ["clusters", "user_clusters"])
-def test_a_stage_killed_half_way_gives_the_same_rows_when_run_again(
-    spark: SparkSession, shop: Shop, made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails_at: str
-) -> None:
-    warehouse = str(tmp_path / "warehouse")
-    shutil.copytree(made.warehouse, warehouse)
-    part = [*command_of(shop, warehouse), "--from", "cluster_users", "--to", "cluster_users"]
-    replace_day = Warehouse.replace_day
-
-    def killed(self: Warehouse, table: Table, *arguments: object) -> int:
-        if table.name == fails_at:
-            raise KeyboardInterrupt
-        return replace_day(self, table, *arguments)  # type: ignore[arg-type]
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Warehouse, "replace_day", killed)
-        with pytest.raises(KeyboardInterrupt):
-            pipeline.main(part)
-    assert pipeline.main(part) == 0
-    assert_same_rows(spark, warehouse, made.warehouse, LASTING)
