@@ -9,7 +9,6 @@ import hashlib
 import importlib.util
 import json
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -84,7 +83,6 @@ def read_model_folder(model: str) -> ModelFolder:
     )
 
 
-@lru_cache(maxsize=8)
 def model_id(model: str, max_tokens: int) -> str:
     """Name of the vectors that a model gives: its folder's name or package, the token limit, a fingerprint.
 
