@@ -278,19 +278,6 @@ def test_rows_are_cast_and_ordered_as_declared_and_other_columns_left_out(wareho
     assertDataFrameEqual(warehouse.read(USER_VECTORS), rows(USER_VECTORS, {"vector": [0.5, 1.0]}))
 
 
-def test_small_files_of_many_runs_are_joined(spark: SparkSession, warehouse: Warehouse, rows: Rows) -> None:
-    fewer = "spark.databricks.delta.autoCompact.minNumFiles"  # than 50, which would take as many runs
-    spark.conf.set(fewer, "5")
-    try:
-        for run in range(7):
-            warehouse.append(TEXT_EMBEDDINGS, rows(TEXT_EMBEDDINGS, {"text_hash": f"h{run}"}))
-    finally:
-        spark.conf.unset(fewer)
-    stored = warehouse.read(TEXT_EMBEDDINGS)
-    assert len(stored.inputFiles()) < 5
-    assert {row["text_hash"] for row in stored.collect()} == {f"h{run}" for run in range(7)}
-
-
 @pytest.mark.parametrize("table", [USER_TIERS, CLUSTERS], ids=lambda table: table.name)
 def test_replace_day_leaves_the_other_days_as_they_are_byte_for_byte(warehouse: Warehouse, rows: Rows, table: Table) -> None:
     key = table.key[0]

@@ -104,8 +104,7 @@ class Table:
     @property
     def properties(self) -> dict[str, str]:
         """The table properties that Delta keeps."""
-        # Many small runs leave many small files: Delta joins those of a day, or of a table without days, when there are 50.
-        properties = {"delta.enableDeletionVectors": "false", "delta.autoOptimize.autoCompact": "true"}
+        properties = {"delta.enableDeletionVectors": "false"}
         properties |= {f"delta.constraints.{name}": expression for name, expression in self.constraints.items()}
         if self.has_users or self.names_users is not None:
             properties[STATISTICS] = self._statistics
