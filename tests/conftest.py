@@ -20,7 +20,8 @@ LIGHT_SETTINGS = {
     "spark.databricks.delta.snapshotPartitions": "1",
     "spark.ui.enabled": "false",
     "spark.ui.showConsoleProgress": "false",
-    # Thousands of queries in one session: their plans would fill its heap.
+    # Thousands of queries and hundreds of warehouses in one session: their plans and snapshots would fill its heap.
+    "spark.databricks.delta.delta.log.cacheSize": "64",
     "spark.sql.ui.retainedExecutions": "10",
     "spark.ui.retainedJobs": "10",
     "spark.ui.retainedStages": "10",
