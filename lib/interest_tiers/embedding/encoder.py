@@ -9,17 +9,16 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from interest_tiers.config import Precision
 from interest_tiers.embedding.model_folder import ModelFolder, Pooling, read_model_folder
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedTokenizerBase
-
-Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
 #: bf16 is taken where it saves a third of the time, so that two measurements on one processor agree.
 WORTHWHILE = 1.5
