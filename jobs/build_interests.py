@@ -54,8 +54,7 @@ def interests_of_items_as_of(context: StageContext, day: date) -> InterestsOfIte
 
 def text_embeddings(context: StageContext) -> DataFrame:
     """The vectors of the configured model: text_hash, embedding."""
-    config = context.config.embedding
-    model = model_id(config.model, config.max_tokens)
+    model = model_id(context.config.embedding)
     return context.read(TEXT_EMBEDDINGS).where(F.col("model_id") == model).select("text_hash", "embedding")
 
 

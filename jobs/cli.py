@@ -10,6 +10,7 @@ from interest_tiers.jobs import (
     cluster_users,
     embed,
     evaluate,
+    export_encoder,
     forget_users,
     pipeline,
     recommend,
@@ -29,6 +30,7 @@ COMMANDS: Mapping[str, Callable[[Sequence[str] | None], int]] = {
     "evaluate": evaluate.main,
     "report": report.main,
     "forget_users": forget_users.main,
+    "export_encoder": export_encoder.main,
 }
 
 

@@ -5,6 +5,7 @@ import time
 
 from pyspark.sql import functions as F
 
+from interest_tiers.embedding.backends import require_backend
 from interest_tiers.embedding.model_folder import model_id
 from interest_tiers.embedding.texts import embed_texts, pending_texts, waves
 from interest_tiers.jobs.job import StageContext, StageResult, stage_main
@@ -14,7 +15,8 @@ from interest_tiers.tables import ITEMS, TEXT_EMBEDDINGS
 def run(context: StageContext) -> StageResult:
     """Embed the item texts that this model has not embedded yet; what is embedded of many is stored before more are."""
     config, warehouse = context.config.embedding, context.warehouse
-    model = model_id(config.model, config.max_tokens)
+    require_backend(config)
+    model = model_id(config)
     items = context.read(ITEMS)
     embedded = context.read(TEXT_EMBEDDINGS) if warehouse.exists(TEXT_EMBEDDINGS) else None
     pending = warehouse.stage("embed/pending", pending_texts(items, embedded, model))

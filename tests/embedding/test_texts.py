@@ -54,17 +54,17 @@ def test_texts_of_this_model_are_done_and_those_of_another_are_due(spark: SparkS
 def counting_encoder(folder: str) -> Any:
     """worker_encoder, which also writes down each load and each text; it runs on the workers, so it carries all it needs."""
 
-    def worker_encoder(model: str, max_tokens: int, device: str, threads: int, precision: Any) -> Any:
+    def worker_encoder(config: Embedding, device: str, threads: int) -> Any:
         import os
         from pathlib import Path
 
-        from interest_tiers.embedding import encoder
+        from interest_tiers.embedding import backends
 
         log = Path(folder) / f"{os.getpid()}"
-        loads = encoder.worker_encoder.cache_info().misses
-        real = encoder.worker_encoder(model, max_tokens, device, threads, precision)
+        loads = backends.worker_encoder.cache_info().misses
+        real = backends.worker_encoder(config, device, threads)
         with log.open("a", encoding="utf-8") as lines:
-            lines.writelines(f"load {device} {threads}\n" for _ in range(encoder.worker_encoder.cache_info().misses - loads))
+            lines.writelines(f"load {device} {threads}\n" for _ in range(backends.worker_encoder.cache_info().misses - loads))
 
         class Counting:
             def encode(self, texts: list[str], batch_tokens: int) -> Any:

@@ -65,7 +65,7 @@ def context(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory, confi
     warehouse.replace(INTERACTIONS, events(spark, "late nail"))
     items = [(item, item, f"hash of {item}", None) for item in VECTORS] + [("blank", None, None, None)]
     warehouse.replace(ITEMS, spark.createDataFrame(items, ITEMS.schema))
-    model = model_id(config.embedding.model, config.embedding.max_tokens)
+    model = model_id(config.embedding)
     vectors = [(f"hash of {item}", model, vector) for item, vector in VECTORS.items()]
     warehouse.replace(TEXT_EMBEDDINGS, spark.createDataFrame(vectors, TEXT_EMBEDDINGS.schema))
     return StageContext(config, warehouse, AS_OF)

@@ -1,4 +1,4 @@
-"""Sentence encoders: texts to vectors of L2 norm 1, by torch, from the model folders of model_folder.
+"""Sentence encoders: texts to vectors of L2 norm 1, from the model folders of model_folder; here by torch.
 
 Runs on Python workers; it knows nothing of Spark.
 """
@@ -6,6 +6,7 @@ Runs on Python workers; it knows nothing of Spark.
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -44,8 +45,32 @@ class TokenIds:
         return np.array([len(ids) for ids in self.ids], dtype=np.int64)
 
 
-class SentenceEncoder:
-    """A model and its tokenizer, loaded once.
+class Encoder(ABC):
+    """A model and its tokenizer, loaded once; an engine says how a batch goes through the network."""
+
+    def __init__(self, folder: ModelFolder, max_tokens: int) -> None:
+        self._folder = folder
+        self._tokenizer = TextTokenizer(folder, max_tokens)
+
+    def encode(self, texts: Sequence[str], batch_tokens: int) -> Vectors:
+        """Embed texts in batches of alike length, padding included in batch_tokens; order is kept.
+
+        Padding is masked in attention and in pooling, so a text's vector does not depend on its neighbours
+        beyond rounding.
+        """
+        tokens = self._tokenizer(texts)
+        vectors = np.empty((len(texts), self._folder.width), dtype=np.float32)
+        for rows in token_batches(tokens.lengths, batch_tokens):
+            vectors[rows] = self._encode_batch([tokens.ids[row] for row in rows])
+        return Vectors(vectors, tokens.is_cut)
+
+    @abstractmethod
+    def _encode_batch(self, ids: list[list[int]]) -> np.ndarray:
+        """The vectors of token ids: float32 (texts, width), each of L2 norm 1."""
+
+
+class SentenceEncoder(Encoder):
+    """By torch.
 
     precision: of weights and activations; auto is what is fastest on the device among those whose vectors have a cosine
     of 0.999 or more with fp32's. Pooling and length are always computed in fp32.
@@ -55,28 +80,13 @@ class SentenceEncoder:
         import torch
         from transformers import AutoModel
 
-        folder = read_model_folder(model)
+        super().__init__(read_model_folder(model), max_tokens)
         torch.set_num_threads(threads)
         self._device = device
-        self._tokenizer = TextTokenizer(folder, max_tokens)
-        self._pooling = folder.pooling
         self.precision = fastest_precision(device) if precision == "auto" else precision
         dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[self.precision]
-        self._model = AutoModel.from_pretrained(folder.path, trust_remote_code=False, use_safetensors=True, dtype=dtype)
+        self._model = AutoModel.from_pretrained(self._folder.path, trust_remote_code=False, use_safetensors=True, dtype=dtype)
         self._model.eval().to(device)
-        self.width = int(self._model.config.hidden_size)
-
-    def encode(self, texts: Sequence[str], batch_tokens: int) -> Vectors:
-        """Embed texts in batches of alike length, padding included in batch_tokens; order is kept.
-
-        Padding is masked in attention and in pooling, so a text's vector does not depend on its neighbours
-        beyond rounding.
-        """
-        tokens = self._tokenizer(texts)
-        vectors = np.empty((len(texts), self.width), dtype=np.float32)
-        for rows in token_batches(tokens.lengths, batch_tokens):
-            vectors[rows] = self._encode_batch([tokens.ids[row] for row in rows])
-        return Vectors(vectors, tokens.is_cut)
 
     def _encode_batch(self, ids: list[list[int]]) -> np.ndarray:
         """On a GPU that has not the memory, in halves: other workers may share it."""
@@ -97,7 +107,7 @@ class SentenceEncoder:
         padded, mask = (torch.from_numpy(array).to(self._device) for array in self._tokenizer.padded(ids))
         with torch.inference_mode():
             hidden = self._model(input_ids=padded, attention_mask=mask).last_hidden_state
-            vectors: np.ndarray = torch.nn.functional.normalize(pooled(hidden, mask, self._pooling), dim=1).cpu().numpy()
+            vectors: np.ndarray = torch.nn.functional.normalize(pooled(hidden, mask, self._folder.pooling), dim=1).cpu().numpy()
         return vectors
 
 
@@ -154,8 +164,8 @@ def pooled(hidden: torch.Tensor, mask: torch.Tensor, pooling: Pooling) -> torch.
 
     if pooling == "cls":
         return hidden[:, 0].float()
-    if pooling == "lasttoken":
-        return hidden[torch.arange(len(hidden), device=hidden.device), mask.sum(dim=1) - 1].float()
+    if pooling == "lasttoken":  # by a product, which every exporter of graphs knows
+        mask = torch.arange(mask.shape[1], device=mask.device) == mask.sum(dim=1, keepdim=True) - 1
     weights = mask.unsqueeze(-1).float()
     return (hidden.float() * weights).sum(dim=1) / weights.sum(dim=1)
 
@@ -182,12 +192,6 @@ def _seconds_of_a_layer(dtype: torch.dtype) -> float:
             torch.nn.functional.linear(activations, weights)
             seconds.append(time.perf_counter() - start)
     return min(seconds)
-
-
-@lru_cache(maxsize=1)
-def worker_encoder(model: str, max_tokens: int, device: str, threads: int, precision: Precision) -> SentenceEncoder:
-    """The encoder of this Python worker: the first batch loads it, every later one finds it."""
-    return SentenceEncoder(model, max_tokens, device, threads, precision)
 
 
 def token_batches(lengths: np.ndarray, batch_tokens: int) -> Iterator[np.ndarray]:

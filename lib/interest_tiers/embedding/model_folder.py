@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from interest_tiers.config import Embedding
 from interest_tiers.errors import ConfigError
 
 Family = Literal["BERT", "GPT"]
@@ -43,6 +44,7 @@ class ModelFolder:
 
     family: see FAMILIES. pooling: mean of the tokens, or the first or the last of them. prompt: stands before every text.
     max_tokens: as many as the network has positions for. lower_case: texts are lowered before they are tokenised.
+    width: length of a vector.
     """
 
     path: Path
@@ -51,11 +53,21 @@ class ModelFolder:
     prompt: str
     max_tokens: int
     lower_case: bool
+    width: int
 
     @property
     def weights(self) -> list[Path]:
         """The files that hold the weights, in the order of their names."""
         return _weights(self.path)
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the weights and of how texts become vectors by them."""
+        fingerprint = hashlib.sha256(json.dumps([self.pooling, self.prompt, self.lower_case]).encode())
+        for file in self.weights:
+            with file.open("rb") as weights:
+                fingerprint.update(hashlib.file_digest(weights, "sha256").digest())
+        return fingerprint.hexdigest()[:12]
 
 
 def read_model_folder(model: str) -> ModelFolder:
@@ -80,21 +92,17 @@ def read_model_folder(model: str) -> ModelFolder:
         prompt=_default_prompt(path),
         max_tokens=_positions(path, config),
         lower_case=bool(_read_json(path / "sentence_bert_config.json").get("do_lower_case", False)),
+        width=_width(path, config),
     )
 
 
-def model_id(model: str, max_tokens: int) -> str:
-    """Name of the vectors that a model gives: its folder's name or package, the token limit, a fingerprint.
+def model_id(config: Embedding) -> str:
+    """Name of the vectors that a model gives: its folder's name or package, the token limit, a fingerprint (see ModelFolder).
 
-    The fingerprint is of the weights and of how texts become vectors by them. Precision and backend are not in it: they
-    give the same vectors but for rounding.
+    Backend and precision are not in it, since they give the same vectors but for rounding; int8 gives others.
     """
-    folder = read_model_folder(model)
-    fingerprint = hashlib.sha256(json.dumps([folder.pooling, folder.prompt, folder.lower_case]).encode())
-    for file in folder.weights:
-        with file.open("rb") as weights:
-            fingerprint.update(hashlib.file_digest(weights, "sha256").digest())
-    return f"{Path(model).name}-{max_tokens}-{fingerprint.hexdigest()[:12]}"
+    name = f"{Path(config.model).name}-{config.max_tokens}-{read_model_folder(config.model).fingerprint}"
+    return f"{name}-int8" if config.precision == "int8" else name
 
 
 def _located(model: str) -> Path:
@@ -135,6 +143,13 @@ def _positions(path: Path, config: dict[str, Any]) -> int:
     if not isinstance(positions, int) or positions < 1:
         raise ConfigError(f"embedding.model: {path / 'config.json'} has no max_position_embeddings, so its longest text is not known")
     return positions - config.get("pad_token_id", 1) - 1 if config["model_type"] in _POSITIONS_AFTER_PADDING else positions
+
+
+def _width(path: Path, config: dict[str, Any]) -> int:
+    width = config.get("hidden_size", config.get("n_embd", config.get("dim")))
+    if not isinstance(width, int) or width < 1:
+        raise ConfigError(f"embedding.model: {path / 'config.json'} has no hidden_size, so the length of its vectors is not known")
+    return width
 
 
 def _require_known_modules(path: Path) -> None:

@@ -12,7 +12,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import ArrayType, BooleanType, FloatType, StructField, StructType
 
 from interest_tiers.config import Embedding
-from interest_tiers.embedding.encoder import worker_encoder
+from interest_tiers.embedding.backends import worker_encoder
 
 #: A task that embeds more texts than this would be long to repeat when a worker is lost.
 TEXTS_PER_TASK = 20_000
@@ -48,15 +48,14 @@ def embed_texts(texts: DataFrame, config: Embedding, n_tasks: int) -> DataFrame:
     texts: text_hash, text; n_tasks: they are spread over so many tasks.
     Returns text_hash, embedding array<float> (L2 norm 1), is_cut (longer than config.max_tokens).
     """
-    model, max_tokens, batch_tokens, precision = config.model, config.max_tokens, config.batch_tokens, config.precision
 
     # A pandas UDF because the model is Python; over an iterator because the model must load once per task at most.
     @F.pandas_udf(_EMBEDDED)  # type: ignore[call-overload]
     def embed(batches: Iterator[pd.Series]) -> Iterator[pd.DataFrame]:
         device, threads = task_resources()
-        encoder = worker_encoder(model, max_tokens, device, threads, precision)
+        encoder = worker_encoder(config, device, threads)
         for batch in batches:
-            result = encoder.encode(batch.tolist(), batch_tokens)
+            result = encoder.encode(batch.tolist(), config.batch_tokens)
             yield pd.DataFrame({"embedding": list(result.vectors), "is_cut": result.is_cut})
 
     # In an order of their own, so that the same texts meet in a batch again: with another neighbour a vector is rounded otherwise.

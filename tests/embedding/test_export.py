@@ -1,0 +1,121 @@
+"""Exported graphs against torch, on texts that go wrong elsewhere."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from interest_tiers.config import Embedding
+from interest_tiers.embedding import export
+from interest_tiers.embedding.backends import require_backend, worker_encoder
+from interest_tiers.embedding.encoder import SentenceEncoder
+from interest_tiers.embedding.export import export_encoder, spark_nlp_vocabulary
+from interest_tiers.embedding.model_folder import model_id, read_model_folder
+from interest_tiers.embedding.onnx_encoder import OnnxEncoder
+from interest_tiers.errors import ConfigError, InterestTiersError
+from tests.embedding.folders import small_bert, small_gpt
+from tests.embedding.test_encoder import AWKWARD, cosines
+
+LIMIT = 64
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """A small model of each kind, exported."""
+    made = tmp_path_factory.mktemp("models")
+    sources = {
+        "BERT mean": small_bert(made / "bert"),
+        "BERT cls": small_bert(made / "cls", "cls"),
+        "GPT": small_gpt(made / "gpt", "lasttoken"),
+    }
+    exported = {name: made / "exported" / Path(source).name for name, source in sources.items()}
+    for name, source in sources.items():
+        export_encoder(source, exported[name])
+    return {name: str(folder) for name, folder in exported.items()}
+
+
+@pytest.mark.parametrize("name", ["BERT mean", "BERT cls", "GPT"])
+@pytest.mark.parametrize("batch_tokens", [8, 300, 100_000])
+def test_a_graph_gives_the_vectors_of_torch(folders: dict[str, str], name: str, batch_tokens: int) -> None:
+    expected = SentenceEncoder(folders[name], LIMIT, "cpu", threads=1, precision="fp32").encode(AWKWARD, 1024)
+    got = OnnxEncoder(folders[name], LIMIT, threads=1).encode(AWKWARD, batch_tokens)
+    assert cosines(got.vectors, expected.vectors).min() > 0.9999
+    assert np.linalg.norm(got.vectors, axis=1) == pytest.approx(np.ones(len(AWKWARD)), abs=1e-5)
+    assert got.is_cut.tolist() == expected.is_cut.tolist()
+    assert sum(got.is_cut) > 0
+
+
+def test_int8_is_near_and_other_than_fp32(folders: dict[str, str]) -> None:
+    exact, whole = (OnnxEncoder(folders["BERT mean"], LIMIT, 1, precision).encode(AWKWARD, 1024).vectors for precision in ("fp32", "int8"))
+    assert 0.98 < cosines(exact, whole).min() < 0.99999
+
+
+def test_the_graph_of_spark_nlp_takes_padding_for_nothing(folders: dict[str, str]) -> None:
+    folder = read_model_folder(folders["BERT mean"])
+    texts = [text for text in AWKWARD if "[PAD]" not in text]  # who writes the name of the padding is taken at their word
+    vectors = export._vectors_masked_by_ids(folder, folder.path / "sparknlp" / "model.onnx", texts)
+    expected = SentenceEncoder(folders["BERT mean"], folder.max_tokens, "cpu", threads=1, precision="fp32").encode(texts, 1024).vectors
+    assert cosines(vectors, expected).min() > 0.9999
+
+
+def test_the_vocabulary_stands_in_the_order_of_its_ids(folders: dict[str, str]) -> None:
+    folder = read_model_folder(folders["BERT mean"])
+    words = (folder.path / "sparknlp" / "assets" / "vocab.txt").read_text(encoding="utf-8").splitlines()
+    assert len(words) == 30522
+    assert (words[0], words[101], words[6501]) == ("[PAD]", "[CLS]", "milk")
+    assert spark_nlp_vocabulary(read_model_folder(folders["GPT"])) is None
+    assert not (Path(folders["GPT"]) / "sparknlp").exists()
+
+
+def test_an_export_keeps_the_fingerprint(folders: dict[str, str], tmp_path: Path) -> None:
+    source = small_bert(tmp_path / "bert")
+    assert model_id(Embedding(model=folders["BERT mean"], backend="onnx")) == model_id(Embedding(model=source))
+
+
+def test_a_worker_loads_a_model_once(folders: dict[str, str]) -> None:
+    worker_encoder.cache_clear()
+    torch, onnx = (Embedding(model=folders["BERT mean"], backend=backend) for backend in ("torch", "onnx"))  # type: ignore[arg-type]
+    first = worker_encoder(onnx, "cpu", 2)
+    assert worker_encoder(onnx, "cpu", 2) is first
+    assert worker_encoder.cache_info().misses == 1
+    assert isinstance(first, OnnxEncoder)
+    assert isinstance(worker_encoder(torch, "cpu", 2), SentenceEncoder)
+    worker_encoder.cache_clear()
+
+
+@pytest.mark.parametrize("backend", ["onnx", "sparknlp"])
+def test_a_folder_without_the_graph_is_refused_with_the_command_that_makes_it(tmp_path: Path, backend: str) -> None:
+    config = Embedding(model=small_bert(tmp_path / "bert"), backend=backend)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=rf"has no {backend}/export\.json: make a folder that has it by interest-tiers export_encoder"):
+        require_backend(config)
+
+
+def test_a_graph_of_other_weights_is_refused(tmp_path: Path) -> None:
+    made = tmp_path / "made"
+    export_encoder(small_gpt(tmp_path / "gpt", "mean"), made)
+    record = made / "onnx" / "export.json"
+    record.write_text(json.dumps({"fingerprint": "of another"}), encoding="utf-8")
+    with pytest.raises(ConfigError, match="exported from other weights"):
+        require_backend(Embedding(model=str(made), backend="onnx"))
+
+
+def test_an_engine_that_is_not_installed_is_named(folders: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"needs onnx, onnxruntime, onnxscript: pip install 'interest-tiers\[onnx\]'"):
+        require_backend(Embedding(model=folders["GPT"], backend="onnx"))
+
+
+def test_nothing_is_written_over(folders: dict[str, str]) -> None:
+    with pytest.raises(ConfigError, match="is there already"):
+        export_encoder(folders["GPT"], Path(folders["GPT"]))
+
+
+def test_a_graph_that_gives_other_vectors_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = small_gpt(tmp_path / "gpt", "mean")
+    other = export._network(read_model_folder(small_gpt(tmp_path / "other", "lasttoken")))
+    monkeypatch.setattr(export, "_network", lambda folder: other)
+    with pytest.raises(InterestTiersError, match=r"gives other vectors than .* Use embedding\.backend torch for this model"):
+        export_encoder(source, tmp_path / "made")
