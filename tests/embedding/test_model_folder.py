@@ -35,8 +35,6 @@ def test_the_families_are_those_of_transformers() -> None:
 def test_positions_that_are_counted_after_the_padding_token(tmp_path: Path) -> None:
     config = {"model_type": "roberta", "max_position_embeddings": 514, "pad_token_id": 1, "hidden_size": 384}
     roberta = linked_model(tmp_path / "roberta", None, config=config)
-        tmp_path / "roberta", None, config={"model_type": "roberta", "max_position_embeddings": 514, "pad_token_id": 1, "hidden_size": 384}
-    )
     assert read_model_folder(roberta).max_tokens == 512
 
 
