@@ -1,4 +1,4 @@
-"""Texts a second, and how exact, of every way to embed: the stage embed by precision, beside sentence-transformers.
+"""Texts a second, and how exact, of every way to embed: the stage embed by backend and precision, beside others.
 
 Each measurement is a process of its own on two cores: it embeds 200 texts, which is not timed, then all, which is.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import time
@@ -17,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pyspark.sql import DataFrame, SparkSession
 
 from benchmarks.measure import CORES
 from interest_tiers import session
@@ -32,8 +34,21 @@ WARM_UP_TEXTS = 200
 #: Which texts of which data set: table and column of a cleaned warehouse.
 DATA_SETS = {"complete_journey": "items", "online_retail": "items", "amazon_reviews": "interactions"}
 
-REFERENCE = "sentence-transformers"
-WAYS = (REFERENCE, "embed fp32", "embed bf16", "embed auto")
+REFERENCE, PLAIN_SPARK_NLP = "sentence-transformers", "Spark NLP, E5, batch 1"
+
+#: The ways of the stage embed: backend and precision.
+STAGE = {
+    "embed auto": ("torch", "auto"),
+    "embed fp32": ("torch", "fp32"),
+    "embed bf16": ("torch", "bf16"),
+    "embed onnx fp32": ("onnx", "fp32"),
+    "embed onnx int8": ("onnx", "int8"),
+    "embed sparknlp": ("sparknlp", "fp32"),
+}
+WAYS = (REFERENCE, *STAGE, PLAIN_SPARK_NLP)
+
+#: Settings over those of a plain session.
+SPARK_NLP_SETTINGS = PROJECT / "conf" / "spark-nlp.conf"
 
 
 @dataclass(frozen=True)
@@ -67,13 +82,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"{name:<20}not measured: no --location {name}=FOLDER")
             continue
         _run(["--prepare", name, *(f"--location={given}" for given in arguments.location)], folder)
-        _measure_all(folder / f"texts-{name}.parquet", name, folder)
+        _measure_all(folder / f"texts-{name}.parquet", name, folder, arguments.ways)
     return 0
 
 
-def _measure_all(texts: Path, name: str, folder: Path) -> None:
+def _measure_all(texts: Path, name: str, folder: Path, ways: Sequence[str]) -> None:
     slowest = None
-    for way in WAYS:
+    for way in ways:
         found = Measurement(**json.loads(_run(["--measure", way, str(texts)], folder).splitlines()[-1]))
         slowest = slowest or found
         speed = found.texts / found.seconds
@@ -111,7 +126,7 @@ def write_texts(name: str, folder: Path, locations: Sequence[str]) -> None:
 def measure(way: str, file: Path, folder: Path) -> Measurement:
     """Embed the texts of a file in one way, and compare its vectors with those of sentence-transformers, which must be there."""
     texts = pq.read_table(file)["text"].to_pylist()
-    embed = by_sentence_transformers() if way == REFERENCE else by_embed(way.removeprefix("embed "), folder)
+    embed = _embedder(way, folder)
     embed(texts[:WARM_UP_TEXTS])
     start = time.perf_counter()
     vectors = embed(texts)
@@ -119,7 +134,7 @@ def measure(way: str, file: Path, folder: Path) -> Measurement:
     stored = file.with_suffix(".npy")
     if way == REFERENCE:
         np.save(stored, vectors)
-    cosines = (vectors * np.load(stored)).sum(axis=1)
+    cosines = (vectors * np.load(stored)).sum(axis=1) / np.linalg.norm(vectors, axis=1)
     return Measurement(way, len(texts), n_tokens(texts), round(seconds, 3), float(cosines.mean()), float(cosines.min()))
 
 
@@ -135,26 +150,92 @@ def by_sentence_transformers() -> Callable[[list[str]], np.ndarray]:
     return lambda texts: model.encode(texts, normalize_embeddings=True)
 
 
-def by_embed(precision: str, folder: Path) -> Callable[[list[str]], np.ndarray]:
+def by_embed(config: Embedding, folder: Path) -> Callable[[list[str]], np.ndarray]:
     """As the stage embed does it: from Parquet to Parquet on Spark."""
     from interest_tiers.embedding.texts import embed_texts
 
+    return _on_spark(lambda texts: embed_texts(texts, config, CORES).select("text_hash", "embedding"), _session(config.backend), folder)
+
+
+def by_plain_spark_nlp(folder: Path) -> Callable[[list[str]], np.ndarray]:
+    """As Spark NLP's own pages do it: E5Embeddings, which pools a model's tokens, one text at a time."""
+    from pyspark.sql import functions as F
+    from sparknlp.annotator import E5Embeddings
+    from sparknlp.base import DocumentAssembler
+
+    spark = _session("sparknlp")
+    model = E5Embeddings.loadSavedModel(str(token_graph(folder)), spark).setInputCols(["document"]).setOutputCol("vectors")
+    model = model.setBatchSize(1).setMaxSentenceLength(MAX_TOKENS)
+    assembler = DocumentAssembler().setInputCol("text").setOutputCol("document")
+    vector = F.element_at("vectors.embeddings", 1).alias("embedding")
+    return _on_spark(
+        lambda texts: model.transform(assembler.transform(texts.repartition(CORES))).select("text_hash", vector), spark, folder
+    )
+
+
+def _embedder(way: str, folder: Path) -> Callable[[list[str]], np.ndarray]:
+    if way == REFERENCE:
+        return by_sentence_transformers()
+    if way == PLAIN_SPARK_NLP:
+        return by_plain_spark_nlp(folder)
+    backend, precision = STAGE[way]
+    model = MODEL if backend == "torch" else str(exported_model(folder))
+    return by_embed(Embedding(backend=backend, model=model, max_tokens=MAX_TOKENS, precision=precision), folder)  # type: ignore[arg-type]
+
+
+def exported_model(folder: Path) -> Path:
+    """The packaged model with its graphs, exported unless it is there."""
+    from interest_tiers.embedding.export import export_encoder
+
+    target = folder / "exported" / MODEL
+    if not target.exists():
+        export_encoder(MODEL, target)
+    return target
+
+
+def token_graph(folder: Path) -> Path:
+    """The packaged model with the vectors of its tokens, as E5Embeddings wants it."""
+    import shutil
+
+    import torch
+    from transformers import AutoModel
+
+    target = folder / "exported" / "tokens"
+    if target.exists():
+        return target
+    (target / "assets").mkdir(parents=True)
+    shutil.copy(exported_model(folder) / "sparknlp" / "assets" / "vocab.txt", target / "assets")
+    model = AutoModel.from_pretrained(exported_model(folder), use_safetensors=True, attn_implementation="eager", return_dict=False).eval()
+    axes = (torch.export.Dim.AUTO, torch.export.Dim.AUTO)
+    names = ["input_ids", "attention_mask", "token_type_ids"]
+    torch.onnx.export(
+        model, tuple(torch.ones(2, 7, dtype=torch.int64) for _ in names), str(target / "model.onnx"), input_names=names,
+        output_names=["last_hidden_state"], dynamic_shapes=(axes,) * 3, opset_version=18, dynamo=True, external_data=False,
+    )  # fmt: skip
+    return target
+
+
+def _session(backend: str) -> SparkSession:
+    if backend == "sparknlp":
+        os.environ[session.FURTHER_SETTINGS] = str(SPARK_NLP_SETTINGS)
     settings = session.packaged_settings() | {
         "spark.master": f"local[{CORES}]",
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
     }
     session.packaged_settings = lambda: settings
-    spark = session.build_session("benchmark embedding")
-    config = Embedding(max_tokens=MAX_TOKENS, precision=precision)  # type: ignore[arg-type]
+    return session.build_session("benchmark embedding")
+
+
+def _on_spark(embedded: Callable[[DataFrame], DataFrame], spark: SparkSession, folder: Path) -> Callable[[list[str]], np.ndarray]:
+    """From Parquet to Parquet. embedded: from text_hash, text to text_hash, embedding."""
     given, written = folder / "embedding-texts", folder / "embedding-vectors"
 
     def embed(texts: list[str]) -> np.ndarray:
         given.mkdir(parents=True, exist_ok=True)
         # The place of a text stands for its hash, so that the order comes back.
         pq.write_table(pa.table({"text_hash": [f"{place:09d}" for place in range(len(texts))], "text": texts}), given / "part-0.parquet")
-        rows = embed_texts(spark.read.parquet(str(given)), config, CORES)
-        rows.select("text_hash", "embedding").write.mode("overwrite").parquet(str(written))
+        embedded(spark.read.parquet(str(given))).write.mode("overwrite").parquet(str(written))
         found = pq.read_table(written)
         vectors = np.vstack(found["embedding"].to_numpy(zero_copy_only=False))
         return vectors[np.argsort(found["text_hash"].to_numpy(zero_copy_only=False))]
@@ -199,6 +280,14 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--location", action="append", default=[], metavar="NAME=FOLDER", help="of a data set of conf/")
     parser.add_argument("--folder", type=Path, default=PROJECT / "build" / "bench", help="for texts and vectors")
+    parser.add_argument(
+        "--ways",
+        nargs="+",
+        choices=WAYS,
+        default=list(WAYS),
+        metavar="WAY",
+        help=f"of {', '.join(WAYS)}; the first is what others are compared with",
+    )
     parser.add_argument("--measure", nargs=2, metavar=("WAY", "FILE"), help=argparse.SUPPRESS)
     parser.add_argument("--prepare", choices=tuple(DATA_SETS), help=argparse.SUPPRESS)
     return parser.parse_args(argv)

@@ -8,6 +8,7 @@ from pyspark.sql import functions as F
 from interest_tiers.embedding.backends import require_backend
 from interest_tiers.embedding.model_folder import model_id
 from interest_tiers.embedding.texts import embed_texts, pending_texts, waves
+from interest_tiers.errors import InterestTiersError
 from interest_tiers.jobs.job import StageContext, StageResult, stage_main
 from interest_tiers.tables import ITEMS, TEXT_EMBEDDINGS
 
@@ -24,15 +25,21 @@ def run(context: StageContext) -> StageResult:
     if n_texts == 0:
         return StageResult(0, 0, f"every text is embedded already by {model}")
     parallelism = context.spark.sparkContext.defaultParallelism
-    added = n_cut = 0
+    added = n_embedded = n_cut = 0
     seconds = 0.0
     for texts in waves(pending, n_texts, parallelism):
         start = time.monotonic()
         # Written aside before the merge, which reads its rows more than once: no text goes through the model twice.
         vectors = warehouse.stage("embed/vectors", embed_texts(texts, config, parallelism))
         seconds += time.monotonic() - start
-        n_cut += vectors.where("is_cut").count()
+        counts = vectors.agg(F.count("embedding").alias("embedded"), F.count_if("is_cut").alias("cut")).first()
+        assert counts is not None  # an aggregate without keys has one row
+        n_embedded, n_cut = n_embedded + counts["embedded"], n_cut + counts["cut"]
         added += warehouse.insert_missing(TEXT_EMBEDDINGS, vectors.withColumn("model_id", F.lit(model)))
+    if n_embedded != n_texts:
+        raise InterestTiersError(
+            f"{n_texts:,} texts went into the model and {n_embedded:,} vectors came out; use another embedding.backend"
+        )
     speed = f"{n_texts / seconds:,.0f} texts/s"
     return StageResult(n_texts, added, f"{speed}, {n_cut:,} longer than {config.max_tokens} tokens; model {model}")
 

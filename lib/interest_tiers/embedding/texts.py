@@ -49,6 +49,12 @@ def embed_texts(texts: DataFrame, config: Embedding, n_tasks: int) -> DataFrame:
     Returns text_hash, embedding array<float> (L2 norm 1), is_cut (longer than config.max_tokens).
     """
 
+    spread = texts.repartition(n_tasks, "text_hash")
+    if config.backend == "sparknlp":
+        from interest_tiers.embedding.spark_nlp import embed_by_spark_nlp
+
+        return embed_by_spark_nlp(spread.sortWithinPartitions(F.length("text"), "text_hash"), config)
+
     # A pandas UDF because the model is Python; over an iterator because the model must load once per task at most.
     @F.pandas_udf(_EMBEDDED)  # type: ignore[call-overload]
     def embed(batches: Iterator[pd.Series]) -> Iterator[pd.DataFrame]:
@@ -59,8 +65,8 @@ def embed_texts(texts: DataFrame, config: Embedding, n_tasks: int) -> DataFrame:
             yield pd.DataFrame({"embedding": list(result.vectors), "is_cut": result.is_cut})
 
     # In an order of their own, so that the same texts meet in a batch again: with another neighbour a vector is rounded otherwise.
-    spread = texts.repartition(n_tasks, "text_hash").sortWithinPartitions("text_hash")
-    return spread.select("text_hash", embed("text").alias("embedded")).select("text_hash", "embedded.embedding", "embedded.is_cut")
+    ordered = spread.sortWithinPartitions("text_hash")
+    return ordered.select("text_hash", embed("text").alias("embedded")).select("text_hash", "embedded.embedding", "embedded.is_cut")
 
 
 def task_resources() -> tuple[str, int]:
