@@ -117,11 +117,13 @@ def shop_config(folder: Path) -> dict[str, object]:
     }
 
 
-def submit(stage: str, *arguments: str, master: str = "local[2]") -> subprocess.CompletedProcess[str]:
+def submit(
+    stage: str, *arguments: str, master: str = "local[2]", properties: str = "conf/spark-defaults.conf"
+) -> subprocess.CompletedProcess[str]:
     """Run a job by a real spark-submit, as a user of the repository does."""
     binaries = Path(sys.executable).parent
     command = [
-        str(binaries / "spark-submit"), "--master", master, "--properties-file", "conf/spark-defaults.conf",
+        str(binaries / "spark-submit"), "--master", master, "--properties-file", properties,
         "--conf", "spark.sql.shuffle.partitions=2", "--conf", "spark.ui.enabled=false",
         "--conf", f"spark.driver.extraJavaOptions={QUICK_START}", "--conf", f"spark.executor.extraJavaOptions={QUICK_START}",
         f"jobs/{stage}.py", *arguments,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -78,7 +79,7 @@ def _lowers(folder: ModelFolder) -> bool:
     return bool(normalizer.get("lowercase", False))
 
 
-def _is_cut(model: str, limit: int) -> Column:
+def _is_cut(model: str, limit: int) -> Callable[[str], Column]:
     # A pandas UDF because the tokenizer that counts is Python; a text of so few characters has no more tokens than fit.
     @F.pandas_udf("boolean")  # type: ignore[call-overload]
     def is_cut(texts: pd.Series) -> pd.Series:
@@ -87,7 +88,8 @@ def _is_cut(model: str, limit: int) -> Column:
         cut[long.index] = _tokenizer(model, limit)(long.tolist()).is_cut
         return cut
 
-    return is_cut
+    counted: Callable[[str], Column] = is_cut
+    return counted
 
 
 @lru_cache(maxsize=1)
