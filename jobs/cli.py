@@ -13,6 +13,7 @@ from interest_tiers.jobs import (
     export_encoder,
     forget_users,
     pipeline,
+    prune_embeddings,
     recommend,
     report,
     show,
@@ -31,6 +32,7 @@ COMMANDS: Mapping[str, Callable[[Sequence[str] | None], int]] = {
     "report": report.main,
     "forget_users": forget_users.main,
     "export_encoder": export_encoder.main,
+    "prune_embeddings": prune_embeddings.main,
 }
 
 

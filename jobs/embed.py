@@ -12,6 +12,9 @@ from interest_tiers.errors import InterestTiersError
 from interest_tiers.jobs.job import StageContext, StageResult, stage_main
 from interest_tiers.tables import ITEMS, TEXT_EMBEDDINGS
 
+#: Every run adds a few small files; above so many they are joined.
+MANY_FILES = 100
+
 
 def run(context: StageContext) -> StageResult:
     """Embed the item texts that this model has not embedded yet; what is embedded of many is stored before more are."""
@@ -40,6 +43,7 @@ def run(context: StageContext) -> StageResult:
         raise InterestTiersError(
             f"{n_texts:,} texts went into the model and {n_embedded:,} vectors came out; use another embedding.backend"
         )
+    warehouse.compact(TEXT_EMBEDDINGS, MANY_FILES)
     speed = f"{n_texts / seconds:,.0f} texts/s"
     return StageResult(n_texts, added, f"{speed}, {n_cut:,} longer than {config.max_tokens} tokens; model {model}")
 

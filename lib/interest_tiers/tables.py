@@ -560,8 +560,21 @@ class Warehouse:
         return self._remove(table, users, ["user_id"])
 
     def delete_keys(self, table: Table, keys: DataFrame) -> int:
-        """Remove the rows with these keys; returns how many. keys: the key of the table, each once and stored already (see stage)."""
+        """Remove rows of users by their keys; returns how many. keys: the key of the table, each once and stored already (see stage)."""
         return self._remove(table, keys, table.key)
+
+    def delete_unused(self, table: Table, keys: DataFrame) -> int:
+        """Remove rows that nothing refers to; returns how many. keys: as in delete_keys."""
+        return self._remove(table, keys, table.key, beginning="")
+
+    def compact(self, table: Table, above_files: int) -> int:
+        """Join the small files of a table that has more files than this, within its partitions; returns how many files went."""
+        detail = self._delta(table).detail().select("numFiles").first()
+        assert detail is not None  # a Delta table describes itself in one row
+        if detail["numFiles"] <= above_files:
+            return 0
+        joined = self._delta(table).optimize().executeCompaction().select("metrics.numFilesRemoved").first()
+        return 0 if joined is None else int(joined[0])
 
     def empty(self, table: Table, keys: DataFrame, column: str) -> int:
         """Make a column null in the rows with these keys; returns how many. keys: as in delete_keys."""
@@ -686,9 +699,9 @@ class Warehouse:
     def _shaped(self, table: Table, rows: DataFrame) -> DataFrame:
         return rows.select(*[F.col(c.name).cast(c.dataType).alias(c.name) for c in table.schema.fields])
 
-    def _remove(self, table: Table, rows: DataFrame, columns: Sequence[str]) -> int:
+    def _remove(self, table: Table, rows: DataFrame, columns: Sequence[str], beginning: str = REMOVES_USERS) -> int:
         self._forget_days(table)
-        with self._marked(REMOVES_USERS) as mark:
+        with self._marked(beginning) as mark:
             self._matched(table, rows, columns).whenMatchedDelete().execute()
         return self._count_of(table, mark, "numTargetRowsDeleted")
 

@@ -17,7 +17,7 @@ from pyspark.testing import assertDataFrameEqual
 from interest_tiers.config import Embedding
 from interest_tiers.embedding import texts
 from interest_tiers.embedding.encoder import SentenceEncoder
-from interest_tiers.embedding.texts import embed_texts, pending_texts, task_resources, waves
+from interest_tiers.embedding.texts import embed_texts, pending_texts, task_resources, unused_vectors, waves
 from interest_tiers.tables import Warehouse
 
 CONFIG = Embedding(max_tokens=24)
@@ -49,6 +49,18 @@ def test_texts_of_this_model_are_done_and_those_of_another_are_due(spark: SparkS
     assertDataFrameEqual(pending_texts(catalogue, embedded, "m1"), text_rows(spark, "bread"))
     assertDataFrameEqual(pending_texts(catalogue, embedded, "m3"), text_rows(spark, "milk", "bread"))
     assert pending_texts(catalogue, embedded, "m2").isEmpty()
+
+
+def test_vectors_of_gone_texts_and_of_other_models_are_of_no_use(spark: SparkSession) -> None:
+    stored = [(sha(text), model) for text in ("milk", "bread", "fax") for model in ("m1", "m2")]
+    embedded = spark.createDataFrame(stored, "text_hash string, model_id string")
+    catalogue = items(spark, "milk", "bread", "milk", None)
+
+    def unused(model: str | None) -> set[tuple[str, str]]:
+        return {(row["text_hash"], row["model_id"]) for row in unused_vectors(embedded, catalogue, model).collect()}
+
+    assert unused(None) == {(sha("fax"), "m1"), (sha("fax"), "m2")}
+    assert unused("m1") == {(sha("fax"), "m1"), (sha("fax"), "m2"), (sha("milk"), "m2"), (sha("bread"), "m2")}
 
 
 def counting_encoder(folder: str) -> Any:

@@ -32,6 +32,21 @@ def pending_texts(items: DataFrame, embedded: DataFrame | None, model_id: str) -
     return distinct.join(done, "text_hash", "left_anti")
 
 
+def unused_vectors(embedded: DataFrame, items: DataFrame, model_id: str | None) -> DataFrame:
+    """Which vectors nothing refers to: text_hash, model_id.
+
+    embedded: text_hash, model_id. items: text_hash. model_id: the vectors of other models are unused too; None: those of any
+    model may be used.
+    """
+    keys = embedded.select("text_hash", "model_id")
+    used = items.where(F.col("text_hash").isNotNull()).select("text_hash").distinct()
+    of_gone_texts = keys.join(used, "text_hash", "left_anti")
+    if model_id is None:
+        return of_gone_texts
+    is_other = F.col("model_id") != model_id
+    return of_gone_texts.where(~is_other).unionByName(keys.where(is_other))
+
+
 def waves(texts: DataFrame, n_texts: int, parallelism: int) -> Iterator[DataFrame]:
     """The texts in parts, each as many as the tasks that run at once can take; by hash, so that they are the same when read again.
 
