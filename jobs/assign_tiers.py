@@ -6,7 +6,7 @@ from datetime import date, timedelta
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from interest_tiers.jobs.build_interests import pairs_as_of
+from interest_tiers.jobs.build_interests import evidence_days, pairs_as_of
 from interest_tiers.jobs.job import StageContext, StageResult, stage_main
 from interest_tiers.tables import USER_INTERESTS, USER_TIERS
 from interest_tiers.tiers.calibration import Calibration, calibrate
@@ -18,7 +18,7 @@ def run(context: StageContext) -> StageResult:
     """Split every user's interests by mass, and say how often such a tier came true a horizon earlier."""
     as_of = context.as_of
     pairs = context.read(USER_INTERESTS, as_of)
-    calibration = calibration_as_of(context, context.item_days(), as_of)
+    calibration = calibration_as_of(context, evidence_days(context), as_of)
     rows_in = pairs.count()
     rows_out = context.warehouse.replace_day(USER_TIERS, tiers_by_rule(context, pairs, calibration, as_of), as_of)
     return StageResult(rows_in, rows_out, _describe(calibration, calibration_cut(context, as_of)))

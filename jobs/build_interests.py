@@ -14,6 +14,7 @@ from interest_tiers.interests.augmentation import neighbours, profiles, with_bor
 from interest_tiers.interests.catalogue import category_catalogue, mean_embeddings, topic_catalogue, touched_texts
 from interest_tiers.interests.features import user_interests
 from interest_tiers.interests.topics import Topics, fit_topics, seen_texts, topic_vectors, topics_of_items
+from interest_tiers.interests.user_texts import days_of_texts, nearest_interests, written_texts
 from interest_tiers.jobs.job import StageContext, StageResult, stage_main
 from interest_tiers.tables import INTERACTIONS, INTERESTS, ITEM_INTERESTS, ITEMS, TEXT_EMBEDDINGS, USER_INTERESTS
 
@@ -34,7 +35,8 @@ def run(context: StageContext) -> StageResult:
         raise DataQualityError(_without_interests(context))
     days = context.item_days()
     n_interests = warehouse.replace_day(INTERESTS, _catalogue(context, found, days), as_of)
-    n_pairs = warehouse.replace_day(USER_INTERESTS, augmented_pairs_as_of(context, days, as_of, "build_interests/borrowing"), as_of)
+    evidence = evidence_days(context)
+    n_pairs = warehouse.replace_day(USER_INTERESTS, augmented_pairs_as_of(context, evidence, as_of, "build_interests/borrowing"), as_of)
     n_interactions = context.read(INTERACTIONS, as_of).count()
     n_used = days.agg(F.sum("n_interactions").alias("n")).first()
     assert n_used is not None  # an aggregate without keys has one row
@@ -63,6 +65,27 @@ def embeddings_as_of(context: StageContext, found: InterestsOfItems, days: DataF
     if found.topics is not None:
         return topic_vectors(found.topics, like=days)
     return mean_embeddings(touched_texts(days, context.read(ITEMS)), text_embeddings(context))
+
+
+def evidence_days(context: StageContext) -> DataFrame:
+    """All that speaks for interests before as_of: what users did with items, and what they wrote, where the config says so."""
+    interests = None if context.config.interests.user_texts is None else context.read(INTERESTS, context.as_of)
+    return with_user_texts(context, context.item_days(), interests, "user_texts")
+
+
+def with_user_texts(context: StageContext, days: DataFrame, interests: DataFrame | None, staged: str) -> DataFrame:
+    """Days of items, and beside them those on which users wrote of an interest before as_of.
+
+    interests: interest_id, embedding; None where the config asks for no texts of users. staged: a name to write aside under.
+    """
+    config = context.config.interests.user_texts
+    if config is None or interests is None:
+        return days
+    interactions = context.read(INTERACTIONS, context.as_of)
+    texts = written_texts(interactions).join(text_embeddings(context), "text_hash")
+    nearest = context.warehouse.stage(f"{staged}/nearest", nearest_interests(texts, interests, config.min_similarity))
+    item_interests = days.select("item_id", "interest_id").distinct()
+    return days.unionByName(context.warehouse.stage(f"{staged}/days", days_of_texts(interactions, nearest, item_interests, config)))
 
 
 def pairs_as_of(context: StageContext, days: DataFrame, as_of: date) -> DataFrame:

@@ -1,29 +1,30 @@
-"""embed: each distinct item text to a vector, once per model."""
+"""embed: each distinct text to a vector, once per model."""
 
 import sys
 import time
 
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from interest_tiers.embedding.backends import require_backend
 from interest_tiers.embedding.model_folder import model_id
 from interest_tiers.embedding.texts import embed_texts, pending_texts, waves
 from interest_tiers.errors import InterestTiersError
+from interest_tiers.interests.user_texts import written_texts
 from interest_tiers.jobs.job import StageContext, StageResult, stage_main
-from interest_tiers.tables import ITEMS, TEXT_EMBEDDINGS
+from interest_tiers.tables import INTERACTIONS, ITEMS, TEXT_EMBEDDINGS
 
 #: Every run adds a few small files; above so many they are joined.
 MANY_FILES = 100
 
 
 def run(context: StageContext) -> StageResult:
-    """Embed the item texts that this model has not embedded yet; what is embedded of many is stored before more are."""
+    """Embed the texts that this model has not embedded yet; what is embedded of many is stored before more are."""
     config, warehouse = context.config.embedding, context.warehouse
     require_backend(config)
     model = model_id(config)
-    items = context.read(ITEMS)
     embedded = context.read(TEXT_EMBEDDINGS) if warehouse.exists(TEXT_EMBEDDINGS) else None
-    pending = warehouse.stage("embed/pending", pending_texts(items, embedded, model))
+    pending = warehouse.stage("embed/pending", pending_texts(texts_in_use(context), embedded, model))
     n_texts = pending.count()
     if n_texts == 0:
         return StageResult(0, 0, f"every text is embedded already by {model}")
@@ -46,6 +47,14 @@ def run(context: StageContext) -> StageResult:
     warehouse.compact(TEXT_EMBEDDINGS, MANY_FILES)
     speed = f"{n_texts / seconds:,.0f} texts/s"
     return StageResult(n_texts, added, f"{speed}, {n_cut:,} longer than {config.max_tokens} tokens; model {model}")
+
+
+def texts_in_use(context: StageContext) -> DataFrame:
+    """The texts of items, and those that users wrote before as_of where they are evidence: text_hash, text."""
+    texts = context.read(ITEMS).where("text_hash IS NOT NULL").select("text_hash", "text")
+    if context.config.interests.user_texts is None:
+        return texts
+    return texts.unionByName(written_texts(context.read(INTERACTIONS, context.as_of)))
 
 
 main = stage_main("embed", run)

@@ -13,7 +13,13 @@ from interest_tiers.evaluation.ranking_quality import future_items, in_lists, ra
 from interest_tiers.evaluation.tier_quality import tier_quality
 from interest_tiers.evidence import item_days
 from interest_tiers.jobs.assign_tiers import calibration_as_of, ruled, tiers_by_rule
-from interest_tiers.jobs.build_interests import InterestsOfItems, augmented_pairs_as_of, embeddings_as_of, interests_of_items_as_of
+from interest_tiers.jobs.build_interests import (
+    InterestsOfItems,
+    augmented_pairs_as_of,
+    embeddings_as_of,
+    interests_of_items_as_of,
+    with_user_texts,
+)
 from interest_tiers.jobs.cluster_users import cluster, silhouettes_tried
 from interest_tiers.jobs.job import Measurement, StageContext, StageResult, stage_main, write_metrics
 from interest_tiers.jobs.recommend import cluster_items, own_items_as_of
@@ -32,11 +38,10 @@ def run(context: StageContext) -> StageResult:
     cut = as_of - timedelta(days=context.config.tiers.horizon_days)
     found = interests_of_items_as_of(context, cut)
     days = _days_by(context, found)
-    before, after = days.where(F.col("event_date") < F.lit(cut)), days.where(F.col("event_date") >= F.lit(cut))
     rows_in = days.count()
-    if before.isEmpty() or after.isEmpty():
+    if any(part.isEmpty() for part in split_at(days, cut)):
         return StageResult(rows_in, 0, f"no back-test: it needs interactions before and after {cut}")
-    measurements = _back_test(context, found, before, after, cut)
+    measurements = _back_test(context, found, days, cut)
     write_metrics(context, "evaluate", measurements)
     return StageResult(rows_in, len(measurements), f"cut {cut}: {_headline(measurements, context.config.recommend.k)}")
 
@@ -49,15 +54,23 @@ def _days_by(context: StageContext, found: InterestsOfItems) -> DataFrame:
     )
 
 
-def _back_test(context: StageContext, found: InterestsOfItems, before: DataFrame, after: DataFrame, cut: date) -> list[Measurement]:
+def split_at(days: DataFrame, cut: date) -> tuple[DataFrame, DataFrame]:
+    """The days before the cut, and those from it on."""
+    return days.where(F.col("event_date") < F.lit(cut)), days.where(F.col("event_date") >= F.lit(cut))
+
+
+def _back_test(context: StageContext, found: InterestsOfItems, days_of_items: DataFrame, cut: date) -> list[Measurement]:
+    items_before, items_after = split_at(days_of_items, cut)
+    embeddings = embeddings_as_of(context, found, items_before)
+    before, after = split_at(with_user_texts(context, days_of_items, embeddings, "evaluate/user_texts"), cut)
     pairs = context.warehouse.stage("evaluate/pairs", augmented_pairs_as_of(context, before, cut, "evaluate/borrowing"))
     calibration = calibration_as_of(context, before, cut)
     tiers = context.warehouse.stage("evaluate/tiers", tiers_by_rule(context, pairs, calibration, cut))
-    clustered = cluster(context, pairs, tiers, embeddings_as_of(context, found, before), "evaluate/clusters")
+    clustered = cluster(context, pairs, tiers, embeddings, "evaluate/clusters")
     return [
         *_judge_tiers(context, pairs, calibration, after),
         *silhouettes_tried(clustered.fit),
-        *_judge_lists(context, before, after, cut, pairs, tiers, clustered.user_clusters),
+        *_judge_lists(context, items_before, items_after, cut, pairs, tiers, clustered.user_clusters),
     ]
 
 

@@ -13,10 +13,22 @@ from pyspark.sql.types import StringType
 from interest_tiers.cleaning.columns import identifier
 from interest_tiers.errors import ConfigError, WarehouseError
 from interest_tiers.forgetting import keys_naming, named_values, user_hash, words_and_fields
+from interest_tiers.interests.user_texts import written_texts
 from interest_tiers.jobs.job import StageResult, add_warehouse_argument, exit_code_of, new_run_id, run_stage
 from interest_tiers.session import build_session
 from interest_tiers.sources import read_lines
-from interest_tiers.tables import FORGOTTEN_USERS, INTERACTIONS_QUARANTINE, TABLES, USERS, Table, Vacuumed, Warehouse
+from interest_tiers.tables import (
+    FORGOTTEN_USERS,
+    INTERACTIONS,
+    INTERACTIONS_QUARANTINE,
+    ITEMS,
+    TABLES,
+    TEXT_EMBEDDINGS,
+    USERS,
+    Table,
+    Vacuumed,
+    Warehouse,
+)  # fmt: skip
 
 NAME = "forget_users"
 
@@ -58,7 +70,11 @@ def run(context: ForgetContext) -> StageResult:
         users = context.warehouse.stage(f"{NAME}/users", read_user_ids(context.warehouse, context.users))
         asked, unknown = _count(context.warehouse, users, context.users)
         _enter(context.warehouse, users)
+        written = context.warehouse.stage(f"{NAME}/written", _texts_of(context.warehouse, users))
         removed = {table.name: forget(context.warehouse, table, users) for table in tables}
+        if context.warehouse.exists(TEXT_EMBEDDINGS):
+            removed[TEXT_EMBEDDINGS.name] = _forget_vectors(context.warehouse, written)
+            tables.append(TEXT_EMBEDDINGS)
         context.warehouse.delete_files_of_users()
     forgotten_at = _last_forgotten_at(context.warehouse)
     vacuumed = [context.warehouse.vacuum(table, forgotten_at, context.retention_hours) for table in tables]
@@ -91,6 +107,22 @@ def forget(warehouse: Warehouse, table: Table, users: DataFrame) -> int:
     if table.schema[column].nullable:
         return removed + warehouse.empty(table, keys, column)
     return removed + warehouse.delete_keys(table, keys)
+
+
+def _texts_of(warehouse: Warehouse, users: DataFrame) -> DataFrame:
+    """What these users wrote: text_hash."""
+    if not warehouse.exists(INTERACTIONS):
+        return users.select(F.lit("").alias("text_hash")).where(F.lit(False))
+    return written_texts(warehouse.read(INTERACTIONS).join(users, "user_id", "left_semi")).select("text_hash")
+
+
+def _forget_vectors(warehouse: Warehouse, written: DataFrame) -> int:
+    """Remove the vectors of texts that only forgotten users wrote, after their rows; returns how many. written: text_hash, stored."""
+    vectors = warehouse.read(TEXT_EMBEDDINGS).select(*TEXT_EMBEDDINGS.key).join(written, "text_hash", "left_semi")
+    kept = [written_texts(warehouse.read(INTERACTIONS)), warehouse.read(ITEMS)] if warehouse.exists(ITEMS) else []
+    for texts in kept:
+        vectors = vectors.join(texts.where("text_hash IS NOT NULL").select("text_hash").distinct(), "text_hash", "left_anti")
+    return warehouse.delete_keys(TEXT_EMBEDDINGS, warehouse.stage(f"{NAME}/vectors", vectors))
 
 
 def _count(warehouse: Warehouse, users: DataFrame, path: str) -> tuple[int, int]:

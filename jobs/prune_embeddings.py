@@ -8,8 +8,9 @@ from pyspark.sql import functions as F
 
 from interest_tiers.embedding.model_folder import model_id
 from interest_tiers.embedding.texts import unused_vectors
+from interest_tiers.jobs.embed import texts_in_use
 from interest_tiers.jobs.job import StageContext, StageResult, run_command, run_stage, stage_parser
-from interest_tiers.tables import ITEMS, TEXT_EMBEDDINGS
+from interest_tiers.tables import TEXT_EMBEDDINGS
 
 NAME = "prune_embeddings"
 
@@ -18,7 +19,7 @@ MODELS_NAMED = 50
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Remove the vectors of texts that no item has any more; returns the exit code."""
+    """Remove the vectors of texts that are not in use any more; returns the exit code."""
     parser = stage_parser(NAME, __doc__)
     parser.add_argument("--other-models", action="store_true", help="remove the vectors of all models but the configured one too")
     parser.add_argument("--dry-run", action="store_true", help="count, and remove nothing")
@@ -35,7 +36,7 @@ def run(context: StageContext, other_models: bool = False, dry_run: bool = False
     warehouse, embedded = context.warehouse, context.read(TEXT_EMBEDDINGS)
     model = model_id(context.config.embedding)
     n_vectors = embedded.count()
-    unused = warehouse.stage(f"{NAME}/unused", unused_vectors(embedded, context.read(ITEMS), model if other_models else None))
+    unused = warehouse.stage(f"{NAME}/unused", unused_vectors(embedded, texts_in_use(context), model if other_models else None))
     counts = unused.groupBy("model_id").count().orderBy(F.desc("count"), "model_id").limit(MODELS_NAMED).collect()
     for row in counts:
         print(f"{row['model_id']:<60} {row['count']:>12,} of no use", flush=True)

@@ -298,6 +298,13 @@ class Embedding(Section):
         return self
 
 
+class UserTexts(Section):
+    """What users write as evidence of the interest whose embedding is nearest to the text."""
+
+    weight: float = Field(0.5, gt=0, le=1000, description="of a day on which the user wrote of the interest, as behaviours have one")
+    min_similarity: float = Field(0.4, ge=-1, le=1, description="cosine below which a text speaks for no interest")
+
+
 class Interests(Section):
     """What an interest is and how evidence of it fades."""
 
@@ -306,6 +313,7 @@ class Interests(Section):
     topics: int = Field(50, ge=2, le=2000, description="topics; fewer come out where fewer texts differ")
     max_fit_texts: int = Field(200_000, ge=1000, description="about so many distinct texts, drawn by hash, decide what the topics are")
     seed: int = Field(17, description="of the topics")
+    user_texts: UserTexts | None = Field(None, description="default: what users write is no evidence, and is not embedded")
     languages: list[str] = Field(default_factory=lambda: ["english"], description="of the texts; their stop words name no interest")
 
     @field_validator("languages", mode="before")

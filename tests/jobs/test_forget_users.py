@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,11 @@ from interest_tiers.tables import (
     FORGOTTEN_USERS,
     INTERACTIONS,
     INTERACTIONS_QUARANTINE,
+    ITEMS,
     RECOMMENDATIONS,
     RUNS,
     TABLES,
+    TEXT_EMBEDDINGS,
     USER_TIERS,
     USER_VECTORS,
     USERS,
@@ -155,6 +158,25 @@ def properties_of(warehouse: Warehouse, table: Table) -> dict[str, str]:
 
 def set_property(warehouse: Warehouse, table: Table, key: str, value: str) -> None:
     warehouse.spark.sql(f"ALTER TABLE delta.`{warehouse.location}/{table.name}` SET TBLPROPERTIES ('{key}' = '{value}')")
+
+
+def test_vectors_of_what_only_the_forgotten_wrote_go(warehouse: Warehouse, spark: SparkSession, tmp_path: Path) -> None:
+    wrote = [(GONE, "my secret"), (GONE, "milk"), (GONE, "me too"), (STAYS, "me too"), (STAYS, "fine")]
+    for place, (user, text) in enumerate(wrote):
+        write(warehouse, INTERACTIONS, {"interaction_id": f"{place}", "user_id": user, "text": text})
+    write(warehouse, ITEMS, {"item_id": "i", "text": "milk", "text_hash": sha256(b"milk").hexdigest()})
+    for text in ("my secret", "milk", "me too", "fine", "of nobody"):
+        for model in ("m1", "m2"):
+            write(warehouse, TEXT_EMBEDDINGS, {"text_hash": sha256(text.encode()).hexdigest(), "model_id": model})
+    users = tmp_path / "users.txt"
+    users.write_text(GONE, encoding="utf-8")
+    assert forget_users.main(["--warehouse", warehouse.location, "--users", str(users), "--retention-hours", "0"]) == 0
+    secret = sha256(b"my secret").hexdigest()
+    left = [row["text_hash"] for row in warehouse.read(TEXT_EMBEDDINGS).collect()]
+    assert sorted(left) == sorted(2 * [sha256(text).hexdigest() for text in (b"milk", b"me too", b"fine", b"of nobody")])
+    files = list((Path(warehouse.location) / TEXT_EMBEDDINGS.name).rglob("*.parquet"))
+    assert files
+    assert not any(secret in pq.read_table(file)["text_hash"].to_pylist() for file in files if "_delta_log" not in file.parts)
 
 
 def test_the_retention_of_a_table_is_kept_and_told(

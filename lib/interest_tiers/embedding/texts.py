@@ -20,26 +20,26 @@ TEXTS_PER_TASK = 20_000
 _EMBEDDED = StructType([StructField("embedding", ArrayType(FloatType())), StructField("is_cut", BooleanType())])
 
 
-def pending_texts(items: DataFrame, embedded: DataFrame | None, model_id: str) -> DataFrame:
+def pending_texts(texts: DataFrame, embedded: DataFrame | None, model_id: str) -> DataFrame:
     """Distinct texts without a vector of this model: text_hash, text.
 
-    items: text, text_hash. embedded: text_hash, model_id, or None when nothing was ever embedded.
+    texts: text_hash, text. embedded: text_hash, model_id, or None when nothing was ever embedded.
     """
-    distinct = items.where(F.col("text").isNotNull()).groupBy("text_hash").agg(F.min("text").alias("text"))
+    distinct = texts.where(F.col("text").isNotNull()).groupBy("text_hash").agg(F.min("text").alias("text"))
     if embedded is None:
         return distinct
     done = embedded.where(F.col("model_id") == model_id).select("text_hash")
     return distinct.join(done, "text_hash", "left_anti")
 
 
-def unused_vectors(embedded: DataFrame, items: DataFrame, model_id: str | None) -> DataFrame:
+def unused_vectors(embedded: DataFrame, texts: DataFrame, model_id: str | None) -> DataFrame:
     """Which vectors nothing refers to: text_hash, model_id.
 
-    embedded: text_hash, model_id. items: text_hash. model_id: the vectors of other models are unused too; None: those of any
+    embedded: text_hash, model_id. texts: text_hash, those in use. model_id: the vectors of other models are unused too; None: those of any
     model may be used.
     """
     keys = embedded.select("text_hash", "model_id")
-    used = items.where(F.col("text_hash").isNotNull()).select("text_hash").distinct()
+    used = texts.where(F.col("text_hash").isNotNull()).select("text_hash").distinct()
     of_gone_texts = keys.join(used, "text_hash", "left_anti")
     if model_id is None:
         return of_gone_texts

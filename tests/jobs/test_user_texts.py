@@ -1,0 +1,70 @@
+"""What users write, through the stages: embedded, and evidence of the interest that it is about."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import date, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import yaml
+
+from interest_tiers.config import load_config
+from interest_tiers.jobs import assign_tiers, build_interests, embed, evaluate
+from interest_tiers.jobs.job import StageContext
+from interest_tiers.tables import INTERACTIONS, ITEMS, TEXT_EMBEDDINGS, USER_INTERESTS, USER_TIERS, Warehouse
+from tests.jobs.shop import shop_config
+
+AS_OF = date(2024, 3, 1)
+ITEM_TEXTS = {"spade": ("garden spade and seeds", "GARDEN"), "pan": ("frying pan and kitchen knives", "KITCHEN")}
+ABOUT_GARDENS = "I planted seeds in my garden with a spade"
+TOMORROW = "what is written tomorrow is not known today"
+
+
+@pytest.fixture
+def context(warehouse: Warehouse, tmp_path: Path) -> StageContext:
+    """u1 writes of gardens under a pan; as does u2, later; u2 and u3 use both."""
+    items = [(item, text, hashlib.sha256(text.encode()).hexdigest(), category) for item, (text, category) in ITEM_TEXTS.items()]
+    warehouse.replace(ITEMS, warehouse.spark.createDataFrame(items, ITEMS.schema))
+    touched = [("u1", "pan", 10, ABOUT_GARDENS), ("u1", "pan", 40, "xyzzy 12345"), ("u2", "spade", 50, None), ("u2", "pan", 5, None)]
+    touched += [("u3", "spade", 45, None), ("u3", "pan", 3, "ok"), ("u3", "pan", -1, TOMORROW)]
+    rows = []
+    for place, (user, item, age, text) in enumerate(touched):
+        at = datetime.combine(AS_OF, datetime.min.time()) - timedelta(days=age)
+        rows.append((f"{place}", user, item, "purchase", at, at.date(), 1.0, text, None, "shop"))
+    warehouse.replace(INTERACTIONS, warehouse.spark.createDataFrame(rows, INTERACTIONS.schema))
+    config = shop_config(tmp_path)
+    config["interests"] = {"user_texts": {"weight": 0.5, "min_similarity": 0.4}, "half_life_days": 10}
+    path = tmp_path / "shop.yaml"
+    path.write_text(yaml.safe_dump(config), encoding="utf-8")
+    return StageContext(load_config(path), warehouse, AS_OF)
+
+
+def test_a_text_is_embedded_and_speaks_for_what_it_is_about(context: StageContext) -> None:
+    warehouse = context.warehouse
+    assert embed.run(context).rows_out == 5  # two items, three texts; the one of tomorrow is not among them
+    stored = {row["text_hash"] for row in warehouse.read(TEXT_EMBEDDINGS).collect()}
+    assert hashlib.sha256(ABOUT_GARDENS.encode()).hexdigest() in stored
+    assert hashlib.sha256(TOMORROW.encode()).hexdigest() not in stored
+
+    build_interests.run(context)
+    found = {(row["user_id"], row["interest_id"]): row for row in warehouse.read(USER_INTERESTS, AS_OF).collect()}
+    written = found["u1", "category:GARDEN"]
+    assert written["evidence"] == pytest.approx(0.5 * 2**-1)
+    assert (written["n_days"], written["n_items"], written["n_interactions"], written["recency_days"]) == (1, 0, 1, 10)
+    assert found["u1", "category:KITCHEN"]["evidence"] == pytest.approx(2**-1 + 2**-4)
+    assert len(found) == 6
+
+    assign_tiers.run(context)
+    assert warehouse.read(USER_TIERS, AS_OF).count() == 6
+    assert "cut 2024-01-31" in evaluate.run(context).message
+
+
+def test_without_the_setting_nothing_of_it_is_seen(context: StageContext) -> None:
+    interests = context.config.interests.model_copy(update={"user_texts": None})
+    context.config = context.config.model_copy(update={"interests": interests})
+    assert embed.run(context).rows_out == 2
+    build_interests.run(context)
+    assert {(row["user_id"], row["interest_id"]) for row in context.warehouse.read(USER_INTERESTS, AS_OF).collect()} == {
+        ("u1", "category:KITCHEN"), *((user, f"category:{name}") for user in ("u2", "u3") for name in ("GARDEN", "KITCHEN")),
+    }  # fmt: skip
