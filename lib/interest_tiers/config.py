@@ -305,6 +305,67 @@ class UserTexts(Section):
     min_similarity: float = Field(0.4, ge=-1, le=1, description="cosine below which a text speaks for no interest")
 
 
+class GptNetwork(Section):
+    """The size of a GPT that is trained from scratch."""
+
+    layers: int = Field(4, ge=1, le=96)
+    heads: int = Field(4, ge=1, le=128)
+    width: int = Field(192, ge=8, le=16384, description="length of a vector")
+    positions: int = Field(128, ge=8, le=8192, description="tokens of the longest text")
+    vocabulary: int = Field(8000, ge=257, le=500_000, description="tokens at most: one per byte, the end of a text, and frequent pieces")
+
+    @model_validator(mode="after")
+    def _heads_share_the_width(self) -> GptNetwork:
+        if self.width % self.heads:
+            raise ValueError(f"width ({self.width}) must be a multiple of heads ({self.heads})")
+        return self
+
+
+class FineTuning(Section):
+    """How a language model is trained on the behaviour data. An example is a pair of item texts, or a text."""
+
+    objective: Literal["contrastive", "next_token"] = Field(
+        "contrastive", description="contrastive: texts that one user touches together come close; next_token: causal language modelling"
+    )
+    base: Literal["model", "scratch"] = Field("model", description="model: that of embedding.model; scratch: a GPT of random weights")
+    network: GptNetwork = GptNetwork()
+    folder: str | None = Field(None, description="of the trained model, seen by every machine; default: models/NAME of the warehouse")
+    window_hours: int = Field(0, ge=0, le=8760, description="contrastive: one user's touches within so many hours are a basket; 0: a moment")
+    partners: int = Field(2, ge=1, le=20, description="contrastive: texts of its basket that one text is paired with")
+    max_basket_texts: int = Field(100, ge=2, le=10_000, description="texts of one basket, drawn by hash")
+    max_user_examples: int = Field(200, ge=1, le=1_000_000, description="examples of one user, drawn by hash")
+    max_examples: int = Field(1_000_000, ge=2, description="about so many examples in all, drawn by hash")
+    max_validation_examples: int = Field(2048, ge=2, le=1_000_000)
+    validation_days: int = Field(14, ge=1, description="days before the cut that choose the best epoch and train nothing")
+    epochs: int = Field(5, ge=1, le=10_000)
+    max_epoch_steps: int = Field(200, ge=1, description="an epoch ends after so many steps, or when every example was seen")
+    patience: int = Field(2, ge=1, description="epochs without a lower validation loss after which training stops")
+    batch_size: int = Field(64, ge=2, le=1_000_000, description="pairs, or blocks of tokens, of all processes together")
+    learning_rate: float = Field(5e-5, gt=0, lt=1, description="after a rise over warmup, falling to 0 at the last epoch's end")
+    warmup: float = Field(0.1, ge=0, lt=1, description="share of all steps")
+    weight_decay: float = Field(0.01, ge=0, lt=1)
+    dropout: bool = Field(False, description="whether the dropout of the network is on; the number of processes then changes what is trained")
+    temperature: float = Field(0.05, gt=0, le=10, description="contrastive: cosines are divided by it")
+    precision: Literal["fp32", "bf16"] = Field("fp32", description="of activations; weights and their updates are fp32")
+    num_processes: int = Field(1, ge=1, le=4096)
+    checkpoint_steps: int = Field(100, ge=1, description="steps from checkpoint to checkpoint; the end of an epoch makes one too")
+    max_queries: int = Field(5000, ge=1, le=100_000, description="texts, drawn by hash, by which the trained model is judged")
+    max_candidates: int = Field(200_000, ge=100, le=5_000_000, description="texts, drawn by hash, among which those of the basket are sought")
+    seed: int = Field(17, ge=0, lt=2**31)
+
+    @model_validator(mode="after")
+    def _scratch_is_a_language_model(self) -> FineTuning:
+        if self.base == "scratch" and self.objective != "next_token":
+            raise ValueError("base is 'scratch': a network of random weights is trained by objective next_token, not by contrastive")
+        return self
+
+    @model_validator(mode="after")
+    def _processes_share_the_batch(self) -> FineTuning:
+        if self.batch_size % self.num_processes:
+            raise ValueError(f"batch_size ({self.batch_size}) must be a multiple of num_processes ({self.num_processes})")
+        return self
+
+
 class Interests(Section):
     """What an interest is and how evidence of it fades."""
 
@@ -404,6 +465,7 @@ class Config(Section):
     quality: Quality = Quality()
     augmentation: Augmentation | None = None
     embedding: Embedding = Embedding()
+    fine_tuning: FineTuning = FineTuning()
     interests: Interests = Interests()
     tiers: Tiers = Tiers()
     clustering: Clustering = Clustering()
