@@ -330,7 +330,9 @@ class FineTuning(Section):
     base: Literal["model", "scratch"] = Field("model", description="model: that of embedding.model; scratch: a GPT of random weights")
     network: GptNetwork = GptNetwork()
     folder: str | None = Field(None, description="of the trained model, seen by every machine; default: models/NAME of the warehouse")
-    window_hours: int = Field(0, ge=0, le=8760, description="contrastive: one user's touches within so many hours are a basket; 0: a moment")
+    window_hours: int = Field(
+        0, ge=0, le=8760, description="contrastive: one user's touches within so many hours are a basket; 0: a moment"
+    )
     partners: int = Field(2, ge=1, le=20, description="contrastive: texts of its basket that one text is paired with")
     max_basket_texts: int = Field(100, ge=2, le=10_000, description="texts of one basket, drawn by hash")
     max_user_examples: int = Field(200, ge=1, le=1_000_000, description="examples of one user, drawn by hash")
@@ -344,13 +346,17 @@ class FineTuning(Section):
     learning_rate: float = Field(5e-5, gt=0, lt=1, description="after a rise over warmup, falling to 0 at the last epoch's end")
     warmup: float = Field(0.1, ge=0, lt=1, description="share of all steps")
     weight_decay: float = Field(0.01, ge=0, lt=1)
-    dropout: bool = Field(False, description="whether the dropout of the network is on; the number of processes then changes what is trained")
+    dropout: bool = Field(
+        False, description="whether the dropout of the network is on; the number of processes then changes what is trained"
+    )
     temperature: float = Field(0.05, gt=0, le=10, description="contrastive: cosines are divided by it")
     precision: Literal["fp32", "bf16"] = Field("fp32", description="of activations; weights and their updates are fp32")
     num_processes: int = Field(1, ge=1, le=4096)
     checkpoint_steps: int = Field(100, ge=1, description="steps from checkpoint to checkpoint; the end of an epoch makes one too")
     max_queries: int = Field(5000, ge=1, le=100_000, description="texts, drawn by hash, by which the trained model is judged")
-    max_candidates: int = Field(200_000, ge=100, le=5_000_000, description="texts, drawn by hash, among which those of the basket are sought")
+    max_candidates: int = Field(
+        200_000, ge=100, le=5_000_000, description="texts, drawn by hash, among which those of the basket are sought"
+    )
     seed: int = Field(17, ge=0, lt=2**31)
 
     @model_validator(mode="after")

@@ -656,6 +656,10 @@ class Warehouse:
             raise WarehouseError(f"--warehouse {self.location}: a report is a file; give --warehouse a folder for it")
         return f"{self.location}/{REPORT}/index.html"
 
+    def write_parquet(self, path: str, rows: DataFrame, partition_by: str) -> None:
+        """Write rows to Parquet files in a folder of any file system that Spark knows, for what is not Spark to read."""
+        rows.write.mode("overwrite").partitionBy(partition_by).parquet(path)
+
     def write_text(self, path: str, text: str) -> None:
         """Write a text file to any file system that Spark knows."""
         target = self._hadoop_path(path)

@@ -5,7 +5,7 @@ Every example is a row of numbers: token ids, and the keys by which rows are dra
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -137,14 +137,15 @@ def token_blocks(texts: DataFrame, model: str, block_tokens: int, n_shards: int)
     spread = texts.select(_shard(n_shards), "draw", "text").repartition("shard").sortWithinPartitions("shard", "draw", "text")
 
     # A pandas function over an iterator because the tokenizer is Python and blocks run on from one batch to the next.
-    def pack(batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+    def pack(batches: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
         tokenizer = _language_tokenizer(model)
         shard, rest, n_blocks = -1, np.zeros(0, dtype=np.int32), 0
         for batch in batches:
             for of_shard, rows in batch.groupby("shard", sort=True):
-                if of_shard != shard:
+                number = int(of_shard)  # type: ignore[arg-type]
+                if number != shard:
                     yield _blocks(shard, n_blocks, _filled(rest, block_tokens), block_tokens)
-                    shard, rest, n_blocks = int(of_shard), np.zeros(0, dtype=np.int32), 0
+                    shard, rest, n_blocks = number, np.zeros(0, dtype=np.int32), 0
                 ids = tokenizer(rows["text"].tolist(), add_special_tokens=False, return_attention_mask=False, verbose=False)["input_ids"]
                 added = [np.array([tokenizer.eos_token_id, *of_text], dtype=np.int32) for of_text in ids]
                 tokens = np.concatenate([rest, *added])

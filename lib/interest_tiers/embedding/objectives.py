@@ -1,11 +1,16 @@
 """What a language model is trained for: the losses of a batch, and of its parts on several processes together.
 
+An objective has the model that is trained and saved, the network that is called (the model and what makes losses of its
+output), and two losses. training_loss: what this process differentiates, and the loss of the whole batch; the gradients
+of the first, averaged over the processes, are those of the second. validation_loss: the sum of the losses of some rows
+alone, and of how many terms.
+
 Runs on the processes of the training; it knows nothing of Spark.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.distributed as dist
@@ -24,25 +29,7 @@ if TYPE_CHECKING:
 IGNORED = -100
 
 
-class Objective(Protocol):
-    """A network and its losses."""
-
-    #: What is trained and saved.
-    model: Any
-    #: What is called: the model and what makes its loss of its output.
-    network: nn.Module
-
-    def training_loss(self, network: nn.Module, rows: pa.Table) -> tuple[torch.Tensor, float]:
-        """What this process differentiates, and the loss of the whole batch.
-
-        The gradients of the first, averaged over the processes, are those of the second.
-        """
-
-    def validation_loss(self, network: nn.Module, rows: pa.Table) -> tuple[float, int]:
-        """The sum of the losses of these rows alone, and of how many terms."""
-
-
-def objective_of(settings: FineTuning, folder: ModelFolder, device: str) -> Objective:
+def objective_of(settings: FineTuning, folder: ModelFolder, device: str) -> Contrastive | NextToken:
     """Load the model of a folder for an objective. Raises ConfigError where it lacks what the objective needs."""
     return Contrastive(folder, settings, device) if settings.objective == "contrastive" else NextToken(folder, device)
 
@@ -52,9 +39,10 @@ def loaded_model(folder: ModelFolder, objective: str) -> Any:
     from transformers import AutoModel, AutoModelForCausalLM
 
     kind = AutoModel if objective == "contrastive" else AutoModelForCausalLM
-    model, info = kind.from_pretrained(
+    loaded: Any = kind.from_pretrained(
         folder.path, trust_remote_code=False, use_safetensors=True, dtype=torch.float32, output_loading_info=True
     )
+    model, info = loaded
     head = [name for name in info["missing_keys"] if "head" in name]
     if objective == "next_token" and head:
         raise ConfigError(f"embedding.model: {folder.path} has no weights for the next token ({', '.join(head)})")
@@ -78,14 +66,17 @@ class Contrastive:
     def training_loss(self, network: nn.Module, rows: pa.Table) -> tuple[torch.Tensor, float]:
         # Each process sees all vectors, its own with their gradient: the sum of their gradients is that of the whole batch.
         anchors, positives = (gathered(vectors) for vectors in self._vectors(network, rows))
-        texts = [gathered(torch.from_numpy(rows[name].to_numpy()).to(self._device)) for name in ("anchor_text", "positive_text", "basket")]
-        loss = contrastive_loss(anchors, positives, false_negatives(*texts), self._temperature)
+        keys = [gathered(key) for key in self._keys(rows)]
+        loss = contrastive_loss(anchors, positives, false_negatives(*keys), self._temperature)
         return loss * processes(), loss.item()
 
     def validation_loss(self, network: nn.Module, rows: pa.Table) -> tuple[float, int]:
         anchors, positives = self._vectors(network, rows)
-        texts = [torch.from_numpy(rows[name].to_numpy()).to(self._device) for name in ("anchor_text", "positive_text", "basket")]
-        return contrastive_loss(anchors, positives, false_negatives(*texts), self._temperature).item() * len(rows), len(rows)
+        loss = contrastive_loss(anchors, positives, false_negatives(*self._keys(rows)), self._temperature)
+        return loss.item() * len(rows), len(rows)
+
+    def _keys(self, rows: pa.Table) -> list[torch.Tensor]:
+        return [torch.tensor(rows[name].to_numpy(), device=self._device) for name in ("anchor_text", "positive_text", "basket")]
 
     def _vectors(self, network: nn.Module, rows: pa.Table) -> tuple[torch.Tensor, torch.Tensor]:
         """Of anchors and positives, by one call: a call of DistributedDataParallel belongs to one pass backward."""

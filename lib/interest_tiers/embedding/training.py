@@ -183,7 +183,7 @@ class _Training:
         self._optimizer.zero_grad(set_to_none=True)
         with self._autocast():
             differentiated, loss = self._objective.training_loss(self._network, self._batches.rows(step))
-        differentiated.backward()  # type: ignore[no-untyped-call]
+        differentiated.backward()
         torch.nn.utils.clip_grad_norm_(self._objective.model.parameters(), MAX_GRADIENT_NORM, error_if_nonfinite=True)
         self._optimizer.step()
         return loss
@@ -232,8 +232,9 @@ class _Training:
 
     def _remove_older(self, folder: Path) -> None:
         best = self._progress.best
-        for old in sorted(folder.glob("step-*"))[:-1]:
-            shutil.rmtree(old)
+        for old in folder.glob("step-*"):
+            if old.name != f"step-{self._progress.step:09d}":
+                shutil.rmtree(old)
         for old in folder.glob("best-*"):
             if best is None or old != self._best_weights(best.epoch):
                 old.unlink()

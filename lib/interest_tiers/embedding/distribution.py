@@ -1,0 +1,74 @@
+"""Starting the processes of a training: where they run, on what, and whether there is room for them."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+from pyspark.sql import SparkSession
+
+from interest_tiers.embedding.training import Trained, TrainingPlan, train
+from interest_tiers.errors import ConfigError
+
+#: The port that the processes meet at is looked for and then let go, so that a neighbour may take it first.
+PORT_TAKEN, STARTS = re.compile("EADDRINUSE|address already in use", re.IGNORECASE), 3
+
+
+def require_room(spark: SparkSession, num_processes: int) -> None:
+    """Raise ConfigError where so many processes could not all run at once, before anything is computed for them."""
+    if _is_local(spark):
+        cards = _local_cards()
+        if 0 < cards < num_processes:
+            raise ConfigError(f"fine_tuning.num_processes is {num_processes}, and there are {cards} GPUs: two processes cannot share one")
+        return
+    conf = spark.sparkContext.getConf()
+    if conf.get("spark.dynamicAllocation.enabled", "false") == "true":
+        raise ConfigError("training needs all its processes at once, which spark.dynamicAllocation.enabled rules out: set it to false")
+    slots = spark.sparkContext.defaultParallelism
+    if num_processes > slots:
+        raise ConfigError(
+            f"fine_tuning.num_processes is {num_processes}; the cluster has {slots} task slots: give it more, or ask for fewer"
+        )
+
+
+def run_training(spark: SparkSession, plan: TrainingPlan) -> Trained:
+    """Train by TorchDistributor: in local mode on the driver's machine, else one process per barrier task.
+
+    A process that fails ends the others, and its traceback is in the error that is raised.
+    """
+    from pyspark.ml.torch.distributor import TorchDistributor
+
+    is_local = _is_local(spark)
+    has_gpu = bool(_local_cards()) if is_local else _task_gpus(spark)
+    # In local mode Spark owns no GPU; the processes find the cards themselves.
+    distributor = TorchDistributor(plan.settings.num_processes, local_mode=is_local, use_gpu=has_gpu and not is_local)
+    ready = replace(plan, device="cuda" if has_gpu else "cpu", threads=_threads(spark, plan.settings.num_processes, is_local))
+    for attempt in range(1, STARTS + 1):
+        try:
+            trained: Trained | None = distributor.run(train, ready)
+            assert trained is not None  # what the first process returned
+            return trained
+        except Exception as error:
+            if attempt == STARTS or not PORT_TAKEN.search(str(error)):
+                raise
+    raise AssertionError  # the last attempt returns or raises
+
+
+def _is_local(spark: SparkSession) -> bool:
+    return re.fullmatch(r"local(\[.*\])?", spark.sparkContext.master or "") is not None
+
+
+def _local_cards() -> int:
+    import torch
+
+    return torch.cuda.device_count()
+
+
+def _task_gpus(spark: SparkSession) -> bool:
+    return float(spark.sparkContext.getConf().get("spark.task.resource.gpu.amount", "0") or 0) > 0
+
+
+def _threads(spark: SparkSession, num_processes: int, is_local: bool) -> int:
+    if is_local:
+        return max(1, spark.sparkContext.defaultParallelism // num_processes)
+    return max(1, int(spark.sparkContext.getConf().get("spark.task.cpus", "1") or 1))

@@ -1,0 +1,85 @@
+"""How well a language model foretells text, beside the frequencies of tokens, and how well its vectors tell categories apart."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from interest_tiers.embedding.model_folder import read_model_folder
+from interest_tiers.embedding.texts import task_resources
+
+#: Blocks of tokens that go through the model at once.
+BLOCKS = 16
+
+
+def perplexity(blocks: DataFrame, model: str) -> float:
+    """exp of the mean negative logarithm that a model gives to the tokens of blocks; the first of a block is not foretold.
+
+    blocks: tokens array<int> (see fine_tuning.token_blocks).
+    """
+
+    # A pandas function because the model is Python; over an iterator because it must load once per task at most.
+    def losses(batches: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+        device, threads = task_resources()
+        for batch in batches:
+            for start in range(0, len(batch), BLOCKS):
+                yield _losses(np.stack(batch["tokens"].iloc[start : start + BLOCKS].tolist()), model, device, threads)
+
+    of_blocks = blocks.select("tokens").mapInPandas(losses, "loss double, n bigint")
+    sums = of_blocks.agg(F.sum("loss").alias("loss"), F.sum("n").alias("n")).first()
+    assert sums is not None  # an aggregate without keys has one row
+    return math.exp(sums["loss"] / sums["n"])
+
+
+def unigram_perplexity(training: DataFrame, held_out: DataFrame, vocabulary: int) -> float:
+    """The same of a model that knows no more than how often each token stands in the training text, one added to every count.
+
+    training, held_out: token, n (see fine_tuning.token_counts). vocabulary: how many tokens there are.
+    """
+    both = held_out.withColumnRenamed("n", "foretold").join(training, "token", "left").toPandas()
+    total = training.agg(F.sum("n").alias("n")).first()
+    assert total is not None  # an aggregate without keys has one row
+    probability = (both["n"].fillna(0) + 1) / (int(total["n"] or 0) + vocabulary)
+    return float(np.exp(-(both["foretold"] * np.log(probability)).sum() / both["foretold"].sum()))
+
+
+def category_accuracy(training: pd.DataFrame, held_out: pd.DataFrame, seed: int) -> tuple[float, float]:
+    """How often a logistic regression on the vectors names the category, and how often the most frequent category is right.
+
+    training, held_out: embedding, category. Both are judged on held_out and know of training alone.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    vectors = [np.stack(rows["embedding"].tolist()) for rows in (training, held_out)]
+    classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000, random_state=seed))
+    classifier.fit(vectors[0], training["category"])
+    most_frequent = training["category"].value_counts().sort_index().idxmax()
+    return float(classifier.score(vectors[1], held_out["category"])), float((held_out["category"] == most_frequent).mean())
+
+
+def _losses(tokens: np.ndarray, model: str, device: str, threads: int) -> pd.DataFrame:
+    import torch
+
+    ids = torch.from_numpy(tokens.astype(np.int64)).to(device)
+    with torch.inference_mode():
+        loss = _worker_network(model, device, threads)(ids.clamp(min=0), (ids >= 0).long()).item()
+    return pd.DataFrame({"loss": [loss], "n": [int((tokens[:, 1:] >= 0).sum())]})
+
+
+@lru_cache(maxsize=1)
+def _worker_network(model: str, device: str, threads: int) -> Any:
+    import torch
+
+    from interest_tiers.embedding.objectives import TokenLosses, loaded_model
+
+    torch.set_num_threads(threads)
+    return TokenLosses(loaded_model(read_model_folder(model), "next_token")).eval().to(device)
