@@ -19,6 +19,10 @@ class WarehouseError(InterestTiersError):
     exit_code = 2
 
 
+class TrainingError(InterestTiersError):
+    """A process of a training failed; the message holds its traceback."""
+
+
 class DataQualityError(InterestTiersError):
     """The quality gate refused the data; what was found stands in the quarantine and in the run record."""
 

@@ -61,3 +61,34 @@ def small_bert(folder: Path, pooling: str = "mean") -> str:
     size = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64, "initializer_range": 0.5}
     BertModel(BertConfig(vocab_size=len(tokenizer), **size)).save_pretrained(folder, safe_serialization=True)
     return ask_for(folder, {"pooling_mode": pooling}, list(MODULES), width=32)
+
+
+def bert_of_words(folder: Path, words: list[str]) -> str:
+    """A BERT of two layers with random weights, 32 positions, and a token for each of these words."""
+    import torch
+    from transformers import BertConfig, BertModel, BertTokenizerFast
+
+    folder.mkdir(parents=True)
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words]
+    (folder / "vocab.txt").write_text("\n".join(vocabulary), encoding="utf-8")
+    BertTokenizerFast(str(folder / "vocab.txt")).save_pretrained(folder)
+    torch.manual_seed(1)
+    config = BertConfig(
+        vocab_size=len(vocabulary),
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_position_embeddings=32,
+    )
+    BertModel(config).save_pretrained(folder, safe_serialization=True)
+    return ask_for(folder, {"pooling_mode": "mean"}, list(MODULES), width=16)
+
+
+def small_language_model(folder: Path, texts: list[str]) -> str:
+    """A GPT of two layers with random weights, 32 positions, and tokens learnt from these texts."""
+    from interest_tiers.config import GptNetwork
+    from interest_tiers.embedding.trained_folder import write_start
+
+    write_start(folder, texts, GptNetwork(layers=2, heads=2, width=16, positions=32, vocabulary=300), seed=1)
+    return str(folder)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+import shutil
 from dataclasses import replace
 
 from pyspark.sql import SparkSession
 
 from interest_tiers.embedding.training import Trained, TrainingPlan, train
-from interest_tiers.errors import ConfigError
+from interest_tiers.errors import ConfigError, TrainingError
 
 #: The port that the processes meet at is looked for and then let go, so that a neighbour may take it first.
 PORT_TAKEN, STARTS = re.compile("EADDRINUSE|address already in use", re.IGNORECASE), 3
@@ -34,7 +35,7 @@ def require_room(spark: SparkSession, num_processes: int) -> None:
 def run_training(spark: SparkSession, plan: TrainingPlan) -> Trained:
     """Train by TorchDistributor: in local mode on the driver's machine, else one process per barrier task.
 
-    A process that fails ends the others, and its traceback is in the error that is raised.
+    A process that fails ends the others. Raises TrainingError with its traceback.
     """
     from pyspark.ml.torch.distributor import TorchDistributor
 
@@ -44,13 +45,17 @@ def run_training(spark: SparkSession, plan: TrainingPlan) -> Trained:
     distributor = TorchDistributor(plan.settings.num_processes, local_mode=is_local, use_gpu=has_gpu and not is_local)
     ready = replace(plan, device="cuda" if has_gpu else "cpu", threads=_threads(spark, plan.settings.num_processes, is_local))
     for attempt in range(1, STARTS + 1):
+        shutil.rmtree(plan.failures, ignore_errors=True)
         try:
             trained: Trained | None = distributor.run(train, ready)
             assert trained is not None  # what the first process returned
             return trained
         except Exception as error:
-            if attempt == STARTS or not PORT_TAKEN.search(str(error)):
-                raise
+            # Those that only lost their neighbour fail after it.
+            told = [file.read_text(encoding="utf-8") for file in sorted(plan.failures.glob("*"), key=lambda file: file.stat().st_mtime_ns)]
+            reason = told[0] if told else str(error)
+            if attempt == STARTS or not PORT_TAKEN.search(reason):
+                raise TrainingError(reason) from error
     raise AssertionError  # the last attempt returns or raises
 
 

@@ -209,4 +209,6 @@ def _filled(rest: np.ndarray, block_tokens: int) -> np.ndarray:
 
 def _blocks(shard: int, first: int, tokens: np.ndarray, block_tokens: int) -> pd.DataFrame:
     blocks = list(tokens.reshape(-1, block_tokens))
-    return pd.DataFrame({"shard": np.int32(shard), "draw": np.arange(first, first + len(blocks)), "tokens": blocks})
+    return pd.DataFrame(
+        {"shard": np.int32(shard), "draw": np.arange(first, first + len(blocks)), "tokens": pd.Series(blocks, dtype=object)}
+    )

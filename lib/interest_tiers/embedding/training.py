@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -43,6 +44,11 @@ class TrainingPlan:
     result: str
     device: str
     threads: int
+
+    @property
+    def failures(self) -> Path:
+        """Where a process that fails says why: the error that reaches the driver may not."""
+        return Path(self.checkpoints).with_name("failures")
 
     @property
     def epoch_steps(self) -> int:
@@ -100,13 +106,22 @@ def train(plan: TrainingPlan) -> Trained:
     torch.set_num_threads(plan.threads)
     rank, size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     device = f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if plan.device == "cuda" else "cpu"
-    if size == 1:
-        return _Training(plan, device, rank, size).run()
-    dist.init_process_group("nccl" if plan.device == "cuda" else "gloo")
     try:
+        if size > 1:
+            dist.init_process_group("nccl" if plan.device == "cuda" else "gloo")
         return _Training(plan, device, rank, size).run()
+    except Exception as error:
+        _note_failure(plan, rank, error)
+        raise
     finally:
-        dist.destroy_process_group()
+        if dist.is_initialized():
+            dist.destroy_process_group()
+
+
+def _note_failure(plan: TrainingPlan, rank: int, error: Exception) -> None:
+    plan.failures.mkdir(parents=True, exist_ok=True)
+    told = f"process {rank} of {plan.settings.num_processes} failed with {type(error).__name__}: {error}\n{traceback.format_exc()}"
+    (plan.failures / f"{rank}.txt").write_text(told, encoding="utf-8")
 
 
 def learning_rate(step: int, settings: FineTuning, n_steps: int) -> float:
@@ -134,7 +149,7 @@ class _Training:
         self._validation = validation_batches(plan.validation, settings.batch_size, rank, size)
         self._optimizer = torch.optim.AdamW(_parameter_groups(self._objective.model, settings.weight_decay), lr=settings.learning_rate)
         self._progress = self._restored()
-        self._network = self._objective.network
+        self._network: Any = self._objective.network
         if size > 1:
             # A network may have parts that give no vector, such as the pooler of a BERT; they have no gradient.
             self._network = torch.nn.parallel.DistributedDataParallel(
