@@ -160,20 +160,28 @@ class _Job:
             what = "two item texts of one basket" if contrastive else "texts"
             raise ConfigError(f"there are no {what} before {self.validated_from} to train on: give a later --as-of, or other data")
         start = self._start(examples.training)
-        counts = {"training": examples.n_training, "validation": examples.n_validation}
-        rows = self._pair_rows if contrastive else self._block_rows
-        for name, frame, n_examples in (
-            ("training", examples.training, examples.n_training),
-            ("validation", examples.validation, examples.n_validation),
-        ):
-            n_shards = fine_tuning.shard_count(n_examples, self.settings.batch_size) if name == "training" else 1
-            self.context.warehouse.write_parquet(self._rows_uri(name), rows(frame, start, n_shards), partition_by="shard")
+        for name, rows in self._rows(examples, start).items():
+            self.context.warehouse.write_parquet(self._rows_uri(name), rows, partition_by="shard")
         n_rows = sum(shard.n_rows for shard in shards_in(self.workplace / "training"))
+        if contrastive and n_rows != examples.n_training:
+            raise ConfigError(
+                f"{self.workplace} has {n_rows:,} of {examples.n_training:,} pairs: give a fine_tuning.folder that every machine sees"
+            )
         plan = TrainingPlan(
             settings=self.settings, start=start, training=str(self.workplace / "training"), validation=str(self.workplace / "validation"),
             n_rows=n_rows, checkpoints=str(self.workplace / "checkpoints"), result=str(self.workplace / "model"), device="cpu", threads=1,
         )  # fmt: skip
-        return plan, {**counts, "training_rows": n_rows}
+        return plan, {"training": examples.n_training, "validation": examples.n_validation, "training_rows": n_rows}
+
+    def _rows(self, examples: _Examples, start: str) -> dict[str, DataFrame]:
+        """The examples as numbers, in as many shards as go into a batch."""
+        n_shards = fine_tuning.shard_count(examples.n_training, self.settings.batch_size)
+        windows = (("training", examples.training, n_shards), ("validation", examples.validation, 1))
+        if self.settings.objective == "contrastive":
+            seen = self.context.warehouse.stage("finetune_encoder/frequencies", fine_tuning.text_frequencies(examples.training))
+            tokens = self.embedding.max_tokens
+            return {name: fine_tuning.tokenised_pairs(pairs, seen, self.items, start, tokens, shards) for name, pairs, shards in windows}
+        return {name: self._blocks(texts, start, shards) for name, texts, shards in windows}
 
     def _rows_uri(self, name: str) -> str:
         return (self.workplace / name).as_uri()
@@ -220,10 +228,7 @@ class _Job:
         )
         return str(folder)
 
-    def _pair_rows(self, pairs: DataFrame, start: str, n_shards: int) -> DataFrame:
-        return fine_tuning.tokenised_pairs(pairs, self.items, start, self.embedding.max_tokens, n_shards)
-
-    def _block_rows(self, texts: DataFrame, start: str, n_shards: int) -> DataFrame:
+    def _blocks(self, texts: DataFrame, start: str, n_shards: int) -> DataFrame:
         return fine_tuning.token_blocks(texts, start, min(self.embedding.max_tokens, read_model_folder(start).max_tokens), n_shards)
 
     def measured(self, plan: TrainingPlan) -> list[Measurement]:
@@ -234,7 +239,10 @@ class _Job:
 
     def _retrieval(self, plan: TrainingPlan) -> list[Measurement]:
         stage, settings = self.context.warehouse.stage, self.settings
-        known = fine_tuning.baskets(self.before, self.items, self.touches, settings.window_hours).select("text_hash").distinct()
+        touched_before = stage(
+            "finetune_encoder/touched_before", fine_tuning.baskets(self.before, self.items, self.touches, settings.window_hours)
+        )
+        known = touched_before.select("text_hash").distinct()
         texts = (
             self.items.where("text IS NOT NULL").groupBy("text_hash").agg(F.min("text").alias("text")).join(known, "text_hash", "left_semi")
         )
@@ -254,13 +262,14 @@ class _Job:
             Measurement("n_basket_texts", "all", n_judged),
             Measurement("n_candidates", "all", candidates.count()),
         ]
+        metric = f"recall@{retrieval_quality.NEAREST}"
+        asked = queries.select("text_hash").distinct()
+        popular = retrieval_quality.popular_texts(touched_before, candidates, asked)
+        measurements.append(Measurement(metric, "model=most_frequent", retrieval_quality.recall(sought, popular)))
         for name, model in (("base", plan.start), ("fine_tuned", plan.result)):
             vectors = stage(f"finetune_encoder/vectors_{name}", self._embedded(candidates, model))
-            asked = queries.select("text_hash").distinct()
             nearest = retrieval_quality.nearest_texts(vectors, asked, self.context.spark.sparkContext.defaultParallelism)
-            measurements.append(
-                Measurement(f"recall@{retrieval_quality.NEAREST}", f"model={name}", retrieval_quality.recall(sought, nearest))
-            )
+            measurements.append(Measurement(metric, f"model={name}", retrieval_quality.recall(sought, nearest)))
         return measurements
 
     def _language(self, plan: TrainingPlan) -> list[Measurement]:
@@ -272,7 +281,7 @@ class _Job:
         if n_every == 0:
             return []
         held_out = fine_tuning.drawn(every, settings.max_queries, n_every)
-        blocks = stage("finetune_encoder/held_out", self._block_rows(held_out, plan.start, 1))
+        blocks = stage("finetune_encoder/held_out", self._blocks(held_out, plan.start, 1))
         held_out_counts = stage("finetune_encoder/held_out_counts", fine_tuning.token_counts(blocks))
         training = self.context.spark.read.parquet(self._rows_uri("training"))
         n_tokens = held_out_counts.agg(F.sum("n").alias("n")).first()

@@ -350,6 +350,9 @@ class FineTuning(Section):
         False, description="whether the dropout of the network is on; the number of processes then changes what is trained"
     )
     temperature: float = Field(0.05, gt=0, le=10, description="contrastive: cosines are divided by it")
+    frequency_correction: float = Field(
+        0.0, ge=0, le=1, description="contrastive: 1 counts the negatives of a batch as if every text were as frequent, 0 as they come"
+    )
     precision: Literal["fp32", "bf16"] = Field("fp32", description="of activations; weights and their updates are fp32")
     num_processes: int = Field(1, ge=1, le=4096)
     checkpoint_steps: int = Field(100, ge=1, description="steps from checkpoint to checkpoint; the end of an epoch makes one too")

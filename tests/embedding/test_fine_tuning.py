@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from interest_tiers.embedding.fine_tuning import (
     first_touched,
     pairs,
     shard_count,
+    text_frequencies,
     token_blocks,
     token_counts,
     tokenised_pairs,
@@ -117,16 +119,19 @@ def test_pairs_become_numbers_alone(spark: SparkSession, tmp_path: Path) -> None
     items = catalogue(spark, i1="milk", i2="rye bread", i3="milk")
     rows = [("hash of milk", "hash of rye bread", 7, 1), ("hash of rye bread", "hash of milk", 7, 2)]
     given = spark.createDataFrame(rows, "anchor_hash string, positive_hash string, basket bigint, draw bigint")
-    found = tokenised_pairs(given, items, model, max_tokens=8, n_shards=1)
+    frequencies = text_frequencies(given.where("draw = 1"))
+    found = tokenised_pairs(given, frequencies, items, model, max_tokens=8, n_shards=1)
     assert dict(found.dtypes) == {
-        "shard": "int", "draw": "bigint", "anchor": "array<int>", "positive": "array<int>", "anchor_text": "bigint", "positive_text": "bigint",
-        "basket": "bigint",
+        "shard": "int", "draw": "bigint", "anchor": "array<int>", "positive": "array<int>",
+        "anchor_text": "bigint", "positive_text": "bigint", "basket": "bigint", "log_frequency": "float",
     }  # fmt: skip
     first, second = found.orderBy("draw").collect()
     assert (first["anchor"], first["positive"]) == ([2, 5, 3], [2, 7, 6, 3])  # [CLS] milk [SEP], [CLS] rye bread [SEP]
     assert (second["anchor_text"], second["positive_text"]) == (first["positive_text"], first["anchor_text"])
     assert first["anchor_text"] != first["positive_text"]
-    assert [row["anchor"] for row in tokenised_pairs(given, items, model, 3, 1).orderBy("draw").collect()] == [[2, 5, 3], [2, 7, 3]]
+    assert (first["log_frequency"], second["log_frequency"]) == (pytest.approx(math.log(2)), 0.0)
+    cut = tokenised_pairs(given, frequencies, items, model, max_tokens=3, n_shards=1).orderBy("draw").collect()
+    assert [row["anchor"] for row in cut] == [[2, 5, 3], [2, 7, 3]]
 
 
 def test_texts_are_what_users_wrote_and_the_items_wanted_each_once(spark: SparkSession) -> None:

@@ -29,6 +29,7 @@ def pair_rows(anchors: list[list[int]], positives: list[list[int]], baskets: lis
             "anchor_text": [ids[1] for ids in anchors],
             "positive_text": [ids[1] for ids in positives],
             "basket": range(len(anchors)) if baskets is None else baskets,
+            "log_frequency": pa.array(np.log1p(range(len(anchors))), pa.float32()),
         }
     )
 
@@ -48,7 +49,7 @@ def unit(random: np.random.Generator, rows: int, width: int) -> np.ndarray:
 
 
 def test_the_loss_is_that_of_sentence_transformers(bert: str) -> None:
-    """Texts of several lengths, no false negatives among them, one model for both."""
+    """Texts of several lengths, no false negatives among them, one model for both; how frequent texts are does not count."""
     losses = pytest.importorskip("sentence_transformers.losses")
     model = pytest.importorskip("sentence_transformers").SentenceTransformer(bert, device="cpu").eval()
     anchors, positives = [[0, 1], [2], [3, 4, 5, 6]], [[7], [8, 9], [10, 11]]
@@ -70,10 +71,22 @@ def test_the_loss_is_infonce_without_what_is_left_out() -> None:
     anchors, positives = unit(random, 4, 6), unit(random, 4, 6)
     left_out = np.zeros((4, 4), dtype=bool)
     left_out[0, 2] = left_out[3, 0] = True
-    scores = np.where(left_out, -np.inf, anchors @ positives.T / 0.5)
+    discount = np.array([0.0, 1.0, 2.0, 0.5], dtype=np.float32)
+    scores = np.where(left_out, -np.inf, anchors @ positives.T / 0.5 - discount)
     expected = np.mean([np.log(np.exp(scores[i]).sum()) - scores[i, i] for i in range(4)])
-    found = contrastive_loss(torch.tensor(anchors), torch.tensor(positives), torch.tensor(left_out), 0.5)
+    found = contrastive_loss(*map(torch.tensor, (anchors, positives, left_out)), temperature=0.5, discount=torch.tensor(discount))
     assert found.item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_the_correction_makes_negatives_as_frequent_as_each_other(bert: str) -> None:
+    """Four pairs that score alike, three positives three times as frequent: e, e/3, e/3, e/3, so -ln 1/2 once and -ln 1/6 three times."""
+    settings = FineTuning(frequency_correction=1.0, temperature=1.0)
+    ours = Contrastive(read_model_folder(bert), settings, "cpu")
+    vectors = torch.tensor([[1.0, 0.0]] * 4)
+    columns = [torch.tensor(values) for values in ([1, 2, 3, 4], [5, 6, 7, 8], [1, 2, 3, 4])]
+    frequencies = torch.tensor([0.0, *[float(np.log(3))] * 3])
+    loss = ours._loss(vectors, vectors, [*columns, frequencies])
+    assert loss.item() == pytest.approx((np.log(2) + 3 * np.log(6)) / 4)
 
 
 def test_the_same_text_and_texts_of_the_basket_are_no_negatives() -> None:

@@ -24,7 +24,7 @@ from interest_tiers.errors import ConfigError, TrainingError
 from tests.embedding.folders import small_bert, small_language_model
 
 WORDS = [f"w{n}" for n in range(40)]
-SETTINGS = FineTuning(batch_size=8, epochs=4, max_epoch_steps=5, learning_rate=1e-3, validation_days=7, checkpoint_steps=2)
+SETTINGS = FineTuning(batch_size=8, epochs=4, max_epoch_steps=5, learning_rate=1e-3, checkpoint_steps=2, frequency_correction=0.5)
 
 
 def write_rows(folder: Path, n_rows: int, seed: int) -> None:
@@ -39,6 +39,7 @@ def write_rows(folder: Path, n_rows: int, seed: int) -> None:
             "anchor_text": random.integers(1000, size=n_rows),
             "positive_text": random.integers(1000, size=n_rows),
             "basket": np.arange(n_rows),
+            "log_frequency": random.random(n_rows).astype(np.float32),
         }
     )
     for shard, part in enumerate((rows.slice(0, n_rows // 3), rows.slice(n_rows // 3))):

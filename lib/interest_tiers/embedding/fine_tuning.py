@@ -110,22 +110,30 @@ def shard_count(n_examples: int, batch_size: int) -> int:
     return shards
 
 
-def tokenised_pairs(pairs: DataFrame, items: DataFrame, model: str, max_tokens: int, n_shards: int) -> DataFrame:
+def text_frequencies(pairs: DataFrame) -> DataFrame:
+    """How many pairs have a text as their positive: positive_hash, n."""
+    return pairs.groupBy("positive_hash").agg(F.count(F.lit(1)).alias("n"))
+
+
+def tokenised_pairs(pairs: DataFrame, frequencies: DataFrame, items: DataFrame, model: str, max_tokens: int, n_shards: int) -> DataFrame:
     """Pairs as token ids; each distinct text is tokenised once.
 
-    pairs: see there, stored already. items: text_hash, text. Returns shard int, draw, anchor and positive array<int>,
-    anchor_text, positive_text and basket bigint: equal where the texts and the baskets are.
+    pairs: see there, stored already. frequencies: see text_frequencies, of the pairs that train. items: text_hash, text.
+    Returns shard int, draw, anchor and positive array<int>, anchor_text, positive_text and basket bigint (equal where the
+    texts and the baskets are), log_frequency float (of the positive: ln of one more than its pairs).
     """
     wanted = pairs.select(F.col("anchor_hash").alias("text_hash")).union(pairs.select("positive_hash")).distinct()
     texts = items.where("text IS NOT NULL").groupBy("text_hash").agg(F.min("text").alias("text")).join(wanted, "text_hash", "left_semi")
     tokens = texts.select("text_hash", _token_ids(model, max_tokens)("text").alias("tokens"))
     anchors = tokens.select(F.col("text_hash").alias("anchor_hash"), F.col("tokens").alias("anchor"))
     positives = tokens.select(F.col("text_hash").alias("positive_hash"), F.col("tokens").alias("positive"))
-    rows = pairs.join(anchors, "anchor_hash").join(positives, "positive_hash").select(
+    counted = pairs.join(frequencies, "positive_hash", "left")
+    rows = counted.join(anchors, "anchor_hash").join(positives, "positive_hash").select(
         _shard(n_shards), "draw", "anchor", "positive", F.xxhash64("anchor_hash").alias("anchor_text"),
         F.xxhash64("positive_hash").alias("positive_text"), "basket",
+        F.log1p(F.coalesce("n", F.lit(0))).cast("float").alias("log_frequency"),
     )  # fmt: skip
-    return rows.repartition("shard").sortWithinPartitions("shard", "draw", "anchor_text", "positive_text")
+    return rows.repartition(n_shards, "shard").sortWithinPartitions("shard", "draw", "anchor_text", "positive_text")
 
 
 def token_blocks(texts: DataFrame, model: str, block_tokens: int, n_shards: int) -> DataFrame:
@@ -134,7 +142,7 @@ def token_blocks(texts: DataFrame, model: str, block_tokens: int, n_shards: int)
     texts: text, draw. Returns shard int, draw (the number of the block in its shard), tokens array<int>; NO_TOKEN fills
     the last block of a shard.
     """
-    spread = texts.select(_shard(n_shards), "draw", "text").repartition("shard").sortWithinPartitions("shard", "draw", "text")
+    spread = texts.select(_shard(n_shards), "draw", "text").repartition(n_shards, "shard").sortWithinPartitions("shard", "draw", "text")
 
     # A pandas function over an iterator because the tokenizer is Python and blocks run on from one batch to the next.
     def pack(batches: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:

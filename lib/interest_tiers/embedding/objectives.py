@@ -53,30 +53,37 @@ class Contrastive:
     """InfoNCE over the pairs of a batch: each anchor is to find its positive among the positives of all.
 
     Equal to sentence-transformers' MultipleNegativesRankingLoss with scale 1 / temperature, but that what is no true
-    negative does not count as one. Source: van den Oord et al., Representation Learning with Contrastive Predictive
-    Coding, 2018; Henderson et al., Efficient Natural Language Response Suggestion, 2017.
+    negative does not count as one. A text is a negative as often as it is a positive, so that frequent texts are pushed
+    away from all; frequency_correction takes that back. Sources: van den Oord et al., Representation Learning with
+    Contrastive Predictive Coding, 2018; Henderson et al., Efficient Natural Language Response Suggestion, 2017; Yi et al.,
+    Sampling-Bias-Corrected Neural Modeling for Large Corpus Item Recommendations, 2019.
     """
 
     def __init__(self, folder: ModelFolder, settings: FineTuning, device: str) -> None:
         self.model = loaded_model(folder, "contrastive").to(device)
         self.network = TextVectors(self.model, folder.pooling)
-        self._temperature = settings.temperature
+        self._settings = settings
         self._device = device
 
     def training_loss(self, network: nn.Module, rows: pa.Table) -> tuple[torch.Tensor, float]:
         # Each process sees all vectors, its own with their gradient: the sum of their gradients is that of the whole batch.
         anchors, positives = (gathered(vectors) for vectors in self._vectors(network, rows))
-        keys = [gathered(key) for key in self._keys(rows)]
-        loss = contrastive_loss(anchors, positives, false_negatives(*keys), self._temperature)
+        loss = self._loss(anchors, positives, [gathered(column) for column in self._columns(rows)])
         return loss * processes(), loss.item()
 
     def validation_loss(self, network: nn.Module, rows: pa.Table) -> tuple[float, int]:
         anchors, positives = self._vectors(network, rows)
-        loss = contrastive_loss(anchors, positives, false_negatives(*self._keys(rows)), self._temperature)
+        loss = self._loss(anchors, positives, self._columns(rows))
         return loss.item() * len(rows), len(rows)
 
-    def _keys(self, rows: pa.Table) -> list[torch.Tensor]:
-        return [torch.tensor(rows[name].to_numpy(), device=self._device) for name in ("anchor_text", "positive_text", "basket")]
+    def _loss(self, anchors: torch.Tensor, positives: torch.Tensor, columns: list[torch.Tensor]) -> torch.Tensor:
+        *keys, log_frequency = columns
+        discount = self._settings.frequency_correction * log_frequency
+        return contrastive_loss(anchors, positives, false_negatives(*keys), self._settings.temperature, discount)
+
+    def _columns(self, rows: pa.Table) -> list[torch.Tensor]:
+        names = ("anchor_text", "positive_text", "basket", "log_frequency")
+        return [torch.tensor(rows[name].to_numpy(), device=self._device) for name in names]
 
     def _vectors(self, network: nn.Module, rows: pa.Table) -> tuple[torch.Tensor, torch.Tensor]:
         """Of anchors and positives, by one call: a call of DistributedDataParallel belongs to one pass backward."""
@@ -140,13 +147,15 @@ class TokenLosses(nn.Module):
         return nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="sum")
 
 
-def contrastive_loss(anchors: torch.Tensor, positives: torch.Tensor, not_negative: torch.Tensor, temperature: float) -> torch.Tensor:
-    """Mean over the pairs of -ln of the softmax of the cosines / temperature, at the pair's own positive.
+def contrastive_loss(
+    anchors: torch.Tensor, positives: torch.Tensor, not_negative: torch.Tensor, temperature: float, discount: torch.Tensor
+) -> torch.Tensor:
+    """Mean over the pairs of -ln of the softmax of (cosine / temperature - discount), at the pair's own positive.
 
     anchors, positives: (pairs, width), L2 norm 1. not_negative: bool (pairs, pairs), true where the positive of a column is
-    left out for the anchor of a row.
+    left out for the anchor of a row. discount: (pairs), of each positive.
     """
-    scores = (anchors.float() @ positives.float().T / temperature).masked_fill(not_negative, -torch.inf)
+    scores = (anchors.float() @ positives.float().T / temperature - discount).masked_fill(not_negative, -torch.inf)
     return nn.functional.cross_entropy(scores, torch.arange(len(scores), device=scores.device))
 
 

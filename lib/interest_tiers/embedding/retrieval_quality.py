@@ -71,6 +71,15 @@ def nearest_texts(vectors: DataFrame, query_hashes: DataFrame, n_tasks: int) -> 
     return ranked.where(F.col("rank") <= NEAREST).select("query_hash", F.col("found.texts").alias("text_hash"))
 
 
+def popular_texts(baskets: DataFrame, candidates: DataFrame, query_hashes: DataFrame) -> DataFrame:
+    """The NEAREST texts of a model that knows no more than how many baskets had each: query_hash, text_hash; see nearest_texts."""
+    counted = baskets.join(candidates.select("text_hash"), "text_hash", "left_semi").groupBy("text_hash").count()
+    popular = counted.orderBy(F.desc("count"), "text_hash").limit(NEAREST + 1)
+    offered = query_hashes.select(F.col("text_hash").alias("query_hash")).crossJoin(F.broadcast(popular)).where("query_hash <> text_hash")
+    rank = F.row_number().over(Window.partitionBy("query_hash").orderBy(F.desc("count"), "text_hash"))
+    return offered.withColumn("rank", rank).where(F.col("rank") <= NEAREST).select("query_hash", "text_hash")
+
+
 def recall(sought: DataFrame, nearest: DataFrame) -> float:
     """Mean over the queries of the share of the sought texts that are among the nearest.
 
