@@ -47,9 +47,10 @@ def run(context: StageContext) -> StageResult:
     finally:
         for rows in ("training", "validation"):  # they hold what users wrote
             shutil.rmtree(job.workplace / rows, ignore_errors=True)
+    # Last, so that a command killed before it finds its checkpoints again.
+    write_metrics(context, "finetune_encoder", [*_of_training(trained), *measurements])
     trained_folder.put_in_place(result, job.folder)
     shutil.rmtree(job.workplace.parent)
-    write_metrics(context, "finetune_encoder", [*_of_training(trained), *measurements])
     return StageResult(examples["training"] + examples["validation"], trained.best.step, _message(job, trained, measurements))
 
 
@@ -151,6 +152,8 @@ class _Job:
                 f"fine_tuning.objective is 'next_token', and embedding.model ({self.embedding.model}) is of the {base.family} family, "
                 "which foretells no next token: name a model of the GPT family, or set fine_tuning.base to scratch"
             )
+        if self.settings.objective == "next_token":
+            fine_tuning.require_end_of_text(self.embedding.model)
 
     def plan(self) -> tuple[TrainingPlan, dict[str, int]]:
         """Write the rows of the training, and say what every process is to do; also how many examples and rows there are."""
@@ -281,7 +284,8 @@ class _Job:
         if n_every == 0:
             return []
         held_out = fine_tuning.drawn(every, settings.max_queries, n_every)
-        blocks = stage("finetune_encoder/held_out", self._blocks(held_out, plan.start, 1))
+        n_shards = fine_tuning.shard_count(min(n_every, settings.max_queries), fine_tuning.MAX_SHARDS)
+        blocks = stage("finetune_encoder/held_out", self._blocks(held_out, plan.start, n_shards))
         held_out_counts = stage("finetune_encoder/held_out_counts", fine_tuning.token_counts(blocks))
         training = self.context.spark.read.parquet(self._rows_uri("training"))
         n_tokens = held_out_counts.agg(F.sum("n").alias("n")).first()

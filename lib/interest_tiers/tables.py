@@ -41,6 +41,9 @@ STRINGS, VECTOR = ArrayType(StringType()), ArrayType(FloatType())
 #: Folders of a warehouse beside its tables.
 STAGING, REPORT, CHECKPOINTS = "_staging", "report", "_checkpoints"
 
+#: Of Parquet files for other readers than Spark.
+ROW_GROUP_BYTES = 16 * 1024**2
+
 #: How many names of foreign files a message lists.
 NAMED_ENTRIES = 5
 
@@ -657,8 +660,8 @@ class Warehouse:
         return f"{self.location}/{REPORT}/index.html"
 
     def write_parquet(self, path: str, rows: DataFrame, partition_by: str) -> None:
-        """Write rows to Parquet files in a folder of any file system that Spark knows, for what is not Spark to read."""
-        rows.write.mode("overwrite").partitionBy(partition_by).parquet(path)
+        """Write rows to Parquet in a folder of any file system that Spark knows, for other readers, which hold a row group each."""
+        rows.write.mode("overwrite").option("parquet.block.size", ROW_GROUP_BYTES).partitionBy(partition_by).parquet(path)
 
     def write_text(self, path: str, text: str) -> None:
         """Write a text file to any file system that Spark knows."""

@@ -17,6 +17,7 @@ from interest_tiers.embedding.fine_tuning import (
     drawn,
     first_touched,
     pairs,
+    require_end_of_text,
     shard_count,
     text_frequencies,
     token_blocks,
@@ -24,6 +25,7 @@ from interest_tiers.embedding.fine_tuning import (
     tokenised_pairs,
     written_texts,
 )
+from interest_tiers.errors import ConfigError
 from tests.embedding.folders import small_bert, small_language_model
 
 MORNING, NOON, NEXT_DAY = (datetime(2024, 5, day, hour, tzinfo=UTC) for day, hour in ((1, 8), (1, 12), (2, 8)))
@@ -180,6 +182,12 @@ def test_every_token_lies_in_one_shard(spark: SparkSession, tmp_path: Path) -> N
         assert len({(row["shard"], row["draw"]) for row in rows}) == len(rows)
     n_tokens = [sum(token != NO_TOKEN for row in rows for token in row["tokens"]) for rows in (whole, split)]
     assert n_tokens[0] - n_tokens[1] in range(0, 4)  # a shard that ends in a single token loses it: it foretells nothing
+
+
+def test_texts_follow_one_another_only_where_a_token_ends_them(tmp_path: Path) -> None:
+    require_end_of_text(small_language_model(tmp_path / "gpt", ["milk"]))
+    with pytest.raises(ConfigError, match="its tokenizer has no eos_token"):
+        require_end_of_text(small_bert(tmp_path / "bert", ["milk"]))
 
 
 def test_token_counts_are_of_what_is_foretold(spark: SparkSession) -> None:

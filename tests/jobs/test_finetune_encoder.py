@@ -101,9 +101,11 @@ def test_a_model_is_trained_by_two_processes_judged_and_recorded(shop: Warehouse
     # 12 users, 13 days before 2024-05-18 with three texts each: three pairs a day with two partners. 7 days validate.
     assert record["examples"] == {"training": 12 * 13 * 3, "validation": 12 * 7 * 3, "training_rows": 12 * 13 * 3}
     assert record["data"] == {
-        "trained on": "before 2024-05-18", "validated on": "2024-05-18 to before 2024-06-01", "judged on": "2024-06-01 to before 2024-07-01",
+        "trained on": "before 2024-05-18",
+        "validated on": "2024-05-18 to before 2024-06-01",
+        "judged on": "2024-06-01 to before 2024-07-01",
         "first event": "2024-04-22",
-    }  # fmt: skip
+    }
     assert record["tables"] == {"interactions": shop.version(INTERACTIONS), "items": shop.version(ITEMS)}
     assert [epoch["step"] for epoch in record["epochs"]] == [10, 20, 30]
     assert record["epochs"][-1]["validation_loss"] < record["epochs"][0]["validation_loss"]

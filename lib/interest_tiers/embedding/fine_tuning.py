@@ -18,6 +18,7 @@ from pyspark.sql.types import ArrayType, IntegerType
 from interest_tiers.config import FineTuning
 from interest_tiers.embedding.encoder import TextTokenizer
 from interest_tiers.embedding.model_folder import read_model_folder
+from interest_tiers.errors import ConfigError
 from interest_tiers.sampling import drawn_by_hash
 
 if TYPE_CHECKING:
@@ -164,6 +165,12 @@ def token_blocks(texts: DataFrame, model: str, block_tokens: int, n_shards: int)
 
     blocks = spread.mapInPandas(pack, "shard int, draw bigint, tokens array<int>")
     return blocks.sortWithinPartitions("shard", "draw")
+
+
+def require_end_of_text(model: str) -> None:
+    """Raise ConfigError for a model whose tokenizer has no token that ends a text."""
+    if _language_tokenizer(model).eos_token_id is None:
+        raise ConfigError(f"embedding.model is {model!r}: its tokenizer has no eos_token, so that texts cannot follow one another")
 
 
 def token_counts(blocks: DataFrame) -> DataFrame:

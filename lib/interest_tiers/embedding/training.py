@@ -107,6 +107,8 @@ def train(plan: TrainingPlan) -> Trained:
     rank, size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     device = f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if plan.device == "cuda" else "cpu"
     try:
+        if plan.device == "cuda":
+            torch.cuda.set_device(device)
         if size > 1:
             dist.init_process_group("nccl" if plan.device == "cuda" else "gloo")
         return _Training(plan, device, rank, size).run()
