@@ -313,19 +313,25 @@ class _Job:
             rows = stage(f"finetune_encoder/categories_{name}", known.where(is_in).select("item_id", "text_hash", "text", "category"))
             windows.append(stage(f"finetune_encoder/classified_{name}", drawn_by_hash(rows, "item_id", bound, rows.count())))
         before, after = windows
-        if before.select("category").distinct().count() < 2 or after.isEmpty():
+        rarest = before.groupBy("category").count().agg(F.min("count").alias("n"), F.count(F.lit(1)).alias("categories")).first()
+        if rarest is None or rarest["categories"] < 2 or rarest["n"] < language_quality.FOLDS or after.isEmpty():
             return []
         texts = before.unionByName(after).groupBy("text_hash").agg(F.min("text").alias("text"))
         measurements = [Measurement("n_classified_items", "all", after.count())]
         for name, model in (("fine_tuned", plan.result), ("base", plan.start)):
             vectors = stage(f"finetune_encoder/classified_vectors_{name}", self._embedded(texts, model))
             frames = [rows.join(vectors, "text_hash").orderBy("item_id").select("embedding", "category").toPandas() for rows in windows]
-            accuracy, chance = language_quality.category_accuracy(frames[0], frames[1], self.settings.seed)
-            measurements.append(Measurement("category_accuracy", f"model={name}", accuracy))
-        return [*measurements, Measurement("category_accuracy", "model=most_frequent", chance)]
+            found = language_quality.category_accuracy(frames[0], frames[1], self.settings.seed)
+            measurements.append(Measurement("category_accuracy", f"model={name}", found.plain))
+            measurements.append(Measurement("category_balanced_accuracy", f"model={name}", found.balanced))
+        return [
+            *measurements,
+            Measurement("category_accuracy", "model=most_frequent", found.plain_by_chance),
+            Measurement("category_balanced_accuracy", "model=most_frequent", found.balanced_by_chance),
+        ]
 
     def _embedded(self, texts: DataFrame, model: str) -> DataFrame:
-        settings = self.embedding.model_copy(update={"model": model})
+        settings = self.embedding.model_copy(update={"model": model, "backend": "torch"})
         return embed_texts(texts, settings, self.context.spark.sparkContext.defaultParallelism)
 
     def record(self, plan: TrainingPlan, examples: dict[str, int], trained: Trained, measurements: list[Measurement]) -> dict[str, object]:

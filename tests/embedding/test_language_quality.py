@@ -39,9 +39,9 @@ def test_a_unigram_model_knows_how_often_each_token_stood_in_training(spark: Spa
     assert unigram_perplexity(token_counts(training), token_counts(held_out), vocabulary=4) == pytest.approx(expected)
 
 
-@pytest.mark.parametrize(("shift", "expected"), [(6.0, 1.0), (0.0, 0.5)])
-def test_categories_are_told_apart_where_vectors_differ(shift: float, expected: float) -> None:
-    """Two categories of 150 to 50: six deviations apart, or not at all; the most frequent one is right in half of the judged rows."""
+@pytest.mark.parametrize(("shift", "plain", "balanced"), [(6.0, 1.0, 1.0), (0.0, 0.5, 0.5)])
+def test_categories_are_told_apart_where_vectors_differ(shift: float, plain: float, balanced: float) -> None:
+    """Three of four rows are of one category when training, half when judging; categories lie six deviations apart, or not at all."""
     random = np.random.default_rng(1)
 
     def rows(n_first: int, n_second: int) -> pd.DataFrame:
@@ -49,6 +49,18 @@ def test_categories_are_told_apart_where_vectors_differ(shift: float, expected: 
         vectors = [list(random.normal(size=3) + shift * (label == "b")) for label in labels]
         return pd.DataFrame({"embedding": vectors, "category": labels})
 
-    accuracy, chance = category_accuracy(rows(150, 50), rows(200, 200), seed=1)
-    assert accuracy == pytest.approx(expected, abs=0.05)
-    assert chance == 0.5
+    found = category_accuracy(rows(150, 50), rows(200, 200), seed=1)
+    assert found.plain == pytest.approx(plain, abs=0.05)
+    assert found.balanced == pytest.approx(balanced, abs=0.1)
+    assert found.plain_by_chance == found.balanced_by_chance == 0.5
+
+
+def test_chance_is_the_most_frequent_category_of_training() -> None:
+    """Judged on 6 a, 2 b and 2 c: plain chance 0.6, balanced (1 + 0 + 0) / 3."""
+    random = np.random.default_rng(1)
+    training, held_out = (
+        pd.DataFrame({"embedding": list(random.normal(size=(len(labels), 2))), "category": list(labels)})
+        for labels in ("a" * 9 + "b" * 3 + "c" * 3, "a" * 6 + "b" * 2 + "c" * 2)
+    )
+    found = category_accuracy(training, held_out, seed=1)
+    assert (found.plain_by_chance, found.balanced_by_chance) == (0.6, pytest.approx(1 / 3))

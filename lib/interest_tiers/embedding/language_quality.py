@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -17,6 +18,9 @@ from interest_tiers.embedding.texts import task_resources
 
 #: Blocks of tokens that go through the model at once.
 BLOCKS = 16
+
+#: Inverse strengths by which a classifier of categories is held back, and folds of its training rows that choose among them.
+STRENGTHS, FOLDS = (0.001, 0.01, 0.1, 1.0), 3
 
 
 def perplexity(blocks: DataFrame, model: str) -> float:
@@ -50,20 +54,47 @@ def unigram_perplexity(training: DataFrame, held_out: DataFrame, vocabulary: int
     return float(np.exp(-(both["foretold"] * np.log(probability)).sum() / both["foretold"].sum()))
 
 
-def category_accuracy(training: pd.DataFrame, held_out: pd.DataFrame, seed: int) -> tuple[float, float]:
-    """How often a logistic regression on the vectors names the category, and how often the most frequent category is right.
-
-    training, held_out: embedding, category. Both are judged on held_out and know of training alone.
+@dataclass(frozen=True)
+class CategoryAccuracy:
+    """Of a classifier and of the most frequent category. plain: share of the rows that it names right. balanced: the same
+    within each category, averaged over them, by a classifier to which all count alike; of one category, 1 over their number.
     """
+
+    plain: float
+    balanced: float
+    plain_by_chance: float
+    balanced_by_chance: float
+
+
+def category_accuracy(training: pd.DataFrame, held_out: pd.DataFrame, seed: int) -> CategoryAccuracy:
+    """How well logistic regressions on the vectors name the category; how strongly they are held back is chosen within training.
+
+    training, held_out: embedding, category. Rows of held_out whose category training lacks are always wrong.
+    """
+    from sklearn.metrics import accuracy_score, balanced_accuracy_score
+
+    vectors = [np.stack(rows["embedding"].tolist()) for rows in (training, held_out)]
+    known, truth = training["category"], held_out["category"]
+    named = [_classifier(seed, weights).fit(vectors[0], known).predict(vectors[1]) for weights in (None, "balanced")]
+    most_frequent = np.full(len(truth), known.value_counts().sort_index().idxmax())
+    return CategoryAccuracy(
+        plain=float(accuracy_score(truth, named[0])),
+        balanced=float(balanced_accuracy_score(truth, named[1])),
+        plain_by_chance=float(accuracy_score(truth, most_frequent)),
+        balanced_by_chance=float(balanced_accuracy_score(truth, most_frequent)),
+    )
+
+
+def _classifier(seed: int, class_weight: str | None) -> Any:
     from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import GridSearchCV, StratifiedKFold
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    vectors = [np.stack(rows["embedding"].tolist()) for rows in (training, held_out)]
-    classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000, random_state=seed))
-    classifier.fit(vectors[0], training["category"])
-    most_frequent = training["category"].value_counts().sort_index().idxmax()
-    return float(classifier.score(vectors[1], held_out["category"])), float((held_out["category"] == most_frequent).mean())
+    network = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000, class_weight=class_weight))
+    folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
+    scoring = "accuracy" if class_weight is None else "balanced_accuracy"
+    return GridSearchCV(network, {"logisticregression__C": STRENGTHS}, scoring=scoring, cv=folds)
 
 
 def _losses(tokens: np.ndarray, model: str, device: str, threads: int) -> pd.DataFrame:
