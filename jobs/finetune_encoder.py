@@ -36,7 +36,7 @@ def run(context: StageContext) -> StageResult:
     job = _Job(context)
     job.require_possible()
     job.workplace.mkdir(parents=True, exist_ok=True)
-    _remove_others(job.workplace)
+    _remove_others(job.workplace, job.folder.name)
     try:
         plan, examples = job.plan()
         trained = run_training(context.spark, plan)
@@ -172,7 +172,7 @@ class _Job:
             )
         plan = TrainingPlan(
             settings=self.settings, start=start, training=str(self.workplace / "training"), validation=str(self.workplace / "validation"),
-            n_rows=n_rows, checkpoints=str(self.workplace / "checkpoints"), result=str(self.workplace / "model"), device="cpu", threads=1,
+            n_rows=n_rows, checkpoints=str(self.workplace / "checkpoints"), result=str(self.workplace / self.folder.name), device="cpu", threads=1,
         )  # fmt: skip
         return plan, {"training": examples.n_training, "validation": examples.n_validation, "training_rows": n_rows}
 
@@ -366,12 +366,12 @@ class _Job:
         }
 
 
-def _remove_others(workplace: Path) -> None:
-    """What trainings of other configs, tables or days left behind when they were killed, and the rows of this one."""
+def _remove_others(workplace: Path, unfinished: str) -> None:
+    """What trainings of other configs, tables or days left behind when they were killed, and the unfinished model of this one."""
     for other in workplace.parent.iterdir():
         if other != workplace:
             shutil.rmtree(other)
-    shutil.rmtree(workplace / "model", ignore_errors=True)
+    shutil.rmtree(workplace / unfinished, ignore_errors=True)
 
 
 def _of_training(trained: Trained) -> list[Measurement]:
