@@ -170,9 +170,10 @@ class _Job:
             raise ConfigError(
                 f"{self.workplace} has {n_rows:,} of {examples.n_training:,} pairs: give a fine_tuning.folder that every machine sees"
             )
+        place = self.workplace
         plan = TrainingPlan(
-            settings=self.settings, start=start, training=str(self.workplace / "training"), validation=str(self.workplace / "validation"),
-            n_rows=n_rows, checkpoints=str(self.workplace / "checkpoints"), result=str(self.workplace / self.folder.name), device="cpu", threads=1,
+            settings=self.settings, start=start, training=str(place / "training"), validation=str(place / "validation"), n_rows=n_rows,
+            checkpoints=str(place / "checkpoints"), result=str(place / self.folder.name), device="cpu", threads=1,
         )  # fmt: skip
         return plan, {"training": examples.n_training, "validation": examples.n_validation, "training_rows": n_rows}
 
