@@ -133,7 +133,7 @@ class _Job:
         """Where a training under way keeps its rows and checkpoints. Another config, model, table or day has another one."""
         settings = self.settings.model_dump(mode="json", exclude={"num_processes", "folder"})
         versions = {table.name: self.context.warehouse.version(table) for table in (INTERACTIONS, ITEMS)}
-        base = "scratch" if self.settings.base == "scratch" else model_id(self.embedding.model, self.embedding.max_tokens)
+        base = "scratch" if self.settings.base == "scratch" else model_id(self._of(self.embedding.model))
         made_of = [settings, versions, base, self.embedding.max_tokens, self.touches, self.cut.isoformat(), __version__]
         fingerprint = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:16]
         return self.folder.with_name(f"{self.folder.name}.training") / fingerprint
@@ -331,14 +331,18 @@ class _Job:
             Measurement("category_balanced_accuracy", "model=most_frequent", found.balanced_by_chance),
         ]
 
+    def _of(self, model: str) -> Embedding:
+        """The embedding of the config with another model, by torch, which runs every model folder."""
+        precision = self.embedding.precision if self.embedding.backend == "torch" else "auto"
+        return self.embedding.model_copy(update={"model": model, "backend": "torch", "precision": precision})
+
     def _embedded(self, texts: DataFrame, model: str) -> DataFrame:
-        settings = self.embedding.model_copy(update={"model": model, "backend": "torch"})
-        return embed_texts(texts, settings, self.context.spark.sparkContext.defaultParallelism)
+        return embed_texts(texts, self._of(model), self.context.spark.sparkContext.defaultParallelism)
 
     def record(self, plan: TrainingPlan, examples: dict[str, int], trained: Trained, measurements: list[Measurement]) -> dict[str, object]:
         """All that the trained model was made of."""
         context = self.context
-        base = "random weights" if self.settings.base == "scratch" else model_id(self.embedding.model, self.embedding.max_tokens)
+        base = "random weights" if self.settings.base == "scratch" else model_id(self._of(self.embedding.model))
         return {
             "name": context.config.name,
             "objective": self.settings.objective,
@@ -360,7 +364,7 @@ class _Job:
             "epochs": [asdict(epoch) for epoch in trained.epochs],
             "best_epoch": trained.best.epoch,
             "metrics": {f"{m.metric}, {m.slice}": m.value for m in measurements},
-            "model_id": model_id(plan.result, self.embedding.max_tokens),
+            "model_id": model_id(self._of(plan.result)),
             "config_sha256": context.config_sha256,
             "code_version": __version__,
             "run_id": context.run_id,

@@ -26,7 +26,7 @@ from interest_tiers.embedding.fine_tuning import (
     written_texts,
 )
 from interest_tiers.errors import ConfigError
-from tests.embedding.folders import small_bert, small_language_model
+from tests.embedding.folders import bert_of_words, small_language_model
 
 MORNING, NOON, NEXT_DAY = (datetime(2024, 5, day, hour, tzinfo=UTC) for day, hour in ((1, 8), (1, 12), (2, 8)))
 
@@ -117,7 +117,7 @@ def test_shards_hold_enough_and_divide_the_batch(n_examples: int, batch_size: in
 
 
 def test_pairs_become_numbers_alone(spark: SparkSession, tmp_path: Path) -> None:
-    model = small_bert(tmp_path / "bert", ["milk", "bread", "rye"])
+    model = bert_of_words(tmp_path / "bert", ["milk", "bread", "rye"])
     items = catalogue(spark, i1="milk", i2="rye bread", i3="milk")
     rows = [("hash of milk", "hash of rye bread", 7, 1), ("hash of rye bread", "hash of milk", 7, 2)]
     given = spark.createDataFrame(rows, "anchor_hash string, positive_hash string, basket bigint, draw bigint")
@@ -187,7 +187,7 @@ def test_every_token_lies_in_one_shard(spark: SparkSession, tmp_path: Path) -> N
 def test_texts_follow_one_another_only_where_a_token_ends_them(tmp_path: Path) -> None:
     require_end_of_text(small_language_model(tmp_path / "gpt", ["milk"]))
     with pytest.raises(ConfigError, match="its tokenizer has no eos_token"):
-        require_end_of_text(small_bert(tmp_path / "bert", ["milk"]))
+        require_end_of_text(bert_of_words(tmp_path / "bert", ["milk"]))
 
 
 def test_token_counts_are_of_what_is_foretold(spark: SparkSession) -> None:

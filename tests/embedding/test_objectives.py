@@ -13,7 +13,7 @@ from interest_tiers.config import FineTuning
 from interest_tiers.embedding.model_folder import read_model_folder
 from interest_tiers.embedding.objectives import Contrastive, NextToken, contrastive_loss, false_negatives, loaded_model
 from interest_tiers.errors import ConfigError
-from tests.embedding.folders import small_bert, small_gpt, small_language_model
+from tests.embedding.folders import bert_of_words, small_gpt, small_language_model
 
 WORDS = [f"w{n}" for n in range(40)]
 TEMPERATURE = 0.05
@@ -40,7 +40,7 @@ def token_ids(words: list[int]) -> list[int]:
 
 @pytest.fixture(scope="module")
 def bert(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return small_bert(tmp_path_factory.mktemp("models") / "bert", WORDS)
+    return bert_of_words(tmp_path_factory.mktemp("models") / "bert", WORDS)
 
 
 def unit(random: np.random.Generator, rows: int, width: int) -> np.ndarray:

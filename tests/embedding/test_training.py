@@ -21,7 +21,7 @@ from interest_tiers.embedding.model_folder import read_model_folder
 from interest_tiers.embedding.trained_folder import complete
 from interest_tiers.embedding.training import Epoch, Progress, TrainingPlan, learning_rate, train
 from interest_tiers.errors import ConfigError, TrainingError
-from tests.embedding.folders import small_bert, small_language_model
+from tests.embedding.folders import bert_of_words, small_language_model
 
 WORDS = [f"w{n}" for n in range(40)]
 SETTINGS = FineTuning(batch_size=8, epochs=4, max_epoch_steps=5, learning_rate=1e-3, checkpoint_steps=2, frequency_correction=0.5)
@@ -49,7 +49,7 @@ def write_rows(folder: Path, n_rows: int, seed: int) -> None:
 
 def plan_in(folder: Path, settings: FineTuning = SETTINGS, n_rows: int = 1001) -> TrainingPlan:
     if not (folder / "start").exists():
-        small_bert(folder / "start", WORDS)
+        bert_of_words(folder / "start", WORDS)
         write_rows(folder / "training", n_rows, seed=1)
         write_rows(folder / "validation", 30, seed=2)
     return TrainingPlan(

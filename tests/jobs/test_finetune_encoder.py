@@ -13,13 +13,14 @@ import pytest
 import yaml
 from pyspark.sql import SparkSession
 
+from interest_tiers.config import Embedding
 from interest_tiers.embedding import training
 from interest_tiers.embedding.encoder import SentenceEncoder
 from interest_tiers.embedding.model_folder import model_id, read_model_folder
 from interest_tiers.embedding.training import TrainingPlan, train
 from interest_tiers.jobs import finetune_encoder
 from interest_tiers.tables import INTERACTIONS, ITEMS, METRICS, RUNS, Warehouse
-from tests.embedding.folders import small_bert
+from tests.embedding.folders import bert_of_words
 from tests.jobs.shop import require_success, submit
 
 CUT = date(2024, 6, 1)
@@ -30,7 +31,7 @@ WORDS = [word for topic, words in TOPICS.items() for word in (topic, *words.spli
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
     """A config whose model is a small BERT of the words of the items."""
-    model = small_bert(tmp_path / "bert", WORDS)
+    model = bert_of_words(tmp_path / "bert", WORDS)
     tree: dict[str, Any] = {
         "name": "shop",
         "interactions": {"path": "e.csv", "columns": {"user_id": "u", "item_id": "i", "occurred_at": "t", "behaviour": {"literal": "buy"}}},
@@ -111,7 +112,7 @@ def test_a_model_is_trained_by_two_processes_judged_and_recorded(shop: Warehouse
     assert record["tables"] == {"interactions": shop.version(INTERACTIONS), "items": shop.version(ITEMS)}
     assert [epoch["step"] for epoch in record["epochs"]] == [10, 20, 30]
     assert record["epochs"][-1]["validation_loss"] < record["epochs"][0]["validation_loss"]
-    assert record["model_id"] == model_id(str(folder), 16)
+    assert record["model_id"] == model_id(Embedding(model=str(folder), max_tokens=16))
     measured = {(row["metric"], row["slice"]): row["value"] for row in shop.read(METRICS).where("stage = 'finetune_encoder'").collect()}
     # Each of the 360 texts of the 120 baskets after the cut seeks its two others among the twelve known: all are near.
     assert measured[("n_queries", "all")] == 12 * 10 * 3

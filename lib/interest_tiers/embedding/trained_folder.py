@@ -67,11 +67,10 @@ def complete(folder: Path, start: str) -> None:
         for pooling in source.path.glob("*_Pooling"):
             shutil.copytree(pooling, folder / pooling.name, dirs_exist_ok=True)
         return
-    width = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     (folder / "1_Pooling").mkdir(exist_ok=True)
     _write_json(
         folder / "1_Pooling" / "config.json",
-        {"word_embedding_dimension": width.get("hidden_size", width.get("n_embd")), f"pooling_mode_{_flag(source.pooling)}": True},
+        {"word_embedding_dimension": source.width, f"pooling_mode_{_flag(source.pooling)}": True},
     )
     _write_json(folder / "sentence_bert_config.json", {"max_seq_length": source.max_tokens, "do_lower_case": source.lower_case})
     _write_json(
