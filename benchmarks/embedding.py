@@ -158,12 +158,12 @@ def by_embed(config: Embedding, folder: Path) -> Callable[[list[str]], np.ndarra
 
 
 def by_plain_spark_nlp(folder: Path) -> Callable[[list[str]], np.ndarray]:
-    """As Spark NLP's own pages do it: E5Embeddings, which pools a model's tokens, one text at a time."""
+    """As Spark NLP's own pages do it: E5Embeddings, which pools a model's tokens, one text at a time, on threads as it comes."""
     from pyspark.sql import functions as F
     from sparknlp.annotator import E5Embeddings
     from sparknlp.base import DocumentAssembler
 
-    spark = _session("sparknlp")
+    spark = _session("sparknlp", without="spark.jsl.settings.")
     model = E5Embeddings.loadSavedModel(str(token_graph(folder)), spark).setInputCols(["document"]).setOutputCol("vectors")
     model = model.setBatchSize(1).setMaxSentenceLength(MAX_TOKENS)
     assembler = DocumentAssembler().setInputCol("text").setOutputCol("document")
@@ -215,14 +215,12 @@ def token_graph(folder: Path) -> Path:
     return target
 
 
-def _session(backend: str) -> SparkSession:
+def _session(backend: str, without: str | None = None) -> SparkSession:
+    """A session with what a backend needs. without: how the keys of settings begin that are left out."""
     if backend == "sparknlp":
         os.environ[session.FURTHER_SETTINGS] = str(SPARK_NLP_SETTINGS)
-    settings = session.packaged_settings() | {
-        "spark.master": f"local[{CORES}]",
-        "spark.ui.enabled": "false",
-        "spark.ui.showConsoleProgress": "false",
-    }
+    packaged = {key: value for key, value in session.packaged_settings().items() if without is None or not key.startswith(without)}
+    settings = packaged | {"spark.master": f"local[{CORES}]", "spark.ui.enabled": "false", "spark.ui.showConsoleProgress": "false"}
     session.packaged_settings = lambda: settings
     return session.build_session("benchmark embedding")
 
