@@ -119,3 +119,4 @@ def test_a_graph_that_gives_other_vectors_is_refused(tmp_path: Path, monkeypatch
     monkeypatch.setattr(export, "_network", lambda folder: other)
     with pytest.raises(InterestTiersError, match=r"gives other vectors than .* Use embedding\.backend torch for this model"):
         export_encoder(source, tmp_path / "made")
+    assert not (tmp_path / "made").exists()

@@ -8,7 +8,7 @@ from functools import lru_cache
 from interest_tiers.config import Backend, Embedding
 from interest_tiers.embedding.encoder import Encoder, SentenceEncoder
 from interest_tiers.embedding.model_folder import read_model_folder
-from interest_tiers.embedding.onnx_encoder import OnnxEncoder, exported
+from interest_tiers.embedding.onnx_encoder import OnnxEncoder, require_same_weights
 from interest_tiers.errors import ConfigError
 
 #: Packages that are no part of a plain installation.
@@ -19,7 +19,7 @@ def require_backend(config: Embedding) -> None:
     """Raise ConfigError when the model folder has not what the backend runs, or its engine is not installed."""
     folder = read_model_folder(config.model)
     if config.backend != "torch":
-        exported(folder, config.backend)
+        require_same_weights(folder, config.backend)
     require_engine(config.backend)
 
 

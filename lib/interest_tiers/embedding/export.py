@@ -6,13 +6,13 @@ import json
 import shutil
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from interest_tiers.embedding.encoder import SentenceEncoder, pooled
+from interest_tiers.embedding.encoder import SentenceEncoder, TextTokenizer, pooled
 from interest_tiers.embedding.model_folder import ModelFolder, Pooling, read_model_folder
 from interest_tiers.embedding.onnx_encoder import GRAPHS, ONNX, RECORD, SPARK_NLP, OnnxEncoder
 from interest_tiers.errors import ConfigError, InterestTiersError
@@ -52,14 +52,23 @@ def export_encoder(model: str, target: Path) -> list[Exported]:
     if target.exists():
         raise ConfigError(f"--to is {target}, which is there already; name a folder that is not")
     source = read_model_folder(model)
-    shutil.copytree(source.path, target, ignore=shutil.ignore_patterns(ONNX, SPARK_NLP, "__pycache__", "*.bin", "*.h5", "*.msgpack"))
-    folder = read_model_folder(str(target))
+    # Put in place when all is made and compared: nothing half-made bears the name.
+    new = target.with_name(f"{target.name}.new")
+    if new.exists():
+        shutil.rmtree(new)
+    shutil.copytree(source.path, new, ignore=shutil.ignore_patterns(ONNX, SPARK_NLP, "__pycache__", "*.bin", "*.h5", "*.msgpack"))
+    found = [_checked(read_model_folder(str(new)), graph) for graph in _graphs(read_model_folder(str(new)))]
+    new.rename(target)
+    return [replace(made, graph=target / made.graph.relative_to(new)) for made in found]
+
+
+def _graphs(folder: ModelFolder) -> list[Path]:
     graphs = [_export_onnx(folder), _quantise(folder)]
     if spark_nlp_vocabulary(folder) is not None:
         graphs.append(_export_spark_nlp(folder))
     for part in sorted({graph.parent for graph in graphs}):
         (part / RECORD).write_text(json.dumps({"fingerprint": folder.fingerprint, "opset": OPSET}), encoding="utf-8")
-    return [_checked(folder, graph) for graph in graphs]
+    return graphs
 
 
 def spark_nlp_vocabulary(folder: ModelFolder) -> list[str] | None:
@@ -173,9 +182,8 @@ def _vectors_masked_by_ids(folder: ModelFolder, graph: Path, texts: Sequence[str
     """As Spark NLP runs the graph: padded with 0, everything called text."""
     import onnxruntime
 
-    from interest_tiers.embedding.encoder import TextTokenizer
-
-    padded, _ = TextTokenizer(folder, folder.max_tokens).padded(TextTokenizer(folder, folder.max_tokens)(texts).ids)
+    tokenizer = TextTokenizer(folder, folder.max_tokens)
+    padded, _ = tokenizer.padded(tokenizer(texts).ids)
     session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
     everything = np.ones_like(padded)
     given = {"input_ids": padded, "attention_mask": everything, "token_type_ids": np.zeros_like(padded)}

@@ -43,14 +43,18 @@ class OnnxEncoder(Encoder):
 
 
 def exported(folder: ModelFolder, backend: str) -> Path:
-    """The part of a model folder that a backend runs. Raises ConfigError when it was not exported, or from other weights."""
+    """The part of a model folder that a backend runs. Raises ConfigError when it was not exported."""
     part = folder.path / backend
-    record = part / RECORD
-    if not record.is_file():
+    if not (part / RECORD).is_file():
         raise ConfigError(
             f"embedding.backend is {backend}, and {folder.path} has no {backend}/{RECORD}: "
             f"make a folder that has it by interest-tiers export_encoder --model {folder.path} --to FOLDER, and name it in embedding.model"
         )
-    if json.loads(record.read_text(encoding="utf-8"))["fingerprint"] != folder.fingerprint:
-        raise ConfigError(f"embedding.model: {part} was exported from other weights than {folder.path} holds; run export_encoder again")
     return part
+
+
+def require_same_weights(folder: ModelFolder, backend: str) -> None:
+    """Raise ConfigError when what a backend runs was exported from other weights than the folder holds; reads all of them."""
+    part = exported(folder, backend)
+    if json.loads((part / RECORD).read_text(encoding="utf-8"))["fingerprint"] != folder.fingerprint:
+        raise ConfigError(f"embedding.model: {part} was exported from other weights than {folder.path} holds; run export_encoder again")
