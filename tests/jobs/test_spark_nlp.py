@@ -23,7 +23,11 @@ MAX_TOKENS = 64
 
 #: Who writes the name of a special token is taken at their word by torch's tokenizer, and not by Spark NLP.
 TEXTS = [
-    text for text in dict.fromkeys([*AWKWARD, "Smells wonderful\u2026real \u201ccoffee\u201d \u2013 it\u2019s"]) if "[PAD]" not in text
+    text
+    for text in dict.fromkeys(
+        [*AWKWARD, "Smells wonderful\u2026real \u201ccoffee\u201d \u2013 it\u2019s", "\ud55c\uad6d\uc5b4 \uc6b0\uc720 " * 8]
+    )
+    if "[PAD]" not in text
 ]
 
 

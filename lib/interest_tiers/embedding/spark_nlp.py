@@ -80,13 +80,10 @@ def _lowers(folder: ModelFolder) -> bool:
 
 
 def _is_cut(model: str, limit: int) -> Callable[[str], Column]:
-    # A pandas UDF because the tokenizer that counts is Python; a text of so few characters has no more tokens than fit.
+    # A pandas UDF because the tokenizer that counts is Python; a character may be several tokens, so it sees every text.
     @F.pandas_udf("boolean")  # type: ignore[call-overload]
     def is_cut(texts: pd.Series) -> pd.Series:
-        long = texts[texts.str.len() > limit - 2]
-        cut = pd.Series(False, index=texts.index)
-        cut[long.index] = _tokenizer(model, limit)(long.tolist()).is_cut
-        return cut
+        return pd.Series(_tokenizer(model, limit)(texts.tolist()).is_cut)
 
     counted: Callable[[str], Column] = is_cut
     return counted
