@@ -100,7 +100,8 @@ def test_what_is_stored_is_what_later_stages_work_with(spark: SparkSession, cont
 def test_the_back_test_takes_the_topics_of_its_cut(context: StageContext, monkeypatch: pytest.MonkeyPatch) -> None:
     judged: dict[str, Any] = {}
 
-    def back_test(_: StageContext, found: InterestsOfItems, before: DataFrame, after: DataFrame, cut: date) -> list[Measurement]:
+    def back_test(_: StageContext, found: InterestsOfItems, days: DataFrame, cut: date) -> list[Measurement]:
+        before, after = evaluate.split_at(days, cut)
         judged.update(topics=found.topics, before=before.count(), after=[row["interest_id"] for row in after.collect()], cut=cut)
         return []
 
