@@ -65,16 +65,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run(context: ForgetContext) -> StageResult:
     """Remove the users of a file from all tables and files, then remove old files, and say what of the past is left."""
     asked, unknown, removed = 0, 0, {}
-    tables = [table for table in TABLES_OF_USERS if context.warehouse.exists(table)]
+    tables = [table for table in (*TABLES_OF_USERS, TEXT_EMBEDDINGS) if context.warehouse.exists(table)]
     if context.users is not None:
         users = context.warehouse.stage(f"{NAME}/users", read_user_ids(context.warehouse, context.users))
         asked, unknown = _count(context.warehouse, users, context.users)
         _enter(context.warehouse, users)
         written = context.warehouse.stage(f"{NAME}/written", _texts_of(context.warehouse, users))
-        removed = {table.name: forget(context.warehouse, table, users) for table in tables}
-        if context.warehouse.exists(TEXT_EMBEDDINGS):
+        removed = {table.name: forget(context.warehouse, table, users) for table in tables if table is not TEXT_EMBEDDINGS}
+        if TEXT_EMBEDDINGS in tables:
             removed[TEXT_EMBEDDINGS.name] = _forget_vectors(context.warehouse, written)
-            tables.append(TEXT_EMBEDDINGS)
         context.warehouse.delete_files_of_users()
     forgotten_at = _last_forgotten_at(context.warehouse)
     vacuumed = [context.warehouse.vacuum(table, forgotten_at, context.retention_hours) for table in tables]
@@ -119,9 +118,9 @@ def _texts_of(warehouse: Warehouse, users: DataFrame) -> DataFrame:
 def _forget_vectors(warehouse: Warehouse, written: DataFrame) -> int:
     """Remove the vectors of texts that only forgotten users wrote, after their rows; returns how many. written: text_hash, stored."""
     vectors = warehouse.read(TEXT_EMBEDDINGS).select(*TEXT_EMBEDDINGS.key).join(written, "text_hash", "left_semi")
-    kept = [written_texts(warehouse.read(INTERACTIONS)), warehouse.read(ITEMS)] if warehouse.exists(ITEMS) else []
-    for texts in kept:
-        vectors = vectors.join(texts.where("text_hash IS NOT NULL").select("text_hash").distinct(), "text_hash", "left_anti")
+    for table, texts_of in ((INTERACTIONS, written_texts), (ITEMS, lambda items: items.where("text_hash IS NOT NULL"))):
+        if warehouse.exists(table):
+            vectors = vectors.join(texts_of(warehouse.read(table)).select("text_hash").distinct(), "text_hash", "left_anti")
     return warehouse.delete_keys(TEXT_EMBEDDINGS, warehouse.stage(f"{NAME}/vectors", vectors))
 
 
