@@ -16,16 +16,19 @@ from pyspark.sql import functions as F
 
 from interest_tiers import __version__
 from interest_tiers.config import Embedding, FineTuning
+from interest_tiers.distribution import require_room, run_training
 from interest_tiers.embedding import fine_tuning, language_quality, retrieval_quality, trained_folder
-from interest_tiers.embedding.distribution import require_room, run_training
+from interest_tiers.embedding.language_training import LanguageTraining
 from interest_tiers.embedding.model_folder import model_id, read_model_folder
 from interest_tiers.embedding.texts import embed_texts
-from interest_tiers.embedding.training import Trained, TrainingPlan
 from interest_tiers.embedding.training_rows import shards_in
 from interest_tiers.errors import ConfigError, WarehouseError
 from interest_tiers.jobs.job import Measurement, StageContext, StageResult, stage_main, write_metrics
 from interest_tiers.sampling import drawn_by_hash
 from interest_tiers.tables import INTERACTIONS, ITEMS
+from interest_tiers.training import Trained, TrainingPlan
+
+Plan = TrainingPlan[LanguageTraining]
 
 #: The tokens of a model from scratch are learnt from about so many texts, drawn by hash.
 VOCABULARY_TEXTS = 100_000
@@ -41,7 +44,7 @@ def run(context: StageContext) -> StageResult:
         plan, examples = job.plan()
         trained = run_training(context.spark, plan)
         result = Path(plan.result)
-        trained_folder.complete(result, plan.start)
+        trained_folder.complete(result, plan.task.start)
         measurements = job.measured(plan)
         trained_folder.write_record(result, job.record(plan, examples, trained, measurements))
     finally:
@@ -142,7 +145,7 @@ class _Job:
         """Raise ConfigError or WarehouseError for what cannot be trained, before anything is computed for it."""
         self.context.read(INTERACTIONS)
         self.context.read(ITEMS)
-        require_room(self.context.spark, self.settings.num_processes)
+        require_room(self.context.spark, self.settings.num_processes, "fine_tuning.num_processes")
         trained_folder.require_replaceable(self.folder)
         if self.settings.base == "scratch":
             return
@@ -155,7 +158,7 @@ class _Job:
         if self.settings.objective == "next_token":
             fine_tuning.require_end_of_text(self.embedding.model)
 
-    def plan(self) -> tuple[TrainingPlan, dict[str, int]]:
+    def plan(self) -> tuple[Plan, dict[str, int]]:
         """Write the rows of the training, and say what every process is to do; also how many examples and rows there are."""
         contrastive = self.settings.objective == "contrastive"
         examples = self._pairs() if contrastive else self._texts()
@@ -172,9 +175,12 @@ class _Job:
             )
         place = self.workplace
         plan = TrainingPlan(
-            settings=self.settings, start=start, training=str(place / "training"), validation=str(place / "validation"), n_rows=n_rows,
-            checkpoints=str(place / "checkpoints"), result=str(place / self.folder.name), device="cpu", threads=1,
-        )  # fmt: skip
+            settings=self.settings,
+            task=LanguageTraining(self.settings, start, str(place / "training"), str(place / "validation")),
+            n_rows=n_rows,
+            checkpoints=str(place / "checkpoints"),
+            result=str(place / self.folder.name),
+        )
         return plan, {"training": examples.n_training, "validation": examples.n_validation, "training_rows": n_rows}
 
     def _rows(self, examples: _Examples, start: str) -> dict[str, DataFrame]:
@@ -235,13 +241,13 @@ class _Job:
     def _blocks(self, texts: DataFrame, start: str, n_shards: int) -> DataFrame:
         return fine_tuning.token_blocks(texts, start, min(self.embedding.max_tokens, read_model_folder(start).max_tokens), n_shards)
 
-    def measured(self, plan: TrainingPlan) -> list[Measurement]:
+    def measured(self, plan: Plan) -> list[Measurement]:
         """How good the trained model is on what happened from the cut on, beside the one that it started from."""
         if self.after.isEmpty():
             return []
         return self._retrieval(plan) if self.settings.objective == "contrastive" else self._language(plan)
 
-    def _retrieval(self, plan: TrainingPlan) -> list[Measurement]:
+    def _retrieval(self, plan: Plan) -> list[Measurement]:
         stage, settings = self.context.warehouse.stage, self.settings
         touched_before = stage(
             "finetune_encoder/touched_before", fine_tuning.baskets(self.before, self.items, self.touches, settings.window_hours)
@@ -270,13 +276,13 @@ class _Job:
         asked = queries.select("text_hash").distinct()
         popular = retrieval_quality.popular_texts(touched_before, candidates, asked)
         measurements.append(Measurement(metric, "model=most_frequent", retrieval_quality.recall(sought, popular)))
-        for name, model in (("base", plan.start), ("fine_tuned", plan.result)):
+        for name, model in (("base", plan.task.start), ("fine_tuned", plan.result)):
             vectors = stage(f"finetune_encoder/vectors_{name}", self._embedded(candidates, model))
             nearest = retrieval_quality.nearest_texts(vectors, asked, self.context.spark.sparkContext.defaultParallelism)
             measurements.append(Measurement(metric, f"model={name}", retrieval_quality.recall(sought, nearest)))
         return measurements
 
-    def _language(self, plan: TrainingPlan) -> list[Measurement]:
+    def _language(self, plan: Plan) -> list[Measurement]:
         stage, settings = self.context.warehouse.stage, self.settings
         first = stage("finetune_encoder/first_touched_to", fine_tuning.first_touched(self.before.unionByName(self.after)))
         new_items = first.where(F.col("first_date") >= F.lit(self.cut))
@@ -286,7 +292,7 @@ class _Job:
             return []
         held_out = fine_tuning.drawn(every, settings.max_queries, n_every)
         n_shards = fine_tuning.shard_count(min(n_every, settings.max_queries), fine_tuning.MAX_SHARDS)
-        blocks = stage("finetune_encoder/held_out", self._blocks(held_out, plan.start, n_shards))
+        blocks = stage("finetune_encoder/held_out", self._blocks(held_out, plan.task.start, n_shards))
         held_out_counts = stage("finetune_encoder/held_out_counts", fine_tuning.token_counts(blocks))
         training = self.context.spark.read.parquet(self._rows_uri("training"))
         n_tokens = held_out_counts.agg(F.sum("n").alias("n")).first()
@@ -296,7 +302,7 @@ class _Job:
             Measurement("n_held_out_texts", "all", held_out.count()),
             Measurement("n_held_out_tokens", "all", n_tokens["n"]),
             Measurement("perplexity", "model=fine_tuned", language_quality.perplexity(blocks, plan.result)),
-            Measurement("perplexity", "model=base", language_quality.perplexity(blocks, plan.start)),
+            Measurement("perplexity", "model=base", language_quality.perplexity(blocks, plan.task.start)),
             Measurement(
                 "perplexity",
                 "model=unigram",
@@ -305,7 +311,7 @@ class _Job:
             *self._categories(plan, first),
         ]
 
-    def _categories(self, plan: TrainingPlan, first: DataFrame) -> list[Measurement]:
+    def _categories(self, plan: Plan, first: DataFrame) -> list[Measurement]:
         """Whether a classifier that knows items first touched before the cut names the categories of those first touched after it."""
         stage, bound = self.context.warehouse.stage, self.settings.max_queries
         known = self.items.where("text IS NOT NULL AND category IS NOT NULL").join(first, "item_id")
@@ -319,7 +325,7 @@ class _Job:
             return []
         texts = before.unionByName(after).groupBy("text_hash").agg(F.min("text").alias("text"))
         measurements = [Measurement("n_classified_items", "all", after.count())]
-        for name, model in (("fine_tuned", plan.result), ("base", plan.start)):
+        for name, model in (("fine_tuned", plan.result), ("base", plan.task.start)):
             vectors = stage(f"finetune_encoder/classified_vectors_{name}", self._embedded(texts, model))
             frames = [rows.join(vectors, "text_hash").orderBy("item_id").select("embedding", "category").toPandas() for rows in windows]
             found = language_quality.category_accuracy(frames[0], frames[1], self.settings.seed)
@@ -339,7 +345,7 @@ class _Job:
     def _embedded(self, texts: DataFrame, model: str) -> DataFrame:
         return embed_texts(texts, self._of(model), self.context.spark.sparkContext.defaultParallelism)
 
-    def record(self, plan: TrainingPlan, examples: dict[str, int], trained: Trained, measurements: list[Measurement]) -> dict[str, object]:
+    def record(self, plan: Plan, examples: dict[str, int], trained: Trained, measurements: list[Measurement]) -> dict[str, object]:
         """All that the trained model was made of."""
         context = self.context
         base = "random weights" if self.settings.base == "scratch" else model_id(self._of(self.embedding.model))

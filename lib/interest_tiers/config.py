@@ -14,7 +14,7 @@ import re
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 from zoneinfo import available_timezones
 
 import yaml
@@ -321,8 +321,30 @@ class GptNetwork(Section):
         return self
 
 
-class FineTuning(Section):
-    """How a language model is trained on the behaviour data. An example is a pair of item texts, or a text."""
+class Training(Section):
+    """How a network is trained, whatever it learns."""
+
+    epochs: int = Field(5, ge=1, le=10_000)
+    max_epoch_steps: int = Field(200, ge=1, description="an epoch ends after so many steps, or when every example was seen")
+    patience: int = Field(2, ge=1, description="epochs without a lower validation loss after which training stops")
+    batch_size: int = Field(64, ge=2, le=1_000_000, description="examples of all processes together")
+    learning_rate: float = Field(5e-5, gt=0, lt=1, description="after a rise over warmup, falling to 0 at the last epoch's end")
+    warmup: float = Field(0.1, ge=0, lt=1, description="share of all steps")
+    weight_decay: float = Field(0.01, ge=0, lt=1)
+    precision: Literal["fp32", "bf16"] = Field("fp32", description="of activations; weights and their updates are fp32")
+    num_processes: int = Field(1, ge=1, le=4096)
+    checkpoint_steps: int = Field(100, ge=1, description="steps from checkpoint to checkpoint; the end of an epoch makes one too")
+    seed: int = Field(17, ge=0, lt=2**31)
+
+    @model_validator(mode="after")
+    def _processes_share_the_batch(self) -> Self:
+        if self.batch_size % self.num_processes:
+            raise ValueError(f"batch_size ({self.batch_size}) must be a multiple of num_processes ({self.num_processes})")
+        return self
+
+
+class FineTuning(Training):
+    """How a language model is trained on the behaviour data. An example is a pair of item texts, or a block of tokens."""
 
     objective: Literal["contrastive", "next_token"] = Field(
         "contrastive", description="contrastive: texts that one user touches together come close; next_token: causal language modelling"
@@ -339,13 +361,6 @@ class FineTuning(Section):
     max_examples: int = Field(1_000_000, ge=2, description="about so many examples in all, drawn by hash")
     max_validation_examples: int = Field(2048, ge=2, le=1_000_000)
     validation_days: int = Field(14, ge=1, description="days before the cut that choose the best epoch and train nothing")
-    epochs: int = Field(5, ge=1, le=10_000)
-    max_epoch_steps: int = Field(200, ge=1, description="an epoch ends after so many steps, or when every example was seen")
-    patience: int = Field(2, ge=1, description="epochs without a lower validation loss after which training stops")
-    batch_size: int = Field(64, ge=2, le=1_000_000, description="pairs, or blocks of tokens, of all processes together")
-    learning_rate: float = Field(5e-5, gt=0, lt=1, description="after a rise over warmup, falling to 0 at the last epoch's end")
-    warmup: float = Field(0.1, ge=0, lt=1, description="share of all steps")
-    weight_decay: float = Field(0.01, ge=0, lt=1)
     dropout: bool = Field(
         False, description="whether the dropout of the network is on; the number of processes then changes what is trained"
     )
@@ -353,25 +368,15 @@ class FineTuning(Section):
     frequency_correction: float = Field(
         0.0, ge=0, le=1, description="contrastive: 1 counts the negatives of a batch as if every text were as frequent, 0 as they come"
     )
-    precision: Literal["fp32", "bf16"] = Field("fp32", description="of activations; weights and their updates are fp32")
-    num_processes: int = Field(1, ge=1, le=4096)
-    checkpoint_steps: int = Field(100, ge=1, description="steps from checkpoint to checkpoint; the end of an epoch makes one too")
     max_queries: int = Field(5000, ge=1, le=100_000, description="texts, drawn by hash, by which the trained model is judged")
     max_candidates: int = Field(
         200_000, ge=100, le=5_000_000, description="texts, drawn by hash, among which those of the basket are sought"
     )
-    seed: int = Field(17, ge=0, lt=2**31)
 
     @model_validator(mode="after")
     def _scratch_is_a_language_model(self) -> FineTuning:
         if self.base == "scratch" and self.objective != "next_token":
             raise ValueError("base is 'scratch': a network of random weights is trained by objective next_token, not by contrastive")
-        return self
-
-    @model_validator(mode="after")
-    def _processes_share_the_batch(self) -> FineTuning:
-        if self.batch_size % self.num_processes:
-            raise ValueError(f"batch_size ({self.batch_size}) must be a multiple of num_processes ({self.num_processes})")
         return self
 
 

@@ -13,14 +13,15 @@ import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
 
+from interest_tiers import distribution, training
 from interest_tiers.config import FineTuning
-from interest_tiers.embedding import distribution, training
-from interest_tiers.embedding.distribution import require_room, run_training
+from interest_tiers.distribution import require_room, run_training
 from interest_tiers.embedding.encoder import SentenceEncoder
+from interest_tiers.embedding.language_training import LanguageTraining
 from interest_tiers.embedding.model_folder import read_model_folder
 from interest_tiers.embedding.trained_folder import complete
-from interest_tiers.embedding.training import Epoch, Progress, TrainingPlan, learning_rate, train
 from interest_tiers.errors import ConfigError, TrainingError
+from interest_tiers.training import Epoch, Progress, TrainingPlan, learning_rate, train
 from tests.embedding.folders import bert_of_words, small_language_model
 
 WORDS = [f"w{n}" for n in range(40)]
@@ -47,22 +48,20 @@ def write_rows(folder: Path, n_rows: int, seed: int) -> None:
         pq.write_table(part, folder / f"shard={shard}" / "part.parquet", row_group_size=50)
 
 
-def plan_in(folder: Path, settings: FineTuning = SETTINGS, n_rows: int = 1001) -> TrainingPlan:
+def plan_in(folder: Path, settings: FineTuning = SETTINGS, n_rows: int = 1001) -> TrainingPlan[LanguageTraining]:
     if not (folder / "start").exists():
         bert_of_words(folder / "start", WORDS)
         write_rows(folder / "training", n_rows, seed=1)
         write_rows(folder / "validation", 30, seed=2)
-    return TrainingPlan(
-        settings, str(folder / "start"), str(folder / "training"), str(folder / "validation"), n_rows,
-        str(folder / "checkpoints"), str(folder / "model"), "cpu", 1,
-    )  # fmt: skip
+    task = LanguageTraining(settings, *(str(folder / name) for name in ("start", "training", "validation")))
+    return TrainingPlan(settings, task, n_rows, str(folder / "checkpoints"), str(folder / "model"))
 
 
-def weights(plan: TrainingPlan) -> bytes:
+def weights(plan: TrainingPlan[LanguageTraining]) -> bytes:
     return (Path(plan.result) / "model.safetensors").read_bytes()
 
 
-def vectors(plan: TrainingPlan) -> np.ndarray:
+def vectors(plan: TrainingPlan[LanguageTraining]) -> np.ndarray:
     return SentenceEncoder(plan.result, 16, "cpu", 1, "fp32").encode(["w1 w2", "w11 w12 w13", ""], 100).vectors
 
 
@@ -75,9 +74,9 @@ def test_two_processes_train_what_one_does(spark: SparkSession, tmp_path: Path, 
     assert [epoch.validation_loss for epoch in two.epochs] == pytest.approx([epoch.validation_loss for epoch in one.epochs], abs=1e-3)
     assert one.epochs[-1].loss < one.epochs[0].loss
     for plan in (alone, together):
-        complete(Path(plan.result), plan.start)
+        complete(Path(plan.result), plan.task.start)
     assert np.allclose(vectors(alone), vectors(together), atol=1e-3)
-    assert not np.allclose(vectors(alone), vectors(replace(alone, result=alone.start)), atol=1e-2)
+    assert not np.allclose(vectors(alone), vectors(replace(alone, result=alone.task.start)), atol=1e-2)
     printed = capfd.readouterr().out
     assert "epoch 4/4  step 20  loss" in printed
 
@@ -177,7 +176,7 @@ def test_a_language_model_learns_and_its_folder_embeds(tmp_path: Path) -> None:
         pq.write_table(pa.table({"tokens": pa.array([block] * 32, pa.list_(pa.int32()))}), tmp_path / name / "part.parquet")
     settings = FineTuning(objective="next_token", base="scratch", batch_size=4, epochs=10, max_epoch_steps=8, learning_rate=1e-2)
     folders = [str(tmp_path / name) for name in ("training", "validation", "checkpoints", "model")]
-    trained = train(TrainingPlan(settings, start, *folders[:2], 32, *folders[2:], "cpu", 1))
+    trained = train(TrainingPlan(settings, LanguageTraining(settings, start, *folders[:2]), 32, *folders[2:]))
     losses = [epoch.validation_loss for epoch in trained.epochs]
     assert losses[0] is not None
     assert losses[-1] is not None
@@ -194,11 +193,11 @@ def test_a_language_model_learns_and_its_folder_embeds(tmp_path: Path) -> None:
 
 
 def test_processes_that_could_not_run_together_are_refused(spark: SparkSession, monkeypatch: pytest.MonkeyPatch) -> None:
-    require_room(spark, 8)  # in local mode they are processes of the driver's machine
+    require_room(spark, 8, "fine_tuning.num_processes")  # in local mode they are processes of the driver's machine
     monkeypatch.setattr(distribution, "_local_cards", lambda: 1)
     with pytest.raises(ConfigError, match="num_processes is 2, and there are 1 GPUs"):
-        require_room(spark, 2)
+        require_room(spark, 2, "fine_tuning.num_processes")
     monkeypatch.setattr(distribution, "_is_local", lambda spark: False)
-    require_room(spark, 2)
+    require_room(spark, 2, "fine_tuning.num_processes")
     with pytest.raises(ConfigError, match="num_processes is 3; the cluster has 2 task slots"):
-        require_room(spark, 3)
+        require_room(spark, 3, "fine_tuning.num_processes")

@@ -13,13 +13,14 @@ import pytest
 import yaml
 from pyspark.sql import SparkSession
 
+from interest_tiers import training
 from interest_tiers.config import Embedding
-from interest_tiers.embedding import training
 from interest_tiers.embedding.encoder import SentenceEncoder
+from interest_tiers.embedding.language_training import LanguageTraining
 from interest_tiers.embedding.model_folder import model_id, read_model_folder
-from interest_tiers.embedding.training import TrainingPlan, train
 from interest_tiers.jobs import finetune_encoder
 from interest_tiers.tables import INTERACTIONS, ITEMS, METRICS, RUNS, Warehouse
+from interest_tiers.training import TrainingPlan, train
 from tests.embedding.folders import bert_of_words
 from tests.jobs.shop import require_success, submit
 
@@ -89,7 +90,7 @@ NEXT_TOKEN = (
 def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without processes of its own a training starts at once."""
 
-    def here(spark: SparkSession, plan: TrainingPlan) -> Any:
+    def here(spark: SparkSession, plan: TrainingPlan[LanguageTraining]) -> Any:
         return train(plan)
 
     monkeypatch.setattr(finetune_encoder, "run_training", here)

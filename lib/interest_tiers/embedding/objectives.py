@@ -1,15 +1,11 @@
 """What a language model is trained for: the losses of a batch, and of its parts on several processes together.
 
-An objective has the model that is trained and saved, the network that is called (the model and what makes losses of its
-output), and two losses. training_loss: what this process differentiates, and the loss of the whole batch; the gradients
-of the first, averaged over the processes, are those of the second. validation_loss: the sum of the losses of some rows
-alone, and of how many terms.
-
-Runs on the processes of the training; it knows nothing of Spark.
+What an objective has is said in training.Objective. Runs on the processes of the training; it knows nothing of Spark.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -31,7 +27,8 @@ IGNORED = -100
 
 def objective_of(settings: FineTuning, folder: ModelFolder, device: str) -> Contrastive | NextToken:
     """Load the model of a folder for an objective. Raises ConfigError where it lacks what the objective needs."""
-    return Contrastive(folder, settings, device) if settings.objective == "contrastive" else NextToken(folder, device)
+    kind = Contrastive if settings.objective == "contrastive" else NextToken
+    return kind(folder, settings, device)
 
 
 def loaded_model(folder: ModelFolder, objective: str) -> Any:
@@ -49,7 +46,25 @@ def loaded_model(folder: ModelFolder, objective: str) -> Any:
     return model
 
 
-class Contrastive:
+class _OfLanguageModel:
+    """What both objectives have: a model of a folder, saved as one."""
+
+    model: Any
+    network: nn.Module
+
+    #: A model may have parts that give no vector, such as the pooler of a BERT.
+    has_unused_parameters = True
+
+    def __init__(self, settings: FineTuning, device: str) -> None:
+        self._settings = settings
+        self._device = device
+        self.has_dropout = settings.dropout
+
+    def save(self, path: Path) -> None:
+        self.model.save_pretrained(path, safe_serialization=True)
+
+
+class Contrastive(_OfLanguageModel):
     """InfoNCE over the pairs of a batch: each anchor is to find its positive among the positives of all.
 
     Equal to sentence-transformers' MultipleNegativesRankingLoss with scale 1 / temperature, but that what is no true
@@ -60,10 +75,9 @@ class Contrastive:
     """
 
     def __init__(self, folder: ModelFolder, settings: FineTuning, device: str) -> None:
+        super().__init__(settings, device)
         self.model = loaded_model(folder, "contrastive").to(device)
         self.network = TextVectors(self.model, folder.pooling)
-        self._settings = settings
-        self._device = device
 
     def training_loss(self, network: nn.Module, rows: pa.Table) -> tuple[torch.Tensor, float]:
         # Each process sees all vectors, its own with their gradient: the sum of their gradients is that of the whole batch.
@@ -93,13 +107,13 @@ class Contrastive:
         return vectors[: len(rows)], vectors[len(rows) :]
 
 
-class NextToken:
+class NextToken(_OfLanguageModel):
     """The mean negative logarithm of the probability of each token after those before it."""
 
-    def __init__(self, folder: ModelFolder, device: str) -> None:
+    def __init__(self, folder: ModelFolder, settings: FineTuning, device: str) -> None:
+        super().__init__(settings, device)
         self.model = loaded_model(folder, "next_token").to(device)
         self.network = TokenLosses(self.model)
-        self._device = device
 
     def training_loss(self, network: nn.Module, rows: pa.Table) -> tuple[torch.Tensor, float]:
         total = network(*self._tokens(rows))

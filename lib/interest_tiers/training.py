@@ -1,6 +1,6 @@
 """The loop of a training process: steps, epochs, checkpoints, early stopping. TorchDistributor starts as many as configured.
 
-Runs on the processes of the training; it knows nothing of Spark.
+Runs on the processes of the training; it knows nothing of Spark, nor of what is trained: a task says that.
 """
 
 from __future__ import annotations
@@ -10,15 +10,13 @@ import os
 import shutil
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
-from interest_tiers.config import FineTuning
-from interest_tiers.embedding.model_folder import read_model_folder
-from interest_tiers.embedding.training_rows import Batches, shards_in, validation_batches
+from interest_tiers.config import Training
 
 WEIGHTS, OPTIMIZER, STATE = "weights.safetensors", "optimizer.pt", "state.json"
 
@@ -26,24 +24,62 @@ WEIGHTS, OPTIMIZER, STATE = "weights.safetensors", "optimizer.pt", "state.json"
 MAX_GRADIENT_NORM = 1.0
 
 
-@dataclass(frozen=True)
-class TrainingPlan:
-    """What every process of a training is given. Paths must mean the same on every machine.
+class Objective(Protocol):
+    """What is trained, and its losses, in one process.
 
-    start: the model folder, or package, that is trained. training, validation: folders of Parquet. n_rows: of training, as
-    written. checkpoints: a folder that holds what a training that was broken off had reached; result: where the best
-    weights go. device: cpu or cuda. threads: of one process.
+    model: what is saved. network: what is called, the model and what makes losses of its output. has_dropout: whether
+    the dropout of the network is on. has_unused_parameters: whether some parameters get no gradient. training_loss:
+    what this process differentiates, and the loss of the whole batch; the gradients of the first, averaged over the
+    processes, are those of the second. validation_loss: the sum of the losses of some rows alone, and of how many
+    terms, or of which weight. save: writes the result.
     """
 
-    settings: FineTuning
-    start: str
-    training: str
-    validation: str
+    model: Any
+    network: Any
+    has_dropout: bool
+    has_unused_parameters: bool
+
+    def training_loss(self, network: Any, rows: Any) -> tuple[Any, float]: ...
+
+    def validation_loss(self, network: Any, rows: Any) -> tuple[float, float]: ...
+
+    def save(self, path: Path) -> None: ...
+
+
+class Rows(Protocol):
+    """The rows that one process trains on at each step: a function of the seed, the step, and the number of processes."""
+
+    def rows(self, step: int) -> Any: ...
+
+
+class Task(Protocol):
+    """What is trained on what. It travels to the processes, which ask it for their parts. Paths must mean the same on every machine."""
+
+    def objective(self, device: str) -> Objective: ...
+
+    def training_rows(self, rank: int, processes: int, epoch_steps: int) -> Rows: ...
+
+    def validation_rows(self, rank: int, processes: int) -> Iterable[Any]: ...
+
+
+TaskKind = TypeVar("TaskKind", bound=Task, covariant=True)
+
+
+@dataclass(frozen=True)
+class TrainingPlan(Generic[TaskKind]):
+    """What every process of a training is given. Paths must mean the same on every machine.
+
+    n_rows: of the training, as written. checkpoints: a folder that holds what a training that was broken off had
+    reached; result: where the best weights go. device: cpu or cuda. threads: of one process.
+    """
+
+    settings: Training
+    task: TaskKind
     n_rows: int
     checkpoints: str
     result: str
-    device: str
-    threads: int
+    device: str = "cpu"
+    threads: int = 1
 
     @property
     def failures(self) -> Path:
@@ -82,7 +118,7 @@ class Progress:
             return self.epochs[-1] if self.epochs else None
         return min(judged, key=lambda epoch: (epoch.validation_loss, epoch.epoch))
 
-    def is_over(self, settings: FineTuning) -> bool:
+    def is_over(self, settings: Training) -> bool:
         """Whether all epochs are done, or the last ones brought nothing."""
         best, done = self.best, len(self.epochs)
         return done >= settings.epochs or (best is not None and done - best.epoch >= settings.patience)
@@ -98,7 +134,7 @@ class Trained:
     resumed_at: int
 
 
-def train(plan: TrainingPlan) -> Trained:
+def train(plan: TrainingPlan[Task]) -> Trained:
     """Train with the other processes, from the last checkpoint where there is one; the best weights go to plan.result."""
     import torch
     import torch.distributed as dist
@@ -120,13 +156,13 @@ def train(plan: TrainingPlan) -> Trained:
             dist.destroy_process_group()
 
 
-def _note_failure(plan: TrainingPlan, rank: int, error: Exception) -> None:
+def _note_failure(plan: TrainingPlan[Task], rank: int, error: Exception) -> None:
     plan.failures.mkdir(parents=True, exist_ok=True)
     told = f"process {rank} of {plan.settings.num_processes} failed with {type(error).__name__}: {error}\n{traceback.format_exc()}"
     (plan.failures / f"{rank}.txt").write_text(told, encoding="utf-8")
 
 
-def learning_rate(step: int, settings: FineTuning, n_steps: int) -> float:
+def learning_rate(step: int, settings: Training, n_steps: int) -> float:
     """Of a step, 0 for the first: rising in a line over the warmup, then falling in a line to 0 after the last."""
     warm = int(settings.warmup * n_steps)
     if step < warm:
@@ -137,25 +173,24 @@ def learning_rate(step: int, settings: FineTuning, n_steps: int) -> float:
 class _Training:
     """One process of a training."""
 
-    def __init__(self, plan: TrainingPlan, device: str, rank: int, size: int) -> None:
+    def __init__(self, plan: TrainingPlan[Task], device: str, rank: int, size: int) -> None:
         import torch
-
-        from interest_tiers.embedding.objectives import objective_of
 
         settings = plan.settings
         self._plan, self._settings, self._device, self._rank, self._size = plan, settings, device, rank, size
         torch.manual_seed(settings.seed)
-        self._objective = objective_of(settings, read_model_folder(plan.start), device)
-        self._objective.network.train(settings.dropout)
-        self._batches = Batches(shards_in(plan.training), settings.batch_size, settings.seed, rank, size)
-        self._validation = validation_batches(plan.validation, settings.batch_size, rank, size)
+        self._objective = plan.task.objective(device)
+        self._objective.network.train(self._objective.has_dropout)
+        self._rows = plan.task.training_rows(rank, size, plan.epoch_steps)
+        self._validation = plan.task.validation_rows(rank, size)
         self._optimizer = torch.optim.AdamW(_parameter_groups(self._objective.model, settings.weight_decay), lr=settings.learning_rate)
         self._progress = self._restored()
         self._network: Any = self._objective.network
         if size > 1:
-            # A network may have parts that give no vector, such as the pooler of a BERT; they have no gradient.
             self._network = torch.nn.parallel.DistributedDataParallel(
-                self._network, device_ids=None if device == "cpu" else [device], find_unused_parameters=True
+                self._network,
+                device_ids=None if device == "cpu" else [device],
+                find_unused_parameters=self._objective.has_unused_parameters,
             )
 
     def run(self) -> Trained:
@@ -166,7 +201,7 @@ class _Training:
         assert best is not None  # there is one epoch at least
         if self._rank == 0:
             self._load_weights(self._best_weights(best.epoch))
-            self._objective.model.save_pretrained(self._plan.result, safe_serialization=True)
+            self._objective.save(Path(self._plan.result))
         return Trained(progress.epochs, best, losses, resumed_at)
 
     def _epoch(self) -> list[float]:
@@ -199,7 +234,7 @@ class _Training:
             group["lr"] = learning_rate(step, settings, settings.epochs * self._plan.epoch_steps)
         self._optimizer.zero_grad(set_to_none=True)
         with self._autocast():
-            differentiated, loss = self._objective.training_loss(self._network, self._batches.rows(step))
+            differentiated, loss = self._objective.training_loss(self._network, self._rows.rows(step))
         differentiated.backward()
         torch.nn.utils.clip_grad_norm_(self._objective.model.parameters(), MAX_GRADIENT_NORM, error_if_nonfinite=True)
         self._optimizer.step()
@@ -222,7 +257,7 @@ class _Training:
             for rows in self._validation:
                 total, n = self._objective.validation_loss(self._objective.network, rows)
                 sums += torch.tensor([total, n], dtype=torch.float64, device=self._device)
-        self._objective.network.train(self._settings.dropout)
+        self._objective.network.train(self._objective.has_dropout)
         if self._size > 1:
             dist.all_reduce(sums)
         return None if sums[1] == 0 else (sums[0] / sums[1]).item()

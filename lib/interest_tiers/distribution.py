@@ -8,31 +8,32 @@ from dataclasses import replace
 
 from pyspark.sql import SparkSession
 
-from interest_tiers.embedding.training import Trained, TrainingPlan, train
 from interest_tiers.errors import ConfigError, TrainingError
+from interest_tiers.training import Task, Trained, TrainingPlan, train
 
 #: The port that the processes meet at is looked for and then let go, so that a neighbour may take it first.
 PORT_TAKEN, STARTS = re.compile("EADDRINUSE|address already in use", re.IGNORECASE), 3
 
 
-def require_room(spark: SparkSession, num_processes: int) -> None:
-    """Raise ConfigError where so many processes could not all run at once, before anything is computed for them."""
+def require_room(spark: SparkSession, num_processes: int, key: str) -> None:
+    """Raise ConfigError where so many processes could not all run at once, before anything is computed for them.
+
+    key: of the config, that says how many.
+    """
     if _is_local(spark):
         cards = _local_cards()
         if 0 < cards < num_processes:
-            raise ConfigError(f"fine_tuning.num_processes is {num_processes}, and there are {cards} GPUs: two processes cannot share one")
+            raise ConfigError(f"{key} is {num_processes}, and there are {cards} GPUs: two processes cannot share one")
         return
     conf = spark.sparkContext.getConf()
     if conf.get("spark.dynamicAllocation.enabled", "false") == "true":
         raise ConfigError("training needs all its processes at once, which spark.dynamicAllocation.enabled rules out: set it to false")
     slots = spark.sparkContext.defaultParallelism
     if num_processes > slots:
-        raise ConfigError(
-            f"fine_tuning.num_processes is {num_processes}; the cluster has {slots} task slots: give it more, or ask for fewer"
-        )
+        raise ConfigError(f"{key} is {num_processes}; the cluster has {slots} task slots: give it more, or ask for fewer")
 
 
-def run_training(spark: SparkSession, plan: TrainingPlan) -> Trained:
+def run_training(spark: SparkSession, plan: TrainingPlan[Task]) -> Trained:
     """Train by TorchDistributor: in local mode on the driver's machine, else one process per barrier task.
 
     A process that fails ends the others. Raises TrainingError with its traceback.
