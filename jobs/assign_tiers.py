@@ -1,4 +1,4 @@
-"""assign_tiers: core, secondary and marginal interests by the rule, with calibrated probabilities."""
+"""assign_tiers: core, secondary and marginal interests, by the network of train_tiers, or by the rule with calibrated probabilities."""
 
 import sys
 from datetime import date, timedelta
@@ -8,20 +8,53 @@ from pyspark.sql import functions as F
 
 from interest_tiers.jobs.build_interests import evidence_days, pairs_as_of
 from interest_tiers.jobs.job import StageContext, StageResult, stage_main
+from interest_tiers.jobs.train_tiers import ModelOfTiers, evidence_of, features_as_of, model_day, model_there
 from interest_tiers.tables import USER_INTERESTS, USER_TIERS
 from interest_tiers.tiers.calibration import Calibration, calibrate
-from interest_tiers.tiers.labels import labelled
+from interest_tiers.tiers.labels import labelled, require_rules
+from interest_tiers.tiers.model import scored, version_of
 from interest_tiers.tiers.rule import with_tier
+
+PAIR = ["user_id", "interest_id"]
 
 
 def run(context: StageContext) -> StageResult:
-    """Split every user's interests by mass, and say how often such a tier came true a horizon earlier."""
+    """Say of every user's interests how much they will matter, by the network where there is one, else by the rule."""
     as_of = context.as_of
     pairs = context.read(USER_INTERESTS, as_of)
+    require_rules(pairs.limit(0), context.config.tiers.label_rules)
     calibration = calibration_as_of(context, evidence_days(context), as_of)
     rows_in = pairs.count()
-    rows_out = context.warehouse.replace_day(USER_TIERS, tiers_by_rule(context, pairs, calibration, as_of), as_of)
-    return StageResult(rows_in, rows_out, _describe(calibration, calibration_cut(context, as_of)))
+    evidence = evidence_of(context)
+    model = model_there(context, evidence, model_day(as_of, context.config.tiers.training))
+    features = None if model.folder is None else features_as_of(context, evidence, as_of, "assign_tiers")
+    tiers = tiers_as_of(context, pairs, features, calibration, model, as_of, "assign_tiers/said")
+    rows_out = context.warehouse.replace_day(USER_TIERS, tiers, as_of)
+    return StageResult(rows_in, rows_out, _describe(context, model, calibration))
+
+
+def tiers_as_of(
+    context: StageContext,
+    pairs: DataFrame,
+    features: DataFrame | None,
+    calibration: Calibration,
+    model: ModelOfTiers,
+    day: date,
+    staged: str,
+) -> DataFrame:
+    """The rows of user_tiers but as_of. Users of little history, and those who borrowed evidence, have the tier of the rule.
+
+    pairs: rows of user_interests. features: of train_tiers.features_as_of for the same day, where there is a model.
+    """
+    by_rule = tiers_by_rule(context, pairs, calibration, day)
+    if model.folder is None or features is None:
+        return by_rule
+    known = features.where(F.col("user_visits") >= context.config.tiers.training.min_days).drop("evidence")
+    known = known.join(pairs.where("borrowed > 0").select("user_id").distinct(), "user_id", "left_anti")
+    said = scored(known, str(model.folder))
+    said = said.withColumns({"method": F.lit("model"), "model_version": F.lit(version_of(model.folder))})
+    by_model = context.warehouse.stage(staged, said)
+    return by_model.unionByName(by_rule.join(by_model.select(*PAIR), PAIR, "left_anti"))
 
 
 def calibration_cut(context: StageContext, as_of: date) -> date:
@@ -43,11 +76,10 @@ def ruled(context: StageContext, pairs: DataFrame) -> DataFrame:
 
 
 def tiers_by_rule(context: StageContext, pairs: DataFrame, calibration: Calibration, as_of: date) -> DataFrame:
-    """The rows of user_tiers but as_of."""
+    """The rows of user_tiers but as_of, by the rule alone."""
     version = f"rule-{context.config.tiers.core_mass}-{context.config.tiers.secondary_mass}-calibrated-{calibration_cut(context, as_of)}"
     return ruled(context, pairs).select(
-        "user_id",
-        "interest_id",
+        *PAIR,
         F.col("rule_tier").alias("tier"),
         *calibration.columns(F.col("rule_tier")),
         F.lit("rule").alias("method"),
@@ -55,11 +87,15 @@ def tiers_by_rule(context: StageContext, pairs: DataFrame, calibration: Calibrat
     )
 
 
-def _describe(calibration: Calibration, cut: date) -> str:
+def _describe(context: StageContext, model: ModelOfTiers, calibration: Calibration) -> str:
+    if model.folder is not None:
+        return f"network {version_of(model.folder)}"
+    cut = calibration_cut(context, context.as_of)
+    by_rule = f"rule by mass, {model.reason}"
     if calibration.n_pairs == 0:
-        return f"no outcome is complete yet (nothing before {cut}): every probability is 1/3"
+        return f"{by_rule}; no outcome is complete yet (nothing before {cut}): every probability is 1/3"
     kept = ", ".join(f"{tier} {calibration.probabilities[tier][tier]:.0%}" for tier in calibration.probabilities)
-    return f"rule by mass; of {calibration.n_pairs:,} pairs at {cut} these kept their tier: {kept}"
+    return f"{by_rule}; of {calibration.n_pairs:,} pairs at {cut} these kept their tier: {kept}"
 
 
 main = stage_main("assign_tiers", run)

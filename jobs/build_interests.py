@@ -9,7 +9,7 @@ from pyspark.sql import functions as F
 
 from interest_tiers.embedding.model_folder import model_id
 from interest_tiers.errors import DataQualityError
-from interest_tiers.evidence import interests_by_category
+from interest_tiers.evidence import interest_days, interests_by_category
 from interest_tiers.interests.augmentation import neighbours, profiles, with_borrowed
 from interest_tiers.interests.catalogue import category_catalogue, mean_embeddings, topic_catalogue, touched_texts
 from interest_tiers.interests.features import user_interests
@@ -69,17 +69,38 @@ def embeddings_as_of(context: StageContext, found: InterestsOfItems, days: DataF
 
 def evidence_days(context: StageContext) -> DataFrame:
     """All that speaks for interests before as_of: what users did with items, and what they wrote, where the config says so."""
-    interests = None if context.config.interests.user_texts is None else context.read(INTERESTS, context.as_of)
-    return with_user_texts(context, context.item_days(), interests, "user_texts")
+    days = context.item_days()
+    if context.config.interests.user_texts is None:
+        return days
+    interests = context.read(INTERESTS, context.as_of)
+    return context.staged_once(
+        "evidence_days", _evidence_versions(context), lambda: with_user_texts(context, days, interests, "user_texts")
+    )
 
 
-def with_user_texts(context: StageContext, days: DataFrame, interests: DataFrame | None, staged: str) -> DataFrame:
-    """Days of items, and beside them those on which users wrote of an interest before as_of.
+def evidence_days_of_interests(context: StageContext) -> DataFrame:
+    """The same per interest; see evidence.interest_days."""
+    days = evidence_days(context)
+    return context.staged_once("interest_days", _evidence_versions(context), lambda: interest_days(days))
 
-    interests: interest_id, embedding; None where the config asks for no texts of users. staged: a name to write aside under.
+
+def _evidence_versions(context: StageContext) -> tuple[int, ...]:
+    """Of the tables that evidence is made of; they are read, so that the run record names them."""
+    tables = [INTERACTIONS, ITEM_INTERESTS]
+    if context.config.interests.user_texts is not None:
+        tables += [INTERESTS, TEXT_EMBEDDINGS]
+    for table in tables:
+        context.read(table)
+    return tuple(context.input_versions[table.name] for table in tables)
+
+
+def with_user_texts(context: StageContext, days: DataFrame, interests: DataFrame, staged: str) -> DataFrame:
+    """Days of items, and beside them those on which users wrote of an interest before as_of, where the config says so.
+
+    interests: interest_id, embedding. staged: a name to write aside under.
     """
     config = context.config.interests.user_texts
-    if config is None or interests is None:
+    if config is None:
         return days
     interactions = context.read(INTERACTIONS, context.as_of)
     texts = written_texts(interactions).join(text_embeddings(context), "text_hash")

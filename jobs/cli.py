@@ -18,6 +18,7 @@ from interest_tiers.jobs import (
     recommend,
     report,
     show,
+    train_tiers,
 )
 
 COMMANDS: Mapping[str, Callable[[Sequence[str] | None], int]] = {
@@ -26,6 +27,7 @@ COMMANDS: Mapping[str, Callable[[Sequence[str] | None], int]] = {
     "clean": clean.main,
     "embed": embed.main,
     "build_interests": build_interests.main,
+    "train_tiers": train_tiers.main,
     "assign_tiers": assign_tiers.main,
     "cluster_users": cluster_users.main,
     "recommend": recommend.main,

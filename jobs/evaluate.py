@@ -1,6 +1,7 @@
 """evaluate: the back-test. Everything is made as of a horizon ago and compared with what users did since."""
 
 import sys
+from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import reduce
 
@@ -8,11 +9,12 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from interest_tiers.evaluation.baselines import one_cluster, own_frequency, popular_items, popularity
+from interest_tiers.evaluation.boosting import fitted_boosting, said_by_boosting
 from interest_tiers.evaluation.intervals import Estimate
 from interest_tiers.evaluation.ranking_quality import future_items, in_lists, ranking_quality
 from interest_tiers.evaluation.tier_quality import tier_quality
-from interest_tiers.evidence import item_days
-from interest_tiers.jobs.assign_tiers import calibration_as_of, ruled, tiers_by_rule
+from interest_tiers.evidence import interest_days, item_days
+from interest_tiers.jobs.assign_tiers import PAIR, calibration_as_of, ruled, tiers_as_of
 from interest_tiers.jobs.build_interests import (
     InterestsOfItems,
     augmented_pairs_as_of,
@@ -23,12 +25,14 @@ from interest_tiers.jobs.build_interests import (
 from interest_tiers.jobs.cluster_users import cluster, silhouettes_tried
 from interest_tiers.jobs.job import Measurement, StageContext, StageResult, stage_main, write_metrics
 from interest_tiers.jobs.recommend import cluster_items, own_items_as_of
+from interest_tiers.jobs.train_tiers import Evidence, TrainingOfTiers, features_as_of, model_day, model_there, with_rules
 from interest_tiers.recommend.candidates import popular_in_clusters, scored_candidates, widely_used
 from interest_tiers.recommend.ranking import top_items
 from interest_tiers.sampling import drawn_by_hash
 from interest_tiers.tables import INTERACTIONS
 from interest_tiers.tiers.baselines import predictions
-from interest_tiers.tiers.calibration import Calibration
+from interest_tiers.tiers.calibration import Calibration, calibrate
+from interest_tiers.tiers.features import FEATURES
 from interest_tiers.tiers.labels import labelled
 
 
@@ -65,27 +69,63 @@ def _back_test(context: StageContext, found: InterestsOfItems, days_of_items: Da
     before, after = split_at(with_user_texts(context, days_of_items, embeddings, "evaluate/user_texts"), cut)
     pairs = context.warehouse.stage("evaluate/pairs", augmented_pairs_as_of(context, before, cut, "evaluate/borrowing"))
     calibration = calibration_as_of(context, before, cut)
-    tiers = context.warehouse.stage("evaluate/tiers", tiers_by_rule(context, pairs, calibration, cut))
+    evidence = Evidence(before, context.warehouse.stage("evaluate/interest_days", interest_days(before)))
+    day = model_day(cut, context.config.tiers.training)
+    training = None if context.config.tiers.network == "rule" else TrainingOfTiers(context, evidence, day, "evaluate/training")
+    model = model_there(context, evidence, day) if training is None else training.model()
+    features = None if training is None else features_as_of(context, evidence, cut, "evaluate/features")
+    tiers = tiers_as_of(context, pairs, features, calibration, model, cut, "evaluate/said")
+    tiers = context.warehouse.stage("evaluate/tiers", tiers)
     clustered = cluster(context, pairs, tiers, embeddings, "evaluate/clusters")
+    judged = _Judged(pairs, features, tiers, calibration, after)
     return [
-        *_judge_tiers(context, pairs, calibration, after),
+        *_judge_tiers(context, judged, training),
         *silhouettes_tried(clustered.fit),
         *_judge_lists(context, items_before, items_after, cut, pairs, tiers, clustered.user_clusters),
     ]
 
 
-def _judge_tiers(context: StageContext, pairs: DataFrame, calibration: Calibration, after: DataFrame) -> list[Measurement]:
+@dataclass(frozen=True)
+class _Judged:
+    """What is compared with the days after the cut."""
+
+    pairs: DataFrame
+    features: DataFrame | None
+    tiers: DataFrame
+    calibration: Calibration
+    after: DataFrame
+
+
+def _judge_tiers(context: StageContext, judged: _Judged, training: TrainingOfTiers | None) -> list[Measurement]:
     # What a user borrowed decides on tiers, and is never a pair that has a label.
-    touched = ruled(context, pairs).where("n_days > 0")
-    known = context.warehouse.stage("evaluate/labelled", labelled(touched, after, context.config.tiers))
+    touched = ruled(context, judged.pairs).where("n_days > 0")
+    labels = labelled(touched, judged.after, context.config.tiers).select(*PAIR, "label", "rule_tier")
+    known = context.warehouse.stage("evaluate/labelled", labels)
     counts = known.agg(F.count(F.lit(1)).alias("pairs"), F.countDistinct("user_id").alias("users")).first()
     assert counts is not None  # an aggregate without keys has one row
-    quality = tier_quality(predictions(known, calibration), context.config.evaluation.bootstrap_samples)
+    predicted = predictions(known, judged.calibration)
+    said = known.join(judged.tiers, PAIR).withColumn("model", F.lit("user_tiers"))
+    predicted = predicted.unionByName(said.select(*predicted.columns))
+    if training is not None and judged.features is not None and not training.training_examples.isEmpty():
+        by_others = _baselines_on_features(context, known, judged.features, training)
+        predicted = predicted.unionByName(by_others.select(*predicted.columns))
+    quality = tier_quality(context.warehouse.stage("evaluate/predicted", predicted), context.config.evaluation.bootstrap_samples)
     return [
         Measurement("n_pairs", "tiers", counts["pairs"]),
         Measurement("n_users", "tiers", counts["users"]),
         *(_measured(metric, f"model={model}", value) for model, metrics in quality.items() for metric, value in metrics.items()),
     ]
+
+
+def _baselines_on_features(context: StageContext, known: DataFrame, features: DataFrame, training: TrainingOfTiers) -> DataFrame:
+    """What the rule on the last horizon's days, and gradient boosting, say of the same pairs."""
+    rows = context.warehouse.stage("evaluate/with_features", with_rules(known.drop("rule_tier").join(features, PAIR), context.config.tiers))
+    latest = training.training_examples.where(F.col("cut") == F.lit(training.cuts[0]))
+    calibration = calibrate(latest.select(F.col("rule_recent_tier").alias("rule_tier"), "label"))
+    classifier = fitted_boosting(training.training_examples, FEATURES, context.config.tiers.training.seed)
+    boosted = said_by_boosting(rows, classifier, FEATURES).join(known.select(*PAIR, "label"), PAIR)
+    by_rule = predictions(rows, calibration, "rule_recent")
+    return by_rule.unionByName(boosted.withColumn("model", F.lit("gradient_boosting")).select(*by_rule.columns))
 
 
 def _judge_lists(
@@ -131,8 +171,8 @@ def _measured(metric: str, slice_: str, estimate: Estimate) -> Measurement:
 
 def _headline(measurements: list[Measurement], k: int) -> str:
     wanted = {
-        ("J", "model=rule_calibrated"): "J",
-        ("macro_f1", "model=rule_calibrated"): "macro-F1",
+        ("J", "model=user_tiers"): "J",
+        ("macro_f1", "model=user_tiers"): "macro-F1",
         (f"ndcg@{k}", "items=all,model=tiers_and_clusters"): f"NDCG@{k} all items",
         (f"ndcg@{k}", "items=new,model=tiers_and_clusters"): "new items",
     }

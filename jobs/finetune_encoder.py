@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass
 from datetime import date, timedelta
 from functools import cached_property
 from pathlib import Path
-from urllib.parse import urlparse
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -22,8 +21,9 @@ from interest_tiers.embedding.language_training import LanguageTraining
 from interest_tiers.embedding.model_folder import model_id, read_model_folder
 from interest_tiers.embedding.texts import embed_texts
 from interest_tiers.embedding.training_rows import shards_in
-from interest_tiers.errors import ConfigError, WarehouseError
-from interest_tiers.jobs.job import Measurement, StageContext, StageResult, stage_main, write_metrics
+from interest_tiers.errors import ConfigError
+from interest_tiers.jobs.job import Measurement, StageContext, StageResult, models_folder, stage_main, write_metrics
+from interest_tiers.model_record import put_in_place
 from interest_tiers.sampling import drawn_by_hash
 from interest_tiers.tables import INTERACTIONS, ITEMS
 from interest_tiers.training import Trained, TrainingPlan
@@ -52,7 +52,7 @@ def run(context: StageContext) -> StageResult:
             shutil.rmtree(job.workplace / rows, ignore_errors=True)
     # Last, so that a command killed before it finds its checkpoints again.
     write_metrics(context, "finetune_encoder", [*_of_training(trained), *measurements])
-    trained_folder.put_in_place(result, job.folder)
+    put_in_place(result, job.folder)
     shutil.rmtree(job.workplace.parent)
     return StageResult(examples["training"] + examples["validation"], trained.best.step, _message(job, trained, measurements))
 
@@ -115,21 +115,8 @@ class _Job:
     @cached_property
     def folder(self) -> Path:
         """Where the model goes. Raises ConfigError where that is no folder of the machines' file systems."""
-        given = self.settings.folder
-        name = f"models/{self.context.config.name}-{self.settings.objective}"
-        location = given if given is not None else f"{self._warehouse_folder()}/{name}"
-        parsed = urlparse(location)
-        if parsed.scheme not in ("", "file"):
-            raise ConfigError(f"fine_tuning.folder would be {location}: give a folder that every machine sees as one of its own")
-        return Path(parsed.path).resolve()
-
-    def _warehouse_folder(self) -> str:
-        try:
-            return str(Path(self.context.warehouse.report_path()).parent.parent) if "://" not in self.context.warehouse.location else ""
-        except WarehouseError as error:
-            raise ConfigError(
-                "fine_tuning.folder is missing, and a catalog holds no folders: give a folder that every machine sees"
-            ) from error
+        name = f"{self.context.config.name}-{self.settings.objective}"
+        return models_folder(self.context, self.settings.folder, "fine_tuning.folder", name)
 
     @cached_property
     def workplace(self) -> Path:

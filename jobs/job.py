@@ -10,14 +10,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
+from pathlib import Path
 from typing import Protocol, TypeVar
+from urllib.parse import urlparse
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from interest_tiers import __version__
 from interest_tiers.config import Config, load_config
-from interest_tiers.errors import DataQualityError, InterestTiersError, WarehouseError
+from interest_tiers.errors import ConfigError, DataQualityError, InterestTiersError, WarehouseError
 from interest_tiers.evidence import item_days
 from interest_tiers.session import build_session
 from interest_tiers.tables import INTERACTIONS, ITEM_INTERESTS, METRICS, RUNS, Table, Warehouse
@@ -60,7 +62,7 @@ class StageContext:
     requested_as_of: date | None = None
     run_id: str = field(default_factory=new_run_id)
     input_versions: dict[str, int] = field(default_factory=dict)
-    _item_days: tuple[tuple[int, int], DataFrame] | None = None
+    _once: dict[str, tuple[object, DataFrame]] = field(default_factory=dict)
 
     @property
     def spark(self) -> SparkSession:
@@ -98,10 +100,38 @@ class StageContext:
         """
         interactions, item_interests = self.read(INTERACTIONS, self.as_of), self.read(ITEM_INTERESTS, self.as_of)
         versions = self.input_versions[INTERACTIONS.name], self.input_versions[ITEM_INTERESTS.name]
-        if self._item_days is None or self._item_days[0] != versions:
-            days = item_days(interactions, item_interests.select("item_id", "interest_id"), self.config.weights)
-            self._item_days = versions, self.warehouse.stage("item_days", days)
-        return self._item_days[1]
+        return self.staged_once(
+            "item_days",
+            versions,
+            lambda: item_days(interactions, item_interests.select("item_id", "interest_id"), self.config.weights),
+        )
+
+    def staged_once(self, name: str, made_of: object, make: Callable[[], DataFrame]) -> DataFrame:
+        """What several stages of one command build on: written aside once for what it is made of."""
+        held = self._once.get(name)
+        if held is None or held[0] != made_of:
+            self._once[name] = held = (made_of, self.warehouse.stage(name, make()))
+        return held[1]
+
+
+def models_folder(context: StageContext, given: str | None, key: str, name: str) -> Path:
+    """Where a trained model goes: the folder that a key of the config gives, or models/NAME of the warehouse.
+
+    Raises ConfigError where that is no folder of the machines' file systems.
+    """
+    location = given if given is not None else f"{_warehouse_folder(context, key)}/models/{name}"
+    parsed = urlparse(location)
+    if parsed.scheme not in ("", "file"):
+        raise ConfigError(f"{key} would be {location}: give a folder that every machine sees as one of its own")
+    return Path(parsed.path).resolve()
+
+
+def _warehouse_folder(context: StageContext, key: str) -> str:
+    try:
+        report = context.warehouse.report_path()
+    except WarehouseError as error:
+        raise ConfigError(f"{key} is missing, and a catalog holds no folders: give a folder that every machine sees") from error
+    return report.removesuffix("/index.html").rpartition("/")[0]
 
 
 class RunContext(Protocol):

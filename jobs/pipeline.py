@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 from interest_tiers.errors import ConfigError
-from interest_tiers.jobs import assign_tiers, build_interests, clean, cluster_users, embed, evaluate, recommend, report
+from interest_tiers.jobs import assign_tiers, build_interests, clean, cluster_users, embed, evaluate, recommend, report, train_tiers
 from interest_tiers.jobs.job import Stage, StageContext, StageResult, run_command, run_stage, stage_parser
 
 STAGES: Mapping[str, Stage] = {
     "clean": clean.run,
     "embed": embed.run,
     "build_interests": build_interests.run,
+    "train_tiers": train_tiers.run,
     "assign_tiers": assign_tiers.run,
     "cluster_users": cluster_users.run,
     "recommend": recommend.run,

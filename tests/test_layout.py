@@ -9,7 +9,7 @@ import pytest
 
 LIBRARY = Path(__file__).parents[1] / "lib" / "interest_tiers"
 STAGES = sorted(path.name for path in LIBRARY.iterdir() if path.is_dir() and path.name != "__pycache__")
-FOUNDATIONS = {"config", "distribution", "errors", "evidence", "kmeans", "sampling", "text", "training"}
+FOUNDATIONS = {"config", "distribution", "errors", "evidence", "kmeans", "model_record", "sampling", "task_resources", "text", "training"}
 
 
 def imported(file: Path) -> set[str]:

@@ -406,13 +406,57 @@ class Interests(Section):
         return sorted(set(languages))
 
 
+#: What a tier is decided by: a network of that kind, or the calibrated rule alone.
+Network = Literal["rule", "mlp", "lstm", "transformer", "bert"]
+
+
+class LabelRule(Section):
+    """What an expert knows of a tier, as SQL on the columns of user_interests (evidence, share, rank, n_days, …)."""
+
+    sql: str = Field(description="SQL on a row of user_interests as of the cut; where it holds, the label is this tier")
+    tier: Literal["core", "secondary", "marginal"]
+    add: bool = Field(False, description="also for users without evidence in the horizon, who have no label otherwise")
+
+
+class TierTraining(Training):
+    """How the network of the tiers is trained. An example is a user and an interest at a cut."""
+
+    epochs: int = Field(8, ge=1, le=10_000)
+    max_epoch_steps: int = Field(10_000, ge=1, description="an epoch ends after so many steps, or when every example was seen")
+    patience: int = Field(3, ge=1, description="epochs without a smaller J of the held-out users after which training stops")
+    batch_size: int = Field(2048, ge=2, le=10_000_000, description="examples of all processes together")
+    learning_rate: float = Field(1e-3, gt=0, lt=1, description="after a rise over warmup, falling to 0 at the last epoch's end")
+    checkpoint_steps: int = Field(1000, ge=1, description="steps from checkpoint to checkpoint; the end of an epoch makes one too")
+    folder: str | None = Field(None, description="of the models, seen by every machine; default: models/tiers of the warehouse")
+    cuts: int = Field(3, ge=1, le=100, description="days that examples are made of; the latest is a horizon before the day of the model")
+    days_between_cuts: int = Field(28, ge=1)
+    every_days: int = Field(1, ge=1, le=3650, description="a model serves so many days; 1: each day has its own")
+    loss: Literal["brier", "cross_entropy", "ordered"] = Field(
+        "brier", description="brier: J; ordered: core taken for marginal costs more than core taken for secondary"
+    )
+    tier_weights: dict[Literal["core", "secondary", "marginal"], Annotated[float, Field(gt=0, le=1000)]] = Field(
+        default_factory=dict, description="of a tier in the loss; default 1"
+    )
+    width: int = Field(256, ge=4, le=8192, description="of the dense layers")
+    layers: int = Field(3, ge=1, le=50)
+    dropout: float = Field(0.1, ge=0, lt=1)
+    sequence_length: int = Field(64, ge=1, le=1024, description="lstm, transformer: newest event-days of the interest and those like it")
+    max_tokens: int = Field(64, ge=8, le=512, description="bert: tokens of the texts of what the user did in the interest")
+    max_tuning_users: int = Field(
+        20_000, ge=10, description="held-out users, drawn by hash, that choose the epoch, the calibration and the decision"
+    )
+    min_days: int = Field(2, ge=1, description="users with events on fewer days have the tier of the rule")
+
+
 class Tiers(Section):
     """How interests are split into core, secondary and marginal."""
 
     core_mass: float = Field(0.5, gt=0, lt=1, description="share of the evidence that the core interests hold")
     secondary_mass: float = Field(0.8, gt=0, lt=1, description="share that core and secondary hold together")
     horizon_days: int = Field(91, ge=1, description="how far ahead a tier looks")
-    network: Literal["mlp"] = Field("mlp", description="network of a trained model; without one the calibrated rule decides")
+    network: Network = Field("mlp", description="what decides on a tier; rule: no network, the calibrated rule")
+    label_rules: list[LabelRule] = Field(default_factory=list, description="override labels; of several that hold the first counts")
+    training: TierTraining = TierTraining()
 
     @model_validator(mode="after")
     def _masses_ascend(self) -> Tiers:

@@ -659,9 +659,10 @@ class Warehouse:
             raise WarehouseError(f"--warehouse {self.location}: a report is a file; give --warehouse a folder for it")
         return f"{self.location}/{REPORT}/index.html"
 
-    def write_parquet(self, path: str, rows: DataFrame, partition_by: str) -> None:
+    def write_parquet(self, path: str, rows: DataFrame, partition_by: str | None = None) -> None:
         """Write rows to Parquet in a folder of any file system that Spark knows, for other readers, which hold a row group each."""
-        rows.write.mode("overwrite").option("parquet.block.size", ROW_GROUP_BYTES).partitionBy(partition_by).parquet(path)
+        writer = rows.write.mode("overwrite").option("parquet.block.size", ROW_GROUP_BYTES)
+        (writer if partition_by is None else writer.partitionBy(partition_by)).parquet(path)
 
     def write_text(self, path: str, text: str) -> None:
         """Write a text file to any file system that Spark knows."""

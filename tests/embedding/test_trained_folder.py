@@ -12,8 +12,9 @@ from transformers import AutoTokenizer
 from interest_tiers.config import GptNetwork
 from interest_tiers.embedding.encoder import SentenceEncoder
 from interest_tiers.embedding.model_folder import read_model_folder
-from interest_tiers.embedding.trained_folder import RECORD, complete, put_in_place, require_replaceable, write_record, write_start
+from interest_tiers.embedding.trained_folder import RECORD, complete, require_replaceable, write_record, write_start
 from interest_tiers.errors import ConfigError
+from interest_tiers.model_record import put_in_place
 from tests.embedding.folders import MODEL, small_gpt
 
 RECORDED = {

@@ -6,13 +6,13 @@ import math
 from collections.abc import Iterator
 
 import pandas as pd
-from pyspark import TaskContext
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import ArrayType, BooleanType, FloatType, StructField, StructType
 
 from interest_tiers.config import Embedding
 from interest_tiers.embedding.backends import worker_encoder
+from interest_tiers.task_resources import task_resources
 
 #: A task that embeds more texts than this would be long to repeat when a worker is lost.
 TEXTS_PER_TASK = 20_000
@@ -82,12 +82,3 @@ def embed_texts(texts: DataFrame, config: Embedding, n_tasks: int) -> DataFrame:
     # In an order of their own, so that the same texts meet in a batch again: with another neighbour a vector is rounded otherwise.
     ordered = spread.sortWithinPartitions("text_hash")
     return ordered.select("text_hash", embed("text").alias("embedded")).select("text_hash", "embedded.embedding", "embedded.is_cut")
-
-
-def task_resources() -> tuple[str, int]:
-    """The device and the number of threads that Spark gave to this task."""
-    task = TaskContext.get()
-    assert task is not None  # only called on a worker
-    gpu = task.resources().get("gpu")
-    threads = max(1, int(task.cpus()))
-    return (f"cuda:{gpu.addresses[0]}", threads) if gpu is not None else ("cpu", threads)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 from interest_tiers.config import GptNetwork
 from interest_tiers.embedding.model_folder import read_model_folder
 from interest_tiers.errors import ConfigError
+from interest_tiers.model_record import write_json, write_model_card
 
 #: The record of a training, beside the weights; a folder that has it may be replaced by the next training.
 RECORD = "fine_tuning.json"
@@ -68,12 +68,12 @@ def complete(folder: Path, start: str) -> None:
             shutil.copytree(pooling, folder / pooling.name, dirs_exist_ok=True)
         return
     (folder / "1_Pooling").mkdir(exist_ok=True)
-    _write_json(
+    write_json(
         folder / "1_Pooling" / "config.json",
         {"word_embedding_dimension": source.width, f"pooling_mode_{_flag(source.pooling)}": True},
     )
-    _write_json(folder / "sentence_bert_config.json", {"max_seq_length": source.max_tokens, "do_lower_case": source.lower_case})
-    _write_json(
+    write_json(folder / "sentence_bert_config.json", {"max_seq_length": source.max_tokens, "do_lower_case": source.lower_case})
+    write_json(
         folder / "modules.json",
         [
             {"idx": place, "name": str(place), "path": path, "type": f"sentence_transformers.models.{kind}"}
@@ -85,47 +85,14 @@ def complete(folder: Path, start: str) -> None:
 
 def write_record(folder: Path, record: Mapping[str, Any]) -> None:
     """What a training was made of and what came of it: as JSON, and as a model card for a person."""
-    _write_json(folder / RECORD, record)
-    (folder / "README.md").write_text(_card(record), encoding="utf-8")
-
-
-def put_in_place(new: Path, folder: Path) -> None:
-    """Let a finished folder take the place of the model trained before."""
-    old = folder.with_name(f"{folder.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    if folder.exists():
-        folder.rename(old)
-    new.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)
+    write_json(folder / RECORD, record)
+    introduction = (
+        f"Started from {record['base']}, trained before {record['as_of']} with version {record['code_version']} of interest-tiers "
+        f"(run {record['run_id']}). Its vectors are of length 1; `embedding.model` may name this folder, and "
+        "sentence-transformers reads it."
+    )
+    write_model_card(folder, f"{record['name']}: a language model trained on behaviour, {record['objective']}", introduction, record)
 
 
 def _flag(pooling: str) -> str:
     return {"mean": "mean_tokens", "cls": "cls_token", "lasttoken": "lasttoken"}[pooling]
-
-
-def _write_json(file: Path, content: Any) -> None:
-    file.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def _card(record: Mapping[str, Any]) -> str:
-    sections = {
-        "Data": record["data"], "Table versions": record["tables"], "Examples": record["examples"],
-        "Quality": record["metrics"], "Parameters": record["parameters"],
-    }  # fmt: skip
-    lines = [
-        f"# {record['name']}: a language model trained on behaviour, {record['objective']}",
-        "",
-        f"Started from {record['base']}, trained before {record['as_of']} with version {record['code_version']} of interest-tiers "
-        f"(run {record['run_id']}). Its vectors are of length 1; `embedding.model` may name this folder, and "
-        "sentence-transformers reads it.",
-    ]
-    for title, values in sections.items():
-        lines += ["", f"## {title}", "", "| | |", "|---|---|", *(f"| {name} | {_shown(value)} |" for name, value in values.items())]
-    lines += ["", "## Epochs", "", "| epoch | steps | loss | validation loss |", "|---|---|---|---|"]
-    lines += [f"| {e['epoch']} | {e['step']} | {_shown(e['loss'])} | {_shown(e['validation_loss'])} |" for e in record["epochs"]]
-    return "\n".join([*lines, "", f"The weights are those of epoch {record['best_epoch']}.", ""])
-
-
-def _shown(value: Any) -> str:
-    return f"{value:.4f}" if isinstance(value, float) and abs(value) >= 0.001 else "none" if value is None else str(value)

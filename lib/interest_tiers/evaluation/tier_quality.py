@@ -10,20 +10,26 @@ from pyspark.sql import functions as F
 from interest_tiers.config import TIERS
 from interest_tiers.evaluation.intervals import Estimate, bucket, estimate, ratio
 
+#: Of the calibration error.
+CALIBRATION_BINS = 15
+
 PROBABILITIES = [f"p_{tier}" for tier in TIERS]
 
 
 def tier_quality(predicted: DataFrame, samples: int) -> dict[str, dict[str, Estimate]]:
-    """J, macro_f1 and the recall of every tier, per model.
+    """J, macro_f1, and of every tier the recall and the calibration error, per model.
 
     predicted: model, user_id, label, tier, p_core, p_secondary, p_marginal.
     J = mean over users of the mean over the user's interests of sum over tiers of (y - p)^2, y one-hot (Brier 1950).
+    calibration_error_TIER: pairs in CALIBRATION_BINS bins of equal width by the tier's p; mean over pairs of the bin's
+    |mean p - share that came true| (expected calibration error, Naeini et al. 2015).
     """
     came_true = [(F.col("label") == tier).cast("double") for tier in TIERS]
     squares = [(y - F.col(p)) ** 2 for y, p in zip(came_true, PROBABILITIES, strict=True)]
     error = sum(squares[1:], start=squares[0])
     per_user = predicted.groupBy("model", "user_id").agg(F.avg(error).alias("error"))
     errors = per_user.groupBy("model", bucket().alias("bucket")).agg(F.sum("error").alias("total"), F.count(F.lit(1)).alias("users"))
+    calibration_errors = _calibration_errors(predicted)
     outcomes = predicted.groupBy("model", bucket().alias("bucket"), "label", "tier").count()
     # Bounded: models times buckets, and that times nine.
     errors_by_model = dict(list(errors.orderBy("model", "bucket").toPandas().groupby("model")))
@@ -32,9 +38,27 @@ def tier_quality(predicted: DataFrame, samples: int) -> dict[str, dict[str, Esti
         str(model): {
             "J": estimate([of_model["total"].to_numpy(), of_model["users"].to_numpy()], ratio, samples),
             **_classification(_confusions(outcomes_by_model[model]), samples),
+            **calibration_errors[model],
         }
         for model, of_model in errors_by_model.items()
     }
+
+
+def _calibration_errors(predicted: DataFrame) -> dict[object, dict[str, Estimate]]:
+    """Per model. Without intervals: a draw of the same users has a larger error than they have, however well calibrated."""
+    of_tiers = [
+        F.struct(F.lit(tier).alias("of_tier"), F.col(p).alias("p"), (F.col("label") == tier).cast("double").alias("y"))
+        for tier, p in zip(TIERS, PROBABILITIES, strict=True)
+    ]
+    bin_ = F.least(F.floor(F.col("of.p") * CALIBRATION_BINS), F.lit(CALIBRATION_BINS - 1)).alias("bin")
+    rows = predicted.select("model", F.explode(F.array(*of_tiers)).alias("of"))
+    apart = F.abs(F.sum("of.p") - F.sum("of.y")).alias("apart")
+    bins = rows.groupBy("model", "of.of_tier", bin_).agg(F.count(F.lit(1)).alias("n"), apart)
+    errors: dict[object, dict[str, Estimate]] = {}
+    found = bins.groupBy("model", "of_tier").agg((F.sum("apart") / F.sum("n")).alias("error"))
+    for row in found.orderBy("model", "of_tier").collect():  # three rows a model
+        errors.setdefault(row["model"], {})[f"calibration_error_{row['of_tier']}"] = Estimate(row["error"], None, None)
+    return errors
 
 
 def macro_f1(*cells: np.ndarray, axis: int = -1) -> np.ndarray:

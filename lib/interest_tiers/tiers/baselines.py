@@ -9,22 +9,22 @@ from interest_tiers.config import TIERS
 from interest_tiers.tiers.calibration import Calibration
 
 
-def predictions(labelled: DataFrame, calibration: Calibration) -> DataFrame:
-    """What the calibrated rule and its baselines say of the same pairs.
+def predictions(labelled: DataFrame, calibration: Calibration, name: str = "rule") -> DataFrame:
+    """What a calibrated rule and its baselines say of the same pairs.
 
-    labelled: user_id, rule_tier, label. calibration: of an earlier cut.
-    Returns model, user_id, label, tier, p_core, p_secondary, p_marginal. Models: rule (its tier as a certainty),
-    rule_calibrated (its tier, probabilities as calibrated: what user_tiers holds), rule_calibrated_argmax (the
-    likeliest tier), class_prior (the shares of the earlier cut for everyone).
+    labelled: user_id, NAME_tier, label. calibration: of an earlier cut. name: of the rule.
+    Returns model, user_id, label, tier, p_core, p_secondary, p_marginal. Models: NAME (its tier as a certainty),
+    NAME_calibrated (its tier, probabilities as calibrated), NAME_calibrated_argmax (the likeliest tier), and beside the first rule
+    class_prior (the shares of the earlier cut for everyone).
     """
-    rule_tier = F.col("rule_tier")
+    rule_tier = F.col(f"{name}_tier")
     calibrated = calibration.columns(rule_tier)
     prior = [F.lit(calibration.prior[tier]) for tier in TIERS]
     models = [
-        _model("rule", rule_tier, _one_hot(rule_tier)),
-        _model("rule_calibrated", rule_tier, calibrated),
-        _model("rule_calibrated_argmax", _likeliest(calibrated), calibrated),
-        _model("class_prior", _likeliest(prior), prior),
+        _model(name, rule_tier, _one_hot(rule_tier)),
+        _model(f"{name}_calibrated", rule_tier, calibrated),
+        _model(f"{name}_calibrated_argmax", _likeliest(calibrated), calibrated),
+        *([_model("class_prior", _likeliest(prior), prior)] if name == "rule" else []),
     ]
     return labelled.select("user_id", "label", F.explode(F.array(*models)).alias("said")).select("user_id", "label", "said.*")
 

@@ -2,24 +2,63 @@
 
 from __future__ import annotations
 
-from pyspark.sql import DataFrame
+from collections.abc import Sequence
+
+from pyspark.errors import AnalysisException, ParseException
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from interest_tiers.config import Tiers
+from interest_tiers.config import LabelRule, Tiers
+from interest_tiers.errors import ConfigError
 from interest_tiers.evidence import interest_days, summed_evidence
 from interest_tiers.tiers.rule import with_tier
 
 
-def labelled(pairs: DataFrame, future_days_of_items: DataFrame, config: Tiers) -> DataFrame:
+def labelled(pairs: DataFrame, future_days: DataFrame, config: Tiers) -> DataFrame:
+    """The pairs that have a label by mass or by a rule of the config's, which overrides it, with the column label (a tier).
+
+    pairs: the columns of user_interests as of the cut, as far as rules read them, and any others. See labelled_by_mass.
+    """
+    by_mass = labelled_by_mass(pairs, future_days, config)
+    if not config.label_rules:
+        return by_mass
+    known = by_mass.withColumn("label", F.coalesce(_tier_by_rules(config.label_rules), F.col("label")))
+    added = [rule for rule in config.label_rules if rule.add]
+    if not added:
+        return known
+    silent = pairs.join(by_mass.select("user_id").distinct(), "user_id", "left_anti").withColumn("label", _tier_by_rules(added))
+    return known.unionByName(silent.where("label IS NOT NULL"))
+
+
+def require_rules(empty_pairs: DataFrame, rules: Sequence[LabelRule]) -> None:
+    """Raise ConfigError for a rule that is no SQL on the columns of these pairs, or no condition."""
+    for place, rule in enumerate(rules):
+        try:
+            kind = empty_pairs.select(F.expr(rule.sql)).schema[0].dataType.simpleString()
+        except (AnalysisException, ParseException) as error:
+            found = str(error).splitlines()[0]
+            raise ConfigError(
+                f"tiers.label_rules.{place}.sql is {rule.sql!r}: {found}. Known columns: {', '.join(empty_pairs.columns)}"
+            ) from error
+        if kind != "boolean":
+            raise ConfigError(f"tiers.label_rules.{place}.sql is {rule.sql!r}, which is a {kind}; expected a condition")
+
+
+def _tier_by_rules(rules: Sequence[LabelRule]) -> Column:
+    """The tier of the first rule that holds, null where none does."""
+    return F.coalesce(*[F.when(F.expr(f"({rule.sql})"), F.lit(rule.tier)) for rule in rules])
+
+
+def labelled_by_mass(pairs: DataFrame, future_days: DataFrame, config: Tiers) -> DataFrame:
     """The pairs of users with evidence in the horizon, with the column label (a tier).
 
-    pairs: user_id, interest_id, … as of the cut. future_days_of_items: see evidence.item_days, all within
+    pairs: user_id, interest_id, … as of the cut. future_days: of items or of interests (see evidence), all within
     [cut, cut + horizon). The label is the tier by mass of the undecayed evidence of the horizon, over the
     interests that the user had before the cut; users without any such evidence, or with all of it taken away
     again, carry no label and are left out.
     """
     pair = ["user_id", "interest_id"]
-    future = interest_days(future_days_of_items).groupBy(*pair).agg(summed_evidence(F.col("weight")).alias("future_evidence"))
+    future = interest_days(future_days).groupBy(*pair).agg(summed_evidence(F.col("weight")).alias("future_evidence"))
     # Semi-joined first: evidence of an interest that is new to the user makes nobody labelled.
     active = future.where("future_evidence > 0").join(pairs.select(*pair), pair, "left_semi").select("user_id").distinct()
     known = pairs.join(active, "user_id", "left_semi").join(future, pair, "left")

@@ -1,0 +1,357 @@
+"""train_tiers: a network learns from cuts whose horizon is over which interests turn out core, secondary and marginal."""
+
+import hashlib
+import json
+import shutil
+import sys
+from dataclasses import asdict, dataclass
+from datetime import date, timedelta
+from functools import cached_property, reduce
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from interest_tiers import __version__
+from interest_tiers.config import Tiers, TierTraining
+from interest_tiers.distribution import require_room, run_training
+from interest_tiers.embedding.model_folder import model_id, read_model_folder
+from interest_tiers.errors import ConfigError
+from interest_tiers.jobs.build_interests import evidence_days, evidence_days_of_interests, pairs_as_of
+from interest_tiers.jobs.job import Measurement, StageContext, StageResult, models_folder, stage_main, write_metrics
+from interest_tiers.model_record import put_in_place, write_json, write_model_card
+from interest_tiers.sampling import drawn_by_hash
+from interest_tiers.tables import ITEMS
+from interest_tiers.tiers.calibration import calibrate
+from interest_tiers.tiers.examples import as_numbers, in_files, is_held_out, scaling_of, training_cuts, with_weight
+from interest_tiers.tiers.features import FEATURES, own_features, pair_features, similar_interests
+from interest_tiers.tiers.labels import labelled
+from interest_tiers.tiers.model import RECORD, read_record
+from interest_tiers.tiers.rule import with_tier
+from interest_tiers.tiers.sequences import with_sequence, with_tokens
+from interest_tiers.tiers.tier_training import TierTask, shape_of
+from interest_tiers.training import Trained, TrainingPlan
+
+#: With fewer held-out users than these nothing can be chosen, and the rule decides.
+FEWEST_TUNING_USERS = 20
+
+#: Rows of a file of the training.
+ROWS_PER_FILE = 250_000
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What models and features are made of: days of items and of interests, before the day that is looked at or later."""
+
+    of_items: DataFrame
+    of_interests: DataFrame
+
+
+@dataclass(frozen=True)
+class ModelOfTiers:
+    """folder: None where the rule decides. reason: why."""
+
+    folder: Path | None
+    reason: str
+
+
+def run(context: StageContext) -> StageResult:
+    """Train the network of the config's section tiers, where there is none yet that was made of the same days."""
+    if context.config.tiers.network == "rule":
+        return StageResult(0, 0, "tiers.network is rule: nothing to train")
+    day = model_day(context.as_of, context.config.tiers.training)
+    training = TrainingOfTiers(context, evidence_of(context), day, "train_tiers")
+    if training.is_made():
+        return StageResult(0, 0, f"the model as of {day} is there, made of the same days: {training.folder}")
+    model = training.train()
+    n_examples = training.examples.count()
+    if model.folder is None:
+        return StageResult(n_examples, 0, f"no network for {day}: {model.reason}; the rule decides")
+    record = read_record(model.folder)
+    write_metrics(context, "train_tiers", [Measurement(name, "users=held_out", value) for name, value in record["metrics"].items()])
+    return StageResult(n_examples, record["epochs"][-1]["step"], _message(model, record))
+
+
+def evidence_of(context: StageContext) -> Evidence:
+    """All days before as_of."""
+    return Evidence(evidence_days(context), evidence_days_of_interests(context))
+
+
+def model_day(as_of: date, config: TierTraining) -> date:
+    """The day whose model serves as_of: the latest multiple of every_days, so that it is the same whatever ran before."""
+    return date.fromordinal(as_of.toordinal() // config.every_days * config.every_days)
+
+
+def model_there(context: StageContext, evidence: Evidence, day: date) -> ModelOfTiers:
+    """The model as of a day, if it was trained; of other days or another config it is none."""
+    if context.config.tiers.network == "rule":
+        return ModelOfTiers(None, "as tiers.network asks for")
+    job = TrainingOfTiers(context, evidence, day, "")
+    if not job.is_made():
+        return ModelOfTiers(None, f"there is no model of these days as of {day}: run the stage train_tiers")
+    record = read_record(job.folder)
+    return ModelOfTiers(job.folder if record["is_chosen"] else None, record["reason"])
+
+
+def features_as_of(context: StageContext, evidence: Evidence, day: date, staged: str) -> DataFrame:
+    """What the network of the config reads of every pair with days before a day: user_id, interest_id, evidence, features, …"""
+    config, stage, days = context.config.tiers, context.warehouse.stage, evidence.of_interests
+    own = stage(f"{staged}/own", own_features(days, day, config, context.config.interests.half_life_days))
+    alike = stage(f"{staged}/alike", similar_interests(own))
+    features = pair_features(own, alike, days, day, config)
+    if config.network in ("lstm", "transformer"):
+        features = with_sequence(stage(f"{staged}/plain", features), days, alike, day, config.training)
+    if config.network == "bert":
+        model = str(read_model_folder(context.config.embedding.model).path)
+        tokens = config.training.max_tokens
+        features = with_tokens(stage(f"{staged}/plain", features), evidence.of_items, context.read(ITEMS), day, model, tokens)
+    return stage(f"{staged}/features", features)
+
+
+def with_rules(pairs: DataFrame, config: Tiers) -> DataFrame:
+    """Add rule_tier, of the decayed evidence, and rule_recent_tier, of the last horizon's days. pairs: see features_as_of."""
+    return with_tier(with_tier(pairs, config, "evidence", "rule_tier"), config, "recent_one", "rule_recent_tier").drop("evidence")
+
+
+def beside_features(network: str) -> list[str]:
+    """What a kind of network reads beside features."""
+    return {"lstm": ["sequence"], "transformer": ["sequence"], "bert": ["tokens"]}.get(network, [])
+
+
+@dataclass
+class TrainingOfTiers:
+    """One training: its day, its folders, its frames."""
+
+    context: StageContext
+    evidence: Evidence
+    day: date
+    staged: str
+
+    @property
+    def config(self) -> Tiers:
+        return self.context.config.tiers
+
+    @property
+    def settings(self) -> TierTraining:
+        return self.config.training
+
+    @cached_property
+    def folder(self) -> Path:
+        return models_folder(self.context, self.settings.folder, "tiers.training.folder", "tiers") / self.day.isoformat()
+
+    @cached_property
+    def workplace(self) -> Path:
+        """Where a training under way keeps its rows and checkpoints; what is made of something else has another one."""
+        return self.folder.parent.with_name(f"{self.folder.parent.name}.training") / f"{self.day}-{self.made_of[:16]}"
+
+    @cached_property
+    def made_of(self) -> str:
+        """Fingerprint of all that decides on the model: the config's part, the code, and the days before its own."""
+        before = self.evidence.of_interests.where(F.col("event_date") < F.lit(self.day))
+        columns = ["user_id", "interest_id", "event_date", "weight", "n_interactions", "value"]
+        found = before.agg(F.count(F.lit(1)).alias("n"), F.expr(f"bit_xor(xxhash64({', '.join(columns)}))").alias("hash")).first()
+        assert found is not None  # an aggregate without keys has one row
+        encoder = model_id(self.context.config.embedding) if self.config.network == "bert" else None
+        tiers = self.config.model_dump(mode="json", exclude={"training": {"folder", "num_processes"}})
+        half_life = self.context.config.interests.half_life_days
+        parts = [tiers, half_life, encoder, found["n"], found["hash"], self.day.isoformat(), __version__]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+    @cached_property
+    def cuts(self) -> list[date]:
+        """Latest first."""
+        return training_cuts(self.day, self.settings, self.config.horizon_days)
+
+    def is_made(self) -> bool:
+        """Whether the model is there, made of the same."""
+        return (self.folder / RECORD).is_file() and read_record(self.folder)["made_of"] == self.made_of
+
+    def model(self) -> ModelOfTiers:
+        """The model, trained where it is not there."""
+        return model_there(self.context, self.evidence, self.day) if self.is_made() else self.train()
+
+    def train(self) -> ModelOfTiers:
+        """Train, calibrate, and put the model in its place; the rule decides where there is too little to learn from."""
+        require_room(self.context.spark, self.settings.num_processes, "tiers.training.num_processes")
+        training, tuning = self.training_examples, self.tuning_examples
+        n_training = training.count()
+        n_users = tuning.select("user_id").distinct().count()
+        if n_training == 0 or n_users < FEWEST_TUNING_USERS:
+            return ModelOfTiers(None, f"{n_training:,} examples, and {n_users} held-out users of {FEWEST_TUNING_USERS} needed")
+        self.workplace.mkdir(parents=True, exist_ok=True)
+        self._remove_others()
+        try:
+            plan = self._plan(training, tuning, n_training)
+            trained = run_training(self.context.spark, plan)
+            model = self._finish(plan, trained)
+        finally:
+            for rows in ("training", "tuning"):
+                shutil.rmtree(self.workplace / rows, ignore_errors=True)
+        shutil.rmtree(self.workplace.parent)
+        return model
+
+    @cached_property
+    def examples(self) -> DataFrame:
+        """The labelled pairs of all cuts: user_id, interest_id, cut, what the network reads, rule_tier, label; staged."""
+        cuts = [self._examples_at(cut) for cut in self.cuts]
+        return self.context.warehouse.stage(f"{self.staged}/examples", reduce(DataFrame.unionByName, cuts))
+
+    def _examples_at(self, cut: date) -> DataFrame:
+        end = cut + timedelta(days=self.config.horizon_days)
+        days = self.evidence.of_interests
+        after = days.where((F.col("event_date") >= F.lit(cut)) & (F.col("event_date") < F.lit(end)))
+        features = features_as_of(self.context, self.evidence, cut, f"{self.staged}/{cut}")
+        if self.config.label_rules:
+            before = self.evidence.of_items.where(F.col("event_date") < F.lit(cut))
+            pairs = labelled(pairs_as_of(self.context, before, cut), after, self.config).select("user_id", "interest_id", "label")
+            known = features.join(pairs, ["user_id", "interest_id"])
+        else:
+            known = labelled(features, after, self.config)
+        return with_rules(known, self.config).withColumn("cut", F.lit(cut))
+
+    @cached_property
+    def training_examples(self) -> DataFrame:
+        """Those of users who are not held out, at every cut, with their weight."""
+        rows = with_weight(self.examples.where(~is_held_out(F.col("user_id"))))
+        return self.context.warehouse.stage(f"{self.staged}/training", rows)
+
+    @cached_property
+    def tuning_examples(self) -> DataFrame:
+        """Those of held-out users at the latest cut, up to their bound, with their weight."""
+        held_out = self.examples.where(is_held_out(F.col("user_id")) & (F.col("cut") == F.lit(self.cuts[0])))
+        n_users = held_out.select("user_id").distinct().count()
+        drawn = drawn_by_hash(held_out, "user_id", self.settings.max_tuning_users, n_users)
+        return self.context.warehouse.stage(f"{self.staged}/tuning", with_weight(drawn))
+
+    def _plan(self, training: DataFrame, tuning: DataFrame, n_training: int) -> TrainingPlan[TierTask]:
+        others = beside_features(self.config.network)
+        n_files = max(2 * self.settings.num_processes, -(-n_training // ROWS_PER_FILE))
+        for name, rows, files in (("training", training, n_files), ("tuning", tuning, 1)):
+            numbers = in_files(as_numbers(rows, FEATURES, others), files)
+            self.context.warehouse.write_parquet((self.workplace / name).as_uri(), numbers)
+        n_rows, n_groups = _readable(self.workplace / "training")
+        if n_rows != n_training:
+            raise ConfigError(
+                f"{self.workplace} has {n_rows:,} of {n_training:,} examples: give a tiers.training.folder that every machine sees"
+            )
+        if n_groups < self.settings.num_processes:
+            raise ConfigError(
+                f"tiers.training.num_processes is {self.settings.num_processes}, and {n_training:,} examples make {n_groups} row groups: "
+                "ask for fewer processes"
+            )
+        scaling = scaling_of(training, FEATURES)
+        encoder = str(read_model_folder(self.context.config.embedding.model).path) if self.config.network == "bert" else None
+        shape = shape_of(self.config.network, self.settings, len(FEATURES), scaling, encoder)
+        place = self.workplace
+        task = TierTask(self.settings, shape, FEATURES, scaling, str(place / "training"), str(place / "tuning"))
+        return TrainingPlan(self.settings, task, n_training, str(place / "checkpoints"), str(place / "model"))
+
+    def _finish(self, plan: TrainingPlan[TierTask], trained: Trained) -> ModelOfTiers:
+        """Calibrate, choose the decision, compare with the rule, and put the model where it belongs."""
+        from interest_tiers.tiers.model import load_network, save_network, scores_of
+        from interest_tiers.tiers.training_rows import RowBatch, stored_batches
+        from interest_tiers.tiers.tuning import fitted_calibration, fitted_decision, macro_f1, objective_j
+
+        result = Path(plan.result)
+        network, features = load_network(result)
+        said = [(scores.numpy(), rows) for scores, rows in scores_of(network, stored_batches(plan.task.tuning, features, 65_536))]
+        scores = np.concatenate([part for part, _ in said]).astype(float)
+        rows = RowBatch.joined([part for _, part in said])
+        calibration = fitted_calibration(scores, rows.label, rows.weight)
+        probabilities = calibration.probabilities(scores)
+        decision = fitted_decision(probabilities, rows.label)
+        network.set_calibration(calibration.scale, calibration.offset)
+        save_network(result, network, plan.task.shape, features)
+        metrics = {
+            "J": objective_j(probabilities, rows.label, rows.weight),
+            "macro_f1": macro_f1(rows.label, decision.tiers(probabilities)),
+            "J_of_the_calibrated_rule": _rule_j(self.training_examples, self.tuning_examples),
+        }
+        is_chosen = metrics["J"] < metrics["J_of_the_calibrated_rule"]
+        reason = (
+            ""
+            if is_chosen
+            else f"of held-out users the calibrated rule is as right: J {metrics['J_of_the_calibrated_rule']:.4f} to {metrics['J']:.4f}"
+        )
+        record = self._record(plan, trained, metrics, plan.n_rows, len(rows.label))
+        record |= {"decision": asdict(decision), "calibration": asdict(calibration), "is_chosen": is_chosen, "reason": reason}
+        write_json(result / RECORD, record)
+        write_model_card(result, f"{record['name']}: a network of tiers, {record['network']}", _introduction(record), record)
+        put_in_place(result, self.folder)
+        return ModelOfTiers(self.folder if is_chosen else None, reason)
+
+    def _record(self, plan: TrainingPlan[TierTask], trained: Trained, metrics: dict[str, float], n_training: int, n_tuning: int) -> dict:
+        return {
+            "name": self.context.config.name,
+            "network": self.config.network,
+            "as_of": self.day.isoformat(),
+            "made_of": self.made_of,
+            "data": {
+                "cuts": ", ".join(cut.isoformat() for cut in self.cuts),
+                "labels complete by": self.day.isoformat(),
+                "tuned on": f"the held-out users at {self.cuts[0]}",
+            },
+            "tables": dict(self.context.input_versions),
+            "parameters": self.config.model_dump(mode="json", exclude={"training": {"folder"}}),
+            "examples": {"training": n_training, "tuning": n_tuning},
+            "features": list(FEATURES),
+            "epochs": [asdict(epoch) for epoch in trained.epochs],
+            "best_epoch": trained.best.epoch,
+            "metrics": metrics,
+            "config_sha256": self.context.config_sha256,
+            "code_version": __version__,
+            "run_id": self.context.run_id,
+        }
+
+    def _remove_others(self) -> None:
+        """What trainings that were killed left behind, if made of something else."""
+        for other in self.workplace.parent.iterdir():
+            if other != self.workplace:
+                shutil.rmtree(other)
+        shutil.rmtree(self.workplace / "model", ignore_errors=True)
+
+
+def _readable(folder: Path) -> tuple[int, int]:
+    """Rows and row groups of a folder, once files without rows are gone: a reader takes one of those for the end."""
+    n_rows = n_groups = 0
+    for file in sorted(folder.glob("*.parquet")):
+        metadata = pq.read_metadata(file)
+        if metadata.num_rows == 0:
+            file.unlink()
+        n_rows, n_groups = n_rows + metadata.num_rows, n_groups + (metadata.num_row_groups if metadata.num_rows else 0)
+    return n_rows, n_groups
+
+
+def _rule_j(training: DataFrame, tuning: DataFrame) -> float:
+    """J of the rule on the held-out users, calibrated on the others."""
+    probabilities = calibrate(training).columns(F.col("rule_tier"))
+    tiers = ("core", "secondary", "marginal")
+    squares = [((F.col("label") == tier).cast("double") - p) ** 2 for tier, p in zip(tiers, probabilities, strict=True)]
+    error = sum(squares[1:], start=squares[0])
+    found = tuning.agg((F.sum(error * F.col("weight")) / F.sum("weight")).alias("J")).first()
+    assert found is not None  # an aggregate without keys has one row
+    return float(found["J"])
+
+
+def _introduction(record: dict) -> str:
+    return (
+        "Says how likely an interest of a user is to be core, secondary or marginal over the coming horizon; the stage assign_tiers "
+        f"asks it. Trained as of {record['as_of']} with version {record['code_version']} of interest-tiers (run {record['run_id']}); "
+        "what happened from that day on had no part in it."
+    )
+
+
+def _message(model: ModelOfTiers, record: dict) -> str:
+    metrics = record["metrics"]
+    return (
+        f"{record['network']}, epoch {record['best_epoch']} of {len(record['epochs'])}; held-out users: J {metrics['J']:.4f} "
+        f"(calibrated rule {metrics['J_of_the_calibrated_rule']:.4f}), macro-F1 {metrics['macro_f1']:.4f}; model {model.folder}"
+    )
+
+
+main = stage_main("train_tiers", run)
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,276 @@
+"""What is known of a user and an interest at a cut, as numbers for a network.
+
+Everything is a function of the days before the cut. Windows and half-lives are parts of the horizon, since that is the
+time scale that a label looks at.
+"""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+
+from pyspark.sql import Column, DataFrame, Window, WindowSpec
+from pyspark.sql import functions as F
+
+from interest_tiers.config import TIERS, Tiers
+from interest_tiers.evidence import exact_sum, positive_part, summed_evidence
+from interest_tiers.sampling import drawn_by_hash
+from interest_tiers.tiers.labels import labelled_by_mass
+
+PAIR = ["user_id", "interest_id"]
+
+#: Half-lives and windows, in horizons. With 91 days: 7, 14, 30, 61, 91, 182 days; 14, 28, 56, 91, 182 days.
+HALF_LIVES = {"13th": 1 / 13, "7th": 2 / 13, "third": 1 / 3, "two_thirds": 2 / 3, "one": 1.0, "two": 2.0}
+WINDOWS = {"7th": 2 / 13, "third": 4 / 13, "two_thirds": 8 / 13, "one": 1.0, "two": 2.0}
+
+#: Of these half-lives a user's interests are ordered, and their cumulated mass taken.
+ORDERED_BY = ("third", "one")
+
+#: Pairs of an average interest that an interest's own outcomes are mixed with, so that a rare one has none of its own.
+PRIOR_PAIRS = 20
+
+#: Interests that are alike are found in the shares of so many users, drawn by hash, and so many of each user's strongest.
+SIMILARITY_USERS, SIMILARITY_INTERESTS = 100_000, 50
+
+#: So many of the most alike speak for an interest.
+SIMILAR_INTERESTS = 10
+
+SIMILAR = "similar_interests"
+
+
+def own_features(days: DataFrame, cut: date, config: Tiers, half_life_days: float) -> DataFrame:
+    """What every user's days before the cut say of each interest: user_id, interest_id, and doubles, null where undefined.
+
+    days: see evidence.interest_days; only days before the cut are looked at. half_life_days: of the rule's evidence.
+    """
+    aged = _before(days, cut).withColumn("age", F.datediff(F.lit(cut), F.col("event_date")))
+    pairs = _of_pairs(aged, config.horizon_days, half_life_days).join(_of_users(aged, config.horizon_days), "user_id")
+    return _within_users(pairs)
+
+
+def pair_features(own: DataFrame, alike: DataFrame, days: DataFrame, cut: date, config: Tiers) -> DataFrame:
+    """All features: user_id, interest_id, evidence (that of the rule), and FEATURES.
+
+    own: of own_features for the same cut. alike: of similar_interests. Both are stored already, since they are read often.
+    """
+    of_interests = _of_interests(own).join(_outcomes(_before(days, cut), cut, config), "interest_id", "left")
+    similar = _similar_evidence(own, alike)
+    every = own.join(of_interests, "interest_id").join(similar, PAIR, "left")
+    return every.select(
+        *PAIR, "evidence", *[F.coalesce(name, F.lit(0.0)).alias(name) if name == SIMILAR else F.col(name) for name in FEATURES]
+    )
+
+
+def _before(days: DataFrame, cut: date) -> DataFrame:
+    return days.where(F.col("event_date") < F.lit(cut))
+
+
+def window_days(part: float, horizon_days: int) -> int:
+    """A part of the horizon in whole days, one at least."""
+    return max(1, round(part * horizon_days))
+
+
+def _of_pairs(days: DataFrame, horizon_days: int, half_life_days: float) -> DataFrame:
+    """What the days of a user and interest say by themselves. days: interest_days with age, in days before the cut."""
+    in_order = Window.partitionBy(*PAIR).orderBy("event_date")
+    gap = F.datediff(F.col("event_date"), F.lag("event_date").over(in_order))
+    age, weight, last = F.col("age"), F.col("weight"), window_days(1.0, horizon_days)
+    evidence = [
+        summed_evidence(weight * F.pow(F.lit(2.0), -age / F.lit(part * horizon_days))).alias(f"evidence_{name}")
+        for name, part in HALF_LIVES.items()
+    ]
+    windows = [_in_window(weight, 0, window_days(part, horizon_days)).alias(f"recent_{name}") for name, part in WINDOWS.items()]
+    short = window_days(WINDOWS["third"], horizon_days)
+    summed = (
+        days.withColumn("gap", gap)
+        .groupBy(*PAIR)
+        .agg(
+            summed_evidence(weight * F.pow(F.lit(2.0), -age / F.lit(float(half_life_days)))).alias("evidence"),
+            *evidence,
+            *windows,
+            _in_window(weight, last, 2 * last).alias("previous_one"),
+            _in_window(weight, short, 2 * short).alias("previous_third"),
+            F.count(F.lit(1)).cast("double").alias("n_days"),
+            F.sum("n_interactions").cast("double").alias("n_interactions"),
+            F.sum(F.when(age <= last, F.col("n_interactions")).otherwise(0)).cast("double").alias("n_interactions_one"),
+            exact_sum(F.when(age <= last, F.col("value")).otherwise(0.0)).alias("value_one"),
+            F.min("age").cast("double").alias("recency"),
+            F.max("age").cast("double").alias("tenure"),
+            F.avg("gap").alias("gap_mean"),
+            F.max("gap").cast("double").alias("gap_longest"),
+            F.sum(F.col("gap") * F.col("gap")).alias("squared_gaps"),
+        )
+    )
+    # Whole numbers of days: their sums are exact, and the deviation does not depend on how rows are distributed.
+    variance = F.col("squared_gaps") / (F.col("n_days") - 1) - F.col("gap_mean") * F.col("gap_mean")
+    deviation = F.when(F.col("n_days") > 2, F.sqrt(positive_part(variance)))
+    return summed.select(
+        "*",
+        deviation.alias("gap_deviation"),
+        (F.col("recency") / F.col("gap_mean")).alias("overdue"),
+        ((F.col("recency") - F.col("gap_mean")) / (deviation + 1)).alias("overdue_deviations"),
+    ).drop("squared_gaps")
+
+
+def _in_window(weight: Column, younger: int, older: int) -> Column:
+    """The weight of the days whose age is above younger and at most older, 0 where more was taken away than given."""
+    return summed_evidence(F.when((F.col("age") > younger) & (F.col("age") <= older), weight).otherwise(0.0))
+
+
+def _of_users(days: DataFrame, horizon_days: int) -> DataFrame:
+    """What the days say on which a user did anything at all: user_id, …"""
+    visits = days.select("user_id", "age").distinct()
+    age = F.col("age")
+    return visits.groupBy("user_id").agg(
+        F.count(F.lit(1)).cast("double").alias("user_visits"),
+        F.min("age").cast("double").alias("user_recency"),
+        F.max("age").cast("double").alias("user_tenure"),
+        *[F.count_if(age <= window_days(part, horizon_days)).cast("double").alias(f"user_visits_{name}") for name, part in WINDOWS.items()],
+        *[
+            exact_sum(F.pow(F.lit(2.0), -age / F.lit(part * horizon_days))).alias(f"user_visit_evidence_{name}")
+            for name, part in HALF_LIVES.items()
+        ],
+    )
+
+
+def _within_users(pairs: DataFrame) -> DataFrame:
+    """Add what an interest is among the others of its user: shares, rates per visit, ranks, and the mass of those above it."""
+    user = Window.partitionBy("user_id")
+    totals = {
+        "user_interests": F.count(F.lit(1)).over(user).cast("double"),
+        "user_interests_one": F.sum((F.col("recent_one") > 0).cast("double")).over(user),
+        "user_interactions_one": F.sum("n_interactions_one").over(user),
+        "user_value_one": _sum_over(F.col("value_one"), user),
+        **{f"user_evidence_{name}": _sum_over(F.col(f"evidence_{name}"), user) for name in HALF_LIVES},
+    }
+    pairs = pairs.withColumns(totals)
+    shares = {f"share_{name}": _share(F.col(f"evidence_{name}"), F.col(f"user_evidence_{name}")) for name in HALF_LIVES}
+    rates = {f"rate_{name}": _share(F.col(f"evidence_{name}"), F.col(f"user_visit_evidence_{name}")) for name in HALF_LIVES}
+    rates |= {f"visit_rate_{name}": _share(F.col(f"recent_{name}"), F.col(f"user_visits_{name}")) for name in ("third", "one", "two")}
+    pairs = pairs.withColumns(shares | rates)
+    for name in ORDERED_BY:
+        pairs = pairs.withColumns(_order(name, [F.desc(f"evidence_{name}"), F.asc("interest_id")], f"share_{name}"))
+    recent_first = [F.desc("recent_one"), F.desc("evidence_one"), F.asc("interest_id")]
+    pairs = pairs.withColumn("recent_share", F.col("recent_one") / F.greatest(_sum_over(F.col("recent_one"), user), F.lit(1.0)))
+    return pairs.withColumn("mass_recent", _mass_above("recent_share", user.orderBy(*recent_first)))
+
+
+def _sum_over(column: Column, window: WindowSpec) -> Column:
+    """See evidence.exact_sum."""
+    return F.sum(F.floor(column * F.lit(1e9) + F.lit(0.5))).over(window) / F.lit(1e9)
+
+
+def _share(part: Column, whole: Column) -> Column:
+    return F.when(whole > 0, part / whole).otherwise(F.lit(0.0))
+
+
+def _order(name: str, order: list[Column], share: str) -> dict[str, Column]:
+    in_order = Window.partitionBy("user_id").orderBy(*order)
+    rank = F.row_number().over(in_order).cast("double")
+    return {f"rank_{name}": rank, f"relative_rank_{name}": rank / F.col("user_interests"), f"mass_{name}": _mass_above(share, in_order)}
+
+
+def _mass_above(share: str, in_order: WindowSpec) -> Column:
+    before = in_order.rowsBetween(Window.unboundedPreceding, -1)
+    return F.coalesce(_sum_over(F.col(share), before), F.lit(0.0))
+
+
+def _of_interests(pairs: DataFrame) -> DataFrame:
+    """What an interest is to all users: interest_id, …, per user of the data."""
+    users = pairs.select("user_id", "user_visits_one").distinct().agg(
+        F.count(F.lit(1)).alias("n_users"), F.count_if(F.col("user_visits_one") > 0).alias("n_users_one")
+    )  # fmt: skip
+    summed = pairs.groupBy("interest_id").agg(
+        F.count(F.lit(1)).alias("n"),
+        F.count_if(F.col("recent_one") > 0).alias("n_one"),
+        *[exact_sum(F.col(name)).alias(name) for name in ("recent_third", "previous_third", "recent_one")],
+        *[exact_sum(F.col(f"evidence_{name}")).alias(f"evidence_{name}") for name in ("third", "one", "two")],
+        exact_sum(F.col("share_one")).alias("shares"),
+        exact_sum(F.coalesce("gap_mean", F.lit(0.0))).alias("gaps"),
+        F.count("gap_mean").alias("n_gaps"),
+    )
+    of = F.col("n_users")
+    decline = F.lit(HALF_LIVES["two"] / HALF_LIVES["third"])
+    return summed.crossJoin(F.broadcast(users)).select(
+        "interest_id",
+        (F.col("n") / of).alias("interest_users"),
+        _share(F.col("n_one"), F.col("n_users_one")).alias("interest_users_one"),
+        (F.col("recent_one") / F.greatest("n_one", F.lit(1))).alias("interest_recent_per_user"),
+        (F.col("recent_one") / of).alias("interest_recent_one"),
+        *[(F.col(f"evidence_{name}") / of).alias(f"interest_evidence_{name}") for name in ("third", "one", "two")],
+        F.log((F.col("recent_third") + 1) / (F.col("previous_third") + 1)).alias("interest_trend"),
+        F.log((F.col("evidence_third") * decline + 1) / (F.col("evidence_two") + 1)).alias("interest_long_trend"),
+        (F.col("shares") / F.col("n")).alias("interest_share"),
+        (F.col("gaps") / F.nullif(F.col("n_gaps"), F.lit(0))).alias("interest_gap"),
+    )
+
+
+def _outcomes(before: DataFrame, cut: date, config: Tiers) -> DataFrame:
+    """How often an interest turned out so in the horizon that ends at the cut: interest_id, interest_core, interest_secondary."""
+    start = cut - timedelta(days=config.horizon_days)
+    earlier = before.where(F.col("event_date") < F.lit(start)).select(*PAIR).distinct()
+    known = labelled_by_mass(earlier, before.where(F.col("event_date") >= F.lit(start)), config)
+    counts = known.groupBy("interest_id").agg(
+        F.count(F.lit(1)).alias("n"), *[F.count_if(F.col("label") == tier).alias(tier) for tier in TIERS[:2]]
+    )
+    total = counts.agg(*[F.sum(name).alias(f"all_{name}") for name in ("n", *TIERS[:2])])
+    return counts.crossJoin(F.broadcast(total)).select(
+        "interest_id",
+        *[
+            ((F.col(tier) + PRIOR_PAIRS * F.col(f"all_{tier}") / F.col("all_n")) / (F.col("n") + PRIOR_PAIRS)).alias(f"interest_{tier}")
+            for tier in TIERS[:2]
+        ],
+    )
+
+
+def similar_interests(own: DataFrame) -> DataFrame:
+    """The interests most alike to each, by the cosine of the square roots of users' shares.
+
+    own: of own_features. Returns interest_id, other_id, similarity, place (1 for the most alike).
+    """
+    strongest = _strongest(own)
+    n_users = own.select("user_id").distinct().count()
+    drawn = drawn_by_hash(strongest, "user_id", SIMILARITY_USERS, n_users)
+    others = drawn.select("user_id", F.col("interest_id").alias("other_id"), F.col("root").alias("other_root"))
+    both = drawn.join(others, "user_id").groupBy("interest_id", "other_id").agg(exact_sum(F.col("root") * F.col("other_root")).alias("dot"))
+    norms = both.where("interest_id = other_id").select("interest_id", F.sqrt("dot").alias("norm"))
+    other_norms = norms.select(F.col("interest_id").alias("other_id"), F.col("norm").alias("other_norm"))
+    alike = both.where("interest_id != other_id AND dot > 0").join(norms, "interest_id").join(other_norms, "other_id")
+    alike = alike.select("interest_id", "other_id", (F.col("dot") / F.col("norm") / F.col("other_norm")).alias("similarity"))
+    nearest = F.row_number().over(Window.partitionBy("interest_id").orderBy(F.desc("similarity"), "other_id"))
+    return alike.withColumn("place", nearest).where(F.col("place") <= SIMILAR_INTERESTS)
+
+
+def _similar_evidence(own: DataFrame, alike: DataFrame) -> DataFrame:
+    """How much of the interests alike to one a user has: user_id, interest_id, similar_interests."""
+    whole = alike.groupBy("interest_id").agg(exact_sum(F.col("similarity")).alias("whole"))
+    shares = alike.join(whole, "interest_id").select("interest_id", "other_id", (F.col("similarity") / F.col("whole")).alias("part"))
+    theirs = _strongest(own).withColumnRenamed("interest_id", "other_id").join(F.broadcast(shares), "other_id")
+    return theirs.groupBy(*PAIR).agg(exact_sum(F.col("part") * F.col("root")).alias(SIMILAR))
+
+
+def _strongest(own: DataFrame) -> DataFrame:
+    """The strongest interests of every user: user_id, interest_id, root (of the share)."""
+    return own.where(F.col("rank_one") <= SIMILARITY_INTERESTS).select(*PAIR, F.sqrt("share_one").alias("root"))
+
+
+#: In the order in which a network takes them.
+FEATURES = (
+    *(f"evidence_{name}" for name in HALF_LIVES),
+    *(f"recent_{name}" for name in WINDOWS),
+    "previous_one", "previous_third", "n_days", "n_interactions", "n_interactions_one", "value_one", "recency", "tenure",
+    "gap_mean", "gap_longest", "gap_deviation", "overdue", "overdue_deviations",
+    "user_visits", "user_recency", "user_tenure",
+    *(f"user_visits_{name}" for name in WINDOWS),
+    *(f"user_visit_evidence_{name}" for name in HALF_LIVES),
+    "user_interests", "user_interests_one", "user_interactions_one", "user_value_one",
+    *(f"user_evidence_{name}" for name in HALF_LIVES),
+    *(f"share_{name}" for name in HALF_LIVES),
+    *(f"rate_{name}" for name in HALF_LIVES),
+    *(f"visit_rate_{name}" for name in ("third", "one", "two")),
+    *(f"{kind}_{name}" for name in ORDERED_BY for kind in ("rank", "relative_rank", "mass")),
+    "recent_share", "mass_recent",
+    "interest_users", "interest_users_one", "interest_recent_per_user", "interest_recent_one",
+    *(f"interest_evidence_{name}" for name in ("third", "one", "two")),
+    "interest_trend", "interest_long_trend", "interest_share", "interest_gap", "interest_core", "interest_secondary",
+    SIMILAR,
+)  # fmt: skip

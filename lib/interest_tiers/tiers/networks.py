@@ -1,0 +1,183 @@
+"""The networks that say which tier an interest will be of: features, and more, to one score per tier.
+
+All end in a softmax over the tiers, calibrated by a scale and an offset per tier that are fitted after the training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from interest_tiers.config import TIERS
+
+#: Scaled features are cut here: a value far outside of what was trained on says no more than that it is large.
+LARGEST_SCALED = 6.0
+
+#: What is known of an event-day of a sequence: log of its age, log of the days to the event-day before it, its weight, whether it
+#: is of the interest itself (1) or of one like it (0), whether there is one at all (1) or the sequence is shorter (0).
+SEQUENCE_CHANNELS = 5
+
+
+@dataclass(frozen=True)
+class NetworkShape:
+    """What a network is built of, beside its weights.
+
+    kind: mlp, lstm, transformer or bert. n_features: as they come. missing: which of them may be missing.
+    width, layers, dropout: of the dense layers. sequence_length: event-days, for lstm and transformer. encoder: the folder of the language
+    model, for bert.
+    """
+
+    kind: str
+    n_features: int
+    missing: tuple[int, ...]
+    width: int
+    layers: int
+    dropout: float
+    sequence_length: int = 0
+    encoder: str | None = None
+
+
+class TierNetwork(nn.Module):
+    """Features (rows, n_features), sequences (rows, length, SEQUENCE_CHANNELS) and tokens (rows, length) to scores (rows, 3).
+
+    Features are given as they are in the data: the scaling, fitted on the training cuts, is a part of the network. What a kind
+    of network does not read may be empty.
+    """
+
+    mean: torch.Tensor
+    deviation: torch.Tensor
+    calibration_scale: torch.Tensor
+    calibration_offset: torch.Tensor
+
+    def __init__(self, shape: NetworkShape) -> None:
+        super().__init__()
+        self._shape = shape
+        self.register_buffer("mean", torch.zeros(shape.n_features))
+        self.register_buffer("deviation", torch.ones(shape.n_features))
+        self.register_buffer("calibration_scale", torch.ones(len(TIERS)))
+        self.register_buffer("calibration_offset", torch.zeros(len(TIERS)))
+        self.reader = _reader(shape)
+        self.dense = _dense_layers(shape, shape.n_features + len(shape.missing) + self.reader.width)
+
+    def forward(self, features: torch.Tensor, sequences: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+        read = self.reader(sequences, tokens)
+        return self.dense(torch.cat([self._scaled(features), read], dim=1))
+
+    def probabilities(self, scores: torch.Tensor) -> torch.Tensor:
+        """Calibrated, (rows, 3)."""
+        return torch.softmax(scores.float() * self.calibration_scale + self.calibration_offset, dim=1)
+
+    def set_scaling(self, mean: Sequence[float], deviation: Sequence[float]) -> None:
+        """mean, deviation: of the features after signed_log."""
+        self.mean.copy_(torch.tensor(mean))
+        self.deviation.copy_(torch.tensor(deviation))
+
+    def set_calibration(self, scale: Sequence[float], offset: Sequence[float]) -> None:
+        self.calibration_scale.copy_(torch.tensor(scale))
+        self.calibration_offset.copy_(torch.tensor(offset))
+
+    def _scaled(self, features: torch.Tensor) -> torch.Tensor:
+        is_missing = torch.isnan(features)
+        scaled = ((signed_log(features) - self.mean) / self.deviation).clamp(-LARGEST_SCALED, LARGEST_SCALED)
+        known = torch.where(is_missing, torch.zeros_like(scaled), scaled)
+        return torch.cat([known, is_missing[:, list(self._shape.missing)].to(known.dtype)], dim=1)
+
+
+def signed_log(numbers: torch.Tensor) -> torch.Tensor:
+    """sign(x) ln(1 + abs(x)): counts, days and amounts on a scale that a network reads well."""
+    return torch.sign(numbers) * torch.log1p(torch.abs(numbers))
+
+
+class _Nothing(nn.Module):
+    """Reads features alone."""
+
+    width = 0
+
+    def forward(self, sequences: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+        return sequences.new_zeros(len(sequences), 0)
+
+
+class _LstmReader(nn.Module):
+    """The last state of an LSTM over the event-days, oldest first (Hochreiter and Schmidhuber 1997)."""
+
+    width = 64
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(SEQUENCE_CHANNELS, self.width, batch_first=True)
+
+    def forward(self, sequences: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+        states, _ = self.lstm(sequences)
+        return states[:, -1]
+
+
+class _TransformerReader(nn.Module):
+    """The last position of a causal transformer over the event-days, as in GPT (Radford et al. 2018)."""
+
+    width, layers, heads = 64, 2, 4
+
+    def __init__(self, length: int) -> None:
+        super().__init__()
+        self.project = nn.Linear(SEQUENCE_CHANNELS, self.width)
+        self.positions = nn.Parameter(torch.randn(length, self.width) * 0.02)
+        layer = nn.TransformerEncoderLayer(
+            self.width, self.heads, 4 * self.width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
+        )
+        self.encoder = nn.TransformerEncoder(layer, self.layers, enable_nested_tensor=False)
+        self.norm = nn.LayerNorm(self.width)
+
+    def forward(self, sequences: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+        length = sequences.shape[1]
+        # Positions that hold no event-day say so by their last channel. Masking them would leave rows that attend to nothing.
+        causal = torch.ones(length, length, dtype=torch.bool, device=sequences.device).triu(1)
+        states = self.encoder(self.project(sequences) + self.positions, mask=causal)
+        return self.norm(states[:, -1])
+
+
+class _TextReader(nn.Module):
+    """The pooled output of a language model over the texts of what the user did in the interest, trained with the rest."""
+
+    def __init__(self, folder: str) -> None:
+        super().__init__()
+        from transformers import AutoConfig, AutoModel
+
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        has_weights = any(Path(folder).glob("*.safetensors"))
+        arguments: dict[str, Any] = {"trust_remote_code": False}
+        self.model = (
+            AutoModel.from_pretrained(folder, use_safetensors=True, dtype=torch.float32, **arguments)
+            if has_weights
+            else AutoModel.from_config(config, **arguments)
+        )
+        self.width: int = config.hidden_size
+
+    def forward(self, sequences: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+        # Token ids are stored one higher, so that 0 is no token.
+        mask = (tokens > 0).long()
+        hidden = self.model(input_ids=(tokens - 1).clamp(min=0), attention_mask=mask).last_hidden_state
+        weights = mask.unsqueeze(2).to(hidden.dtype)
+        return (hidden * weights).sum(1) / weights.sum(1).clamp(min=1)
+
+
+def _reader(shape: NetworkShape) -> Any:
+    if shape.kind == "lstm":
+        return _LstmReader()
+    if shape.kind == "transformer":
+        return _TransformerReader(shape.sequence_length)
+    if shape.kind == "bert":
+        assert shape.encoder is not None  # the job names one
+        return _TextReader(shape.encoder)
+    return _Nothing()
+
+
+def _dense_layers(shape: NetworkShape, n_inputs: int) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for place in range(shape.layers):
+        size = n_inputs if place == 0 else shape.width
+        layers += [nn.Linear(size, shape.width), nn.LayerNorm(shape.width), nn.GELU(), nn.Dropout(shape.dropout)]
+    return nn.Sequential(*layers, nn.Linear(shape.width, len(TIERS)))

@@ -1,0 +1,137 @@
+"""The training of a network of tiers as a task: its rows, its losses, its scaling. See training.Task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from interest_tiers.config import TIERS, TierTraining
+
+if TYPE_CHECKING:
+    from interest_tiers.tiers.networks import NetworkShape
+    from interest_tiers.tiers.training_rows import PetastormRows, RowBatch
+    from interest_tiers.training import Objective
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """Mean and deviation of every feature after signed_log, over the rows of the training; which features may be missing."""
+
+    mean: tuple[float, ...]
+    deviation: tuple[float, ...]
+    missing: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class TierTask:
+    """features: in the order of the network. shape: what the network is built of. training, tuning: folders of Parquet."""
+
+    settings: TierTraining
+    shape: Any
+    features: tuple[str, ...]
+    scaling: Scaling
+    training: str
+    tuning: str
+
+    def objective(self, device: str) -> Objective:
+        return _Objective(self, device)
+
+    def training_rows(self, rank: int, processes: int, epoch_steps: int) -> PetastormRows:
+        from interest_tiers.tiers.training_rows import PetastormRows
+
+        rows_per_process = self.settings.batch_size // processes
+        return PetastormRows(self.training, self.features, rows_per_process, self.settings.seed, rank, processes, epoch_steps)
+
+    def validation_rows(self, rank: int, processes: int) -> StoredRows:
+        return StoredRows(self.tuning, self.features, self.settings.batch_size, rank, processes)
+
+
+@dataclass(frozen=True)
+class StoredRows:
+    """Rows that are read anew each time that they are gone through; see training_rows.stored_batches."""
+
+    folder: str
+    features: Sequence[str]
+    batch_rows: int
+    rank: int
+    processes: int
+
+    def __iter__(self) -> Any:
+        from interest_tiers.tiers.training_rows import stored_batches
+
+        return stored_batches(self.folder, self.features, self.batch_rows, self.rank, self.processes)
+
+
+class _Objective:
+    """The loss of the config to train by, and J to choose the epoch by."""
+
+    has_dropout = True
+    has_unused_parameters = False
+
+    def __init__(self, task: TierTask, device: str) -> None:
+        import torch
+
+        from interest_tiers.tiers.losses import LOSSES
+        from interest_tiers.tiers.networks import TierNetwork
+
+        self._task, self._device = task, device
+        self._loss = LOSSES[task.settings.loss]
+        self._tier_weights = torch.tensor(_weights(task.settings.tier_weights), device=device)
+        self.model = TierNetwork(task.shape)
+        self.model.set_scaling(task.scaling.mean, task.scaling.deviation)
+        self.model = self.model.to(device)
+        self.network: Any = self.model
+        # A language model has parts that give no vector.
+        self.has_unused_parameters = task.shape.kind == "bert"
+
+    def training_loss(self, network: Any, rows: RowBatch) -> tuple[Any, float]:
+        import torch
+        import torch.distributed as dist
+
+        scores, tier, weight = self._scores(network, rows)
+        loss = (self._loss(scores, tier, self._tier_weights) * weight).mean()
+        # Each process has as many rows: the mean of their means is that of the batch.
+        whole = loss.detach().clone()
+        if dist.is_initialized():
+            dist.all_reduce(whole)
+            whole /= dist.get_world_size()
+        if not torch.isfinite(whole):
+            raise ValueError("the loss is not a number: lower tiers.training.learning_rate")
+        return loss, whole.item()
+
+    def validation_loss(self, network: Any, rows: RowBatch) -> tuple[float, float]:
+        import torch
+
+        from interest_tiers.tiers.losses import brier
+
+        scores, tier, weight = self._scores(network, rows)
+        return (brier(scores, tier, torch.ones_like(self._tier_weights)) * weight).sum().item(), weight.sum().item()
+
+    def save(self, path: Path) -> None:
+        from interest_tiers.tiers.model import save_network
+
+        save_network(path, self.model, self._task.shape, self._task.features)
+
+    def _scores(self, network: Any, rows: RowBatch) -> tuple[Any, Any, Any]:
+        import torch
+
+        inputs = (torch.from_numpy(part).to(self._device) for part in (rows.features, rows.sequences, rows.tokens))
+        return network(*inputs).float(), *(torch.from_numpy(part).to(self._device) for part in (rows.label, rows.weight))
+
+
+def shape_of(network: str, settings: TierTraining, n_features: int, scaling: Scaling, encoder: str | None) -> NetworkShape:
+    """What the network of the config is built of. encoder: the folder of the language model, for bert."""
+    from interest_tiers.tiers.networks import NetworkShape
+
+    has_sequence = network in ("lstm", "transformer")
+    return NetworkShape(
+        kind=network, n_features=n_features, missing=scaling.missing, width=settings.width, layers=settings.layers,
+        dropout=settings.dropout, sequence_length=settings.sequence_length if has_sequence else 0,
+        encoder=encoder if network == "bert" else None,
+    )  # fmt: skip
+
+
+def _weights(given: Mapping[Any, float]) -> list[float]:
+    return [float(given.get(tier, 1.0)) for tier in TIERS]

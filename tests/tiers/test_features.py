@@ -1,0 +1,186 @@
+"""Features: the same as pandas finds, and nothing from the cut on in them."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+
+import numpy as np
+import pandas as pd
+import pytest
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.testing import assertDataFrameEqual
+
+from interest_tiers.config import Tiers
+from interest_tiers.tiers.features import FEATURES, HALF_LIVES, WINDOWS, own_features, pair_features, similar_interests, window_days
+
+CUT, HORIZON, HALF_LIFE = date(2024, 6, 1), 26, 40.0
+CONFIG = Tiers(horizon_days=HORIZON)
+SCHEMA = "user_id string, interest_id string, event_date date, weight double, n_interactions bigint, value double"
+
+
+def random_days(seed: int, first: int = -120, last: int = 30) -> pd.DataFrame:
+    """Days of 12 users in seven interests, a tenth of them returns; ages are days before the cut, 0 and below from it on."""
+    random = np.random.default_rng(seed)
+    rows = []
+    for user in range(12):
+        for interest in random.permutation(7)[: random.integers(2, 7)]:
+            for day in np.unique(random.integers(first, last, size=random.integers(1, 25))):
+                weight = 1.0 if random.random() < 0.9 else -0.5
+                rows.append((f"u{user:02}", f"i{interest}", CUT + timedelta(days=int(day)), weight, int(random.integers(1, 4)), 2.5))
+    return pd.DataFrame(rows, columns=["user_id", "interest_id", "event_date", "weight", "n_interactions", "value"])
+
+
+@pytest.fixture(scope="module")
+def days() -> pd.DataFrame:
+    return random_days(3)
+
+
+def frame(spark: SparkSession, days: pd.DataFrame) -> DataFrame:
+    return spark.createDataFrame(list(days.itertuples(index=False, name=None)), SCHEMA)
+
+
+def features_of(spark: SparkSession, days: pd.DataFrame) -> pd.DataFrame:
+    every = frame(spark, days)
+    own = own_features(every, CUT, CONFIG, HALF_LIFE).cache()
+    found = pair_features(own, similar_interests(own), every, CUT, CONFIG)
+    assert found.columns == ["user_id", "interest_id", "evidence", *FEATURES]
+    return found.toPandas().sort_values(["user_id", "interest_id"]).set_index(["user_id", "interest_id"])
+
+
+@pytest.fixture(scope="module")
+def found(spark: SparkSession, days: pd.DataFrame) -> pd.DataFrame:
+    return features_of(spark, days)
+
+
+@pytest.fixture(scope="module")
+def before(days: pd.DataFrame) -> pd.DataFrame:
+    known = days[days["event_date"] < CUT].copy()
+    return known.assign(age=[(CUT - day).days for day in known["event_date"]])
+
+
+def of_pairs(before: pd.DataFrame, aggregate: object) -> pd.Series:
+    return before.sort_values("event_date").groupby(["user_id", "interest_id"]).apply(aggregate, include_groups=False)  # type: ignore[call-overload]
+
+
+def same(found: pd.Series, expected: pd.Series) -> None:
+    assert found.index.equals(expected.index)
+    np.testing.assert_allclose(found.to_numpy(dtype=float), expected.to_numpy(dtype=float), atol=1e-8)
+
+
+@pytest.mark.parametrize("name", HALF_LIVES)
+def test_evidence_shares_and_rates(found: pd.DataFrame, before: pd.DataFrame, name: str) -> None:
+    half_life = HALF_LIVES[name] * HORIZON
+    evidence = of_pairs(before, lambda rows: max(0.0, (rows["weight"] * 2.0 ** (-rows["age"] / half_life)).sum()))
+    visits = before.drop_duplicates(["user_id", "age"]).groupby("user_id")["age"].apply(lambda ages: (2.0 ** (-ages / half_life)).sum())
+    of_user = evidence.groupby("user_id").sum()
+    users = found.index.get_level_values("user_id")
+    same(found[f"evidence_{name}"], evidence)
+    same(found[f"user_evidence_{name}"], pd.Series(of_user[users].to_numpy(), found.index))
+    same(found[f"user_visit_evidence_{name}"], pd.Series(visits[users].to_numpy(), found.index))
+    # Of what was found: evidence is rounded to billionths, which is much of a share of nearly nothing.
+    total = found[f"evidence_{name}"].groupby("user_id").transform("sum")
+    same(found[f"share_{name}"], (found[f"evidence_{name}"] / total.where(total > 0, 1.0)))
+    same(found[f"rate_{name}"], pd.Series(evidence.to_numpy() / visits[users].to_numpy(), found.index))
+
+
+def test_windows_end_with_their_last_day(found: pd.DataFrame, before: pd.DataFrame) -> None:
+    assert [window_days(part, HORIZON) for part in WINDOWS.values()] == [4, 8, 16, 26, 52]
+    for name, days in zip(WINDOWS, (4, 8, 16, 26, 52), strict=True):
+        same(found[f"recent_{name}"], of_pairs(before, lambda rows, days=days: max(0.0, rows["weight"][rows["age"] <= days].sum())))
+    between = of_pairs(before, lambda rows: max(0.0, rows["weight"][(rows["age"] > 26) & (rows["age"] <= 52)].sum()))
+    same(found["previous_one"], between)
+    visits = before.drop_duplicates(["user_id", "age"])
+    recent = visits[visits["age"] <= 8].groupby("user_id").size()
+    same(found["user_visits_third"], pd.Series(recent.reindex(found.index.get_level_values(0)).fillna(0).to_numpy(), found.index))
+
+
+def test_gaps_and_how_overdue(found: pd.DataFrame, before: pd.DataFrame) -> None:
+    def gaps(rows: pd.DataFrame) -> np.ndarray:
+        return -np.diff(rows["age"].to_numpy())
+
+    def deviation(rows: pd.DataFrame) -> float:
+        return float(np.std(gaps(rows))) if len(rows) > 2 else np.nan
+
+    mean = of_pairs(before, lambda rows: gaps(rows).mean() if len(rows) > 1 else np.nan)
+    recency = of_pairs(before, lambda rows: rows["age"].min())
+    same(found["recency"], recency)
+    same(found["tenure"], of_pairs(before, lambda rows: rows["age"].max()))
+    same(found["gap_mean"], mean)
+    same(found["gap_longest"], of_pairs(before, lambda rows: gaps(rows).max() if len(rows) > 1 else np.nan))
+    same(found["gap_deviation"], of_pairs(before, deviation))
+    same(found["overdue"], recency / mean)
+    same(found["overdue_deviations"], (recency - mean) / (of_pairs(before, deviation) + 1))
+    assert found["gap_mean"].isna().sum() > 0
+    assert found["n_days"].min() == 1
+
+
+def test_ranks_and_the_mass_above(found: pd.DataFrame) -> None:
+    for name in ("third", "one"):
+        ordered = found.reset_index().sort_values(["user_id", f"evidence_{name}", "interest_id"], ascending=[True, False, True])
+        rank = ordered.groupby("user_id").cumcount() + 1
+        above = ordered.groupby("user_id")[f"share_{name}"].cumsum() - ordered[f"share_{name}"]
+        np.testing.assert_allclose(ordered[f"rank_{name}"], rank)
+        np.testing.assert_allclose(ordered[f"mass_{name}"], above, atol=1e-8)
+        np.testing.assert_allclose(ordered[f"relative_rank_{name}"], rank / ordered["user_interests"])
+
+
+def test_what_interests_are_to_all_users(found: pd.DataFrame, before: pd.DataFrame) -> None:
+    n_users = before["user_id"].nunique()
+    interests = found.index.get_level_values("interest_id")
+    holders = found.groupby(level="interest_id").size() / n_users
+    same(found["interest_users"], pd.Series(holders[interests].to_numpy(), found.index))
+    shares = found.groupby(level="interest_id")["share_one"].mean()
+    same(found["interest_share"], pd.Series(shares[interests].to_numpy(), found.index))
+    gap = found.groupby(level="interest_id")["gap_mean"].mean()
+    same(found["interest_gap"], pd.Series(gap[interests].to_numpy(), found.index))
+
+
+def test_outcomes_of_an_interest_are_those_of_the_horizon_before_the_cut(spark: SparkSession) -> None:
+    """Two users had bread before the earlier cut, core for one and marginal for the other; milk is too young for an outcome."""
+    start = CUT - timedelta(days=HORIZON)
+    rows = [
+        ("a", "bread", start - timedelta(days=3), 1.0, 1, 0.0), ("a", "bread", start, 1.0, 1, 0.0),
+        ("b", "bread", start - timedelta(days=3), 1.0, 1, 0.0), ("b", "cheese", start - timedelta(days=1), 1.0, 1, 0.0),
+        ("b", "cheese", CUT - timedelta(days=1), 1.0, 1, 0.0), ("a", "milk", CUT - timedelta(days=2), 1.0, 1, 0.0),
+    ]  # fmt: skip
+    found = features_of(spark, pd.DataFrame(rows, columns=["user_id", "interest_id", "event_date", "weight", "n_interactions", "value"]))
+    # Of three pairs two were core: a prior of 2/3, which stands for 20 pairs.
+    assert found.loc[("a", "bread"), "interest_core"] == pytest.approx((1 + 20 * 2 / 3) / 22)
+    assert found.loc[("b", "cheese"), "interest_core"] == pytest.approx((1 + 20 * 2 / 3) / 21)
+    assert found.loc[("b", "bread"), "interest_secondary"] == 0.0
+    assert np.isnan(found.loc[("a", "milk"), "interest_core"])
+
+
+def test_similar_interests_are_those_of_numpy(spark: SparkSession, days: pd.DataFrame, found: pd.DataFrame) -> None:
+    own = own_features(frame(spark, days), CUT, CONFIG, HALF_LIFE).cache()
+    alike = similar_interests(own).toPandas()
+    roots = np.sqrt(found["share_one"].unstack(fill_value=0.0))
+    cosine = (roots.T @ roots) / np.outer(np.linalg.norm(roots, axis=0), np.linalg.norm(roots, axis=0))
+    for row in alike.itertuples():
+        assert row.similarity == pytest.approx(cosine.loc[row.interest_id, row.other_id], abs=1e-7)
+    assert len(alike) == 7 * 6
+    np.fill_diagonal(cosine.to_numpy(), 0.0)
+    evidence = roots @ (cosine / cosine.to_numpy().sum(axis=0))
+    for user, interest in found.index:
+        assert found.loc[(user, interest), "similar_interests"] == pytest.approx(evidence.loc[user, interest], abs=1e-7)
+
+
+def test_nothing_from_the_cut_on_is_in_a_feature(spark: SparkSession, days: pd.DataFrame, found: pd.DataFrame) -> None:
+    later = random_days(99, first=0, last=60)
+    changed = pd.concat([days[days["event_date"] < CUT], later])
+    pd.testing.assert_frame_equal(features_of(spark, changed), found)
+
+
+def test_the_order_and_the_parts_of_the_rows_change_no_digit(spark: SparkSession, days: pd.DataFrame, found: pd.DataFrame) -> None:
+    assertDataFrameEqual(
+        spark.createDataFrame(features_of(spark, days.sample(frac=1.0, random_state=5)).reset_index()),
+        spark.createDataFrame(found.reset_index()),
+        rtol=0,
+        atol=0,
+    )
+    shuffled = frame(spark, days).repartition(7, F.col("value"))
+    again = own_features(shuffled, CUT, CONFIG, HALF_LIFE).toPandas().sort_values(["user_id", "interest_id"])
+    assert again["overdue"].equals(found.reset_index()["overdue"].set_axis(again.index)) or np.allclose(
+        again["overdue"], found["overdue"], equal_nan=True, rtol=0, atol=0
+    )
