@@ -7,6 +7,7 @@ from datetime import date
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from interest_tiers.config import UserTexts
 from interest_tiers.embedding.model_folder import model_id
 from interest_tiers.errors import DataQualityError
 from interest_tiers.evidence import interests_by_category
@@ -69,23 +70,37 @@ def embeddings_as_of(context: StageContext, found: InterestsOfItems, days: DataF
 
 def evidence_days(context: StageContext) -> DataFrame:
     """All that speaks for interests before as_of: what users did with items, and what they wrote, where the config says so."""
-    interests = None if context.config.interests.user_texts is None else context.read(INTERESTS, context.as_of)
-    return with_user_texts(context, context.item_days(), interests, "user_texts")
+    days, config = context.item_days(), context.config.interests.user_texts
+    if config is None:
+        return days
+    interests, embeddings = context.read(INTERESTS, context.as_of), text_embeddings(context)
+    written = context.staged_once(
+        "user_texts/days",
+        [INTERACTIONS, ITEM_INTERESTS, INTERESTS, TEXT_EMBEDDINGS],
+        lambda: _written_days(context, config, days, interests, embeddings, "user_texts"),
+    )
+    return days.unionByName(written)
 
 
-def with_user_texts(context: StageContext, days: DataFrame, interests: DataFrame | None, staged: str) -> DataFrame:
-    """Days of items, and beside them those on which users wrote of an interest before as_of.
+def with_user_texts(context: StageContext, days: DataFrame, interests: DataFrame, staged: str) -> DataFrame:
+    """Days of items, and beside them those on which users wrote of an interest before as_of, where the config says so.
 
-    interests: interest_id, embedding; None where the config asks for no texts of users. staged: a name to write aside under.
+    interests: interest_id, embedding. staged: a name to write aside under.
     """
     config = context.config.interests.user_texts
-    if config is None or interests is None:
+    if config is None:
         return days
+    written = _written_days(context, config, days, interests, text_embeddings(context), staged)
+    return days.unionByName(context.warehouse.stage(f"{staged}/days", written))
+
+
+def _written_days(
+    context: StageContext, config: UserTexts, days: DataFrame, interests: DataFrame, embeddings: DataFrame, staged: str
+) -> DataFrame:
     interactions = context.read(INTERACTIONS, context.as_of)
-    texts = written_texts(interactions).join(text_embeddings(context), "text_hash")
+    texts = written_texts(interactions).join(embeddings, "text_hash")
     nearest = context.warehouse.stage(f"{staged}/nearest", nearest_interests(texts, interests, config.min_similarity))
-    item_interests = days.select("item_id", "interest_id").distinct()
-    return days.unionByName(context.warehouse.stage(f"{staged}/days", days_of_texts(interactions, nearest, item_interests, config)))
+    return days_of_texts(interactions, nearest, days.select("item_id", "interest_id").distinct(), config)
 
 
 def pairs_as_of(context: StageContext, days: DataFrame, as_of: date) -> DataFrame:

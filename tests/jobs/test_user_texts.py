@@ -40,8 +40,9 @@ def context(warehouse: Warehouse, tmp_path: Path) -> StageContext:
     return StageContext(load_config(path), warehouse, AS_OF)
 
 
-def test_a_text_is_embedded_and_speaks_for_what_it_is_about(context: StageContext) -> None:
-    warehouse = context.warehouse
+def test_a_text_is_embedded_and_speaks_for_what_it_is_about(context: StageContext, monkeypatch: pytest.MonkeyPatch) -> None:
+    warehouse, stage, staged = context.warehouse, Warehouse.stage, []
+    monkeypatch.setattr(Warehouse, "stage", lambda self, name, rows: staged.append(name) or stage(self, name, rows))
     assert embed.run(context).rows_out == 5  # two items, three texts; the one of tomorrow is not among them
     stored = {row["text_hash"] for row in warehouse.read(TEXT_EMBEDDINGS).collect()}
     assert hashlib.sha256(ABOUT_GARDENS.encode()).hexdigest() in stored
@@ -57,6 +58,9 @@ def test_a_text_is_embedded_and_speaks_for_what_it_is_about(context: StageContex
 
     assign_tiers.run(context)
     assert warehouse.read(USER_TIERS, AS_OF).count() == 6
+    assert {name: staged.count(name) for name in ("item_days", "user_texts/nearest", "user_texts/days")} == dict.fromkeys(
+        ("item_days", "user_texts/nearest", "user_texts/days"), 1
+    )
     assert "cut 2024-01-31" in evaluate.run(context).message
 
 
@@ -68,3 +72,18 @@ def test_without_the_setting_nothing_of_it_is_seen(context: StageContext) -> Non
     assert {(row["user_id"], row["interest_id"]) for row in context.warehouse.read(USER_INTERESTS, AS_OF).collect()} == {
         ("u1", "category:KITCHEN"), *((user, f"category:{name}") for user in ("u2", "u3") for name in ("GARDEN", "KITCHEN")),
     }  # fmt: skip
+
+
+def test_what_is_staged_is_made_again_for_another_version_of_a_table_alone(context: StageContext) -> None:
+    items, made = context.read(ITEMS), []
+
+    def staged() -> set[str]:
+        rows = context.staged_once("items", [ITEMS], lambda: made.append("again") or context.read(ITEMS).select("item_id"))
+        return {row["item_id"] for row in rows.collect()}
+
+    assert staged() == staged() == {"spade", "pan"}
+    assert len(made) == 1
+    context.warehouse.replace(ITEMS, items.where("item_id = 'pan'"))
+    context.read(ITEMS)
+    assert staged() == staged() == {"pan"}
+    assert len(made) == 2
