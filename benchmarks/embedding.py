@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -195,24 +196,22 @@ def exported_model(folder: Path) -> Path:
 
 def token_graph(folder: Path) -> Path:
     """The packaged model with the vectors of its tokens, as E5Embeddings wants it."""
-    import shutil
-
-    import torch
     from transformers import AutoModel
+
+    from interest_tiers.embedding.export import write_graph
 
     target = folder / "exported" / "tokens"
     if target.exists():
         return target
-    (target / "assets").mkdir(parents=True)
-    shutil.copy(exported_model(folder) / "sparknlp" / "assets" / "vocab.txt", target / "assets")
-    model = AutoModel.from_pretrained(exported_model(folder), use_safetensors=True, attn_implementation="eager", return_dict=False).eval()
-    axes = (torch.export.Dim.AUTO, torch.export.Dim.AUTO)
-    names = ["input_ids", "attention_mask", "token_type_ids"]
-    torch.onnx.export(
-        model, tuple(torch.ones(2, 7, dtype=torch.int64) for _ in names), str(target / "model.onnx"), input_names=names,
-        output_names=["last_hidden_state"], dynamic_shapes=(axes,) * 3, opset_version=18, dynamo=True, external_data=False,
-    )  # fmt: skip
-    return target
+    new = target.with_name("tokens.new")
+    shutil.rmtree(new, ignore_errors=True)
+    exported = exported_model(folder)
+    model = AutoModel.from_pretrained(exported, use_safetensors=True, attn_implementation="eager", return_dict=False).eval()
+    inputs = ["input_ids", "attention_mask", "token_type_ids"]
+    write_graph(model, inputs, new / "model.onnx", output="last_hidden_state", is_one_file=True)
+    shutil.copytree(exported / "sparknlp" / "assets", new / "assets")
+    # Put in place when all is made: nothing half-made bears the name.
+    return new.rename(target)
 
 
 def _session(backend: str, without: str | None = None) -> SparkSession:

@@ -7,6 +7,7 @@ from datetime import date
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from interest_tiers.config import UserTexts
 from interest_tiers.embedding.model_folder import model_id
 from interest_tiers.errors import DataQualityError
 from interest_tiers.evidence import interest_days, interests_by_category
@@ -69,29 +70,24 @@ def embeddings_as_of(context: StageContext, found: InterestsOfItems, days: DataF
 
 def evidence_days(context: StageContext) -> DataFrame:
     """All that speaks for interests before as_of: what users did with items, and what they wrote, where the config says so."""
-    days = context.item_days()
-    if context.config.interests.user_texts is None:
+    days, config = context.item_days(), context.config.interests.user_texts
+    if config is None:
         return days
-    interests = context.read(INTERESTS, context.as_of)
-    return context.staged_once(
-        "evidence_days", _evidence_versions(context), lambda: with_user_texts(context, days, interests, "user_texts")
+    interests, embeddings = context.read(INTERESTS, context.as_of), text_embeddings(context)
+    written = context.staged_once(
+        "user_texts/days",
+        [INTERACTIONS, ITEM_INTERESTS, INTERESTS, TEXT_EMBEDDINGS],
+        lambda: _written_days(context, config, days, interests, embeddings, "user_texts"),
     )
+    return days.unionByName(written)
 
 
 def evidence_days_of_interests(context: StageContext) -> DataFrame:
     """The same per interest; see evidence.interest_days."""
-    days = evidence_days(context)
-    return context.staged_once("interest_days", _evidence_versions(context), lambda: interest_days(days))
-
-
-def _evidence_versions(context: StageContext) -> tuple[int, ...]:
-    """Of the tables that evidence is made of; they are read, so that the run record names them."""
-    tables = [INTERACTIONS, ITEM_INTERESTS]
+    days, tables = evidence_days(context), [INTERACTIONS, ITEM_INTERESTS]
     if context.config.interests.user_texts is not None:
         tables += [INTERESTS, TEXT_EMBEDDINGS]
-    for table in tables:
-        context.read(table)
-    return tuple(context.input_versions[table.name] for table in tables)
+    return context.staged_once("interest_days", tables, lambda: interest_days(days))
 
 
 def with_user_texts(context: StageContext, days: DataFrame, interests: DataFrame, staged: str) -> DataFrame:
@@ -102,11 +98,17 @@ def with_user_texts(context: StageContext, days: DataFrame, interests: DataFrame
     config = context.config.interests.user_texts
     if config is None:
         return days
+    written = _written_days(context, config, days, interests, text_embeddings(context), staged)
+    return days.unionByName(context.warehouse.stage(f"{staged}/days", written))
+
+
+def _written_days(
+    context: StageContext, config: UserTexts, days: DataFrame, interests: DataFrame, embeddings: DataFrame, staged: str
+) -> DataFrame:
     interactions = context.read(INTERACTIONS, context.as_of)
-    texts = written_texts(interactions).join(text_embeddings(context), "text_hash")
+    texts = written_texts(interactions).join(embeddings, "text_hash")
     nearest = context.warehouse.stage(f"{staged}/nearest", nearest_interests(texts, interests, config.min_similarity))
-    item_interests = days.select("item_id", "interest_id").distinct()
-    return days.unionByName(context.warehouse.stage(f"{staged}/days", days_of_texts(interactions, nearest, item_interests, config)))
+    return days_of_texts(interactions, nearest, days.select("item_id", "interest_id").distinct(), config)
 
 
 def pairs_as_of(context: StageContext, days: DataFrame, as_of: date) -> DataFrame:

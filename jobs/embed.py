@@ -29,24 +29,30 @@ def run(context: StageContext) -> StageResult:
     if n_texts == 0:
         return StageResult(0, 0, f"every text is embedded already by {model}")
     parallelism = context.spark.sparkContext.defaultParallelism
-    added = n_embedded = n_cut = 0
+    added = n_cut = 0
     seconds = 0.0
     for texts in waves(pending, n_texts, parallelism):
         start = time.monotonic()
         # Written aside before the merge, which reads its rows more than once: no text goes through the model twice.
         vectors = warehouse.stage("embed/vectors", embed_texts(texts, config, parallelism))
         seconds += time.monotonic() - start
-        counts = vectors.agg(F.count("embedding").alias("embedded"), F.count_if("is_cut").alias("cut")).first()
-        assert counts is not None  # an aggregate without keys has one row
-        n_embedded, n_cut = n_embedded + counts["embedded"], n_cut + counts["cut"]
+        n_cut += _checked(vectors, texts.count())
         added += warehouse.insert_missing(TEXT_EMBEDDINGS, vectors.withColumn("model_id", F.lit(model)))
-    if n_embedded != n_texts:
-        raise InterestTiersError(
-            f"{n_texts:,} texts went into the model and {n_embedded:,} vectors came out; use another embedding.backend"
-        )
     warehouse.compact(TEXT_EMBEDDINGS, MANY_FILES)
     speed = f"{n_texts / seconds:,.0f} texts/s"
     return StageResult(n_texts, added, f"{speed}, {n_cut:,} longer than {config.max_tokens} tokens; model {model}")
+
+
+def _checked(vectors: DataFrame, n_texts: int) -> int:
+    """How many of the texts were cut. Raises InterestTiersError when they have not as many vectors."""
+    counts = vectors.agg(F.count("embedding").alias("embedded"), F.count_if("is_cut").alias("cut")).first()
+    assert counts is not None  # an aggregate without keys has one row
+    if counts["embedded"] != n_texts:
+        raise InterestTiersError(
+            f"{n_texts:,} texts went into the model and {counts['embedded']:,} vectors came out; use another embedding.backend"
+        )
+    n_cut: int = counts["cut"]
+    return n_cut
 
 
 def texts_in_use(context: StageContext) -> DataFrame:

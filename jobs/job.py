@@ -6,7 +6,7 @@ import argparse
 import sys
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
@@ -62,7 +62,7 @@ class StageContext:
     requested_as_of: date | None = None
     run_id: str = field(default_factory=new_run_id)
     input_versions: dict[str, int] = field(default_factory=dict)
-    _once: dict[str, tuple[object, DataFrame]] = field(default_factory=dict)
+    _staged: dict[str, tuple[dict[str, int], DataFrame]] = field(default_factory=dict)
 
     @property
     def spark(self) -> SparkSession:
@@ -94,24 +94,23 @@ class StageContext:
         return rows
 
     def item_days(self) -> DataFrame:
-        """What each user did with each item on each day before as_of (see evidence.item_days).
-
-        Several stages build on it, so one command computes it once for the tables as they are.
-        """
+        """What each user did with each item on each day before as_of (see evidence.item_days)."""
         interactions, item_interests = self.read(INTERACTIONS, self.as_of), self.read(ITEM_INTERESTS, self.as_of)
-        versions = self.input_versions[INTERACTIONS.name], self.input_versions[ITEM_INTERESTS.name]
         return self.staged_once(
             "item_days",
-            versions,
+            [INTERACTIONS, ITEM_INTERESTS],
             lambda: item_days(interactions, item_interests.select("item_id", "interest_id"), self.config.weights),
         )
 
-    def staged_once(self, name: str, made_of: object, make: Callable[[], DataFrame]) -> DataFrame:
-        """What several stages of one command build on: written aside once for what it is made of."""
-        held = self._once.get(name)
-        if held is None or held[0] != made_of:
-            self._once[name] = held = (made_of, self.warehouse.stage(name, make()))
-        return held[1]
+    def staged_once(self, name: str, tables: Iterable[Table], make: Callable[[], DataFrame]) -> DataFrame:
+        """What several stages build on, written aside: one command makes it once for the tables as they are.
+
+        tables: those of which it is made, which this stage has read.
+        """
+        versions = {table.name: self.input_versions[table.name] for table in tables}
+        if name not in self._staged or self._staged[name][0] != versions:
+            self._staged[name] = versions, self.warehouse.stage(name, make())
+        return self._staged[name][1]
 
 
 def models_folder(context: StageContext, given: str | None, key: str, name: str) -> Path:

@@ -37,7 +37,7 @@ def ask_for(folder: Path, pooling: dict[str, Any] | None, modules: list[str] | N
 
 
 def small_gpt(folder: Path, pooling: str) -> str:
-    """A GPT of two layers with random weights and 64 positions, whose tokens are pairs of bytes, and without a padding token."""
+    """A GPT of one layer with random weights and 64 positions, whose tokens are pairs of bytes, and without a padding token."""
     import torch
     from transformers import GPT2Config, GPT2Model, GPT2TokenizerFast
 
@@ -46,19 +46,19 @@ def small_gpt(folder: Path, pooling: str) -> str:
     GPT2TokenizerFast(tokenizer_object=tokenizer._tokenizer, eos_token="<|endoftext|>").save_pretrained(folder)
     torch.manual_seed(1)
     size = tokenizer.get_vocab_size()
-    GPT2Model(GPT2Config(vocab_size=size, n_positions=64, n_embd=32, n_layer=2, n_head=4)).save_pretrained(folder, safe_serialization=True)
+    GPT2Model(GPT2Config(vocab_size=size, n_positions=64, n_embd=32, n_layer=1, n_head=4)).save_pretrained(folder, safe_serialization=True)
     return ask_for(folder, {"pooling_mode": pooling}, list(MODULES), width=32)
 
 
 def small_bert(folder: Path, pooling: str = "mean") -> str:
-    """A BERT of two layers with random weights, and the tokenizer of the packaged model."""
+    """A BERT of one layer with random weights, and the tokenizer of the packaged model."""
     import torch
     from transformers import AutoTokenizer, BertConfig, BertModel
 
     tokenizer = AutoTokenizer.from_pretrained(read_model_folder(MODEL).path)
     tokenizer.save_pretrained(folder)
     torch.manual_seed(2)
-    size = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64, "initializer_range": 0.5}
+    size = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4, "intermediate_size": 64, "initializer_range": 0.5}
     BertModel(BertConfig(vocab_size=len(tokenizer), **size)).save_pretrained(folder, safe_serialization=True)
     return ask_for(folder, {"pooling_mode": pooling}, list(MODULES), width=32)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ LIMIT = 64
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """A small model of each kind, exported."""
+    """A small model of each kind, exported; each graph takes seconds, and one of them is enough for Spark NLP."""
     made = tmp_path_factory.mktemp("models")
     sources = {
         "BERT mean": small_bert(made / "bert"),
@@ -32,8 +33,11 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         "GPT": small_gpt(made / "gpt", "lasttoken"),
     }
     exported = {name: made / "exported" / Path(source).name for name, source in sources.items()}
-    for name, source in sources.items():
-        export_encoder(source, exported[name])
+    for name in ("BERT mean", "GPT"):
+        export_encoder(sources[name], exported[name])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(export, "spark_nlp_vocabulary", lambda folder: None)
+        export_encoder(sources["BERT cls"], exported["BERT cls"])
     return {name: str(folder) for name, folder in exported.items()}
 
 
@@ -93,9 +97,8 @@ def test_a_folder_without_the_graph_is_refused_with_the_command_that_makes_it(tm
         require_backend(config)
 
 
-def test_a_graph_of_other_weights_is_refused(tmp_path: Path) -> None:
-    made = tmp_path / "made"
-    export_encoder(small_gpt(tmp_path / "gpt", "mean"), made)
+def test_a_graph_of_other_weights_is_refused(folders: dict[str, str], tmp_path: Path) -> None:
+    made = shutil.copytree(folders["GPT"], tmp_path / "made")
     record = made / "onnx" / "export.json"
     record.write_text(json.dumps({"fingerprint": "of another"}), encoding="utf-8")
     with pytest.raises(ConfigError, match="exported from other weights"):
@@ -113,10 +116,10 @@ def test_nothing_is_written_over(folders: dict[str, str]) -> None:
         export_encoder(folders["GPT"], Path(folders["GPT"]))
 
 
-def test_a_graph_that_gives_other_vectors_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    source = small_gpt(tmp_path / "gpt", "mean")
-    other = export._network(read_model_folder(small_gpt(tmp_path / "other", "lasttoken")))
-    monkeypatch.setattr(export, "_network", lambda folder: other)
+def test_a_graph_that_gives_other_vectors_is_refused(folders: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The graph of the same weights that takes the last token, where the mean is asked for."""
+    source, other = small_gpt(tmp_path / "gpt", "mean"), Path(folders["GPT"]) / "onnx"
+    monkeypatch.setattr(export, "write_graph", lambda network, inputs, graph: shutil.copytree(other, graph.parent))
     with pytest.raises(InterestTiersError, match=r"gives other vectors than .* Use embedding\.backend torch for this model"):
         export_encoder(source, tmp_path / "made")
     assert not (tmp_path / "made").exists()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +52,25 @@ def test_the_id_names_the_weights_the_limit_and_how_vectors_are_made(tmp_path: P
     other_pooling = model_id_of(linked_model(tmp_path / "cls", {"pooling_mode": "cls"}), 64)
     lowered = model_id_of(linked_model(tmp_path / "lowered", None, sentence_bert_config={"do_lower_case": True}), 64)
     assert len({fingerprint, other_pooling.rpartition("-")[2], lowered.rpartition("-")[2]}) == 3
+
+
+def test_weights_are_read_once_until_they_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = linked_model(tmp_path / "mine", None)
+    weights = Path(folder) / "model.safetensors"
+    weights.unlink()
+    weights.write_bytes(b"first")
+    read, file_digest = [], hashlib.file_digest
+    monkeypatch.setattr(hashlib, "file_digest", lambda file, name: read.append(Path(file.name)) or file_digest(file, name))
+    first = [read_model_folder(folder).fingerprint for _ in range(3)]
+    assert (len(set(first)), read) == (1, [weights])
+    at = weights.stat().st_mtime_ns
+    weights.write_bytes(b"other")
+    os.utime(weights, ns=(at, at + 1))
+    assert read_model_folder(folder).fingerprint != first[0]
+    weights.write_bytes(b"longer")
+    os.utime(weights, ns=(at, at + 1))
+    assert read_model_folder(folder).fingerprint != first[0]
+    assert read == [weights] * 3
 
 
 def test_vectors_that_differ_by_more_than_rounding_have_an_id_of_their_own() -> None:

@@ -103,7 +103,7 @@ def test_the_same_text_and_texts_of_the_basket_are_no_negatives() -> None:
 
 def test_the_loss_of_the_next_token_is_that_of_transformers(tmp_path: Path) -> None:
     folder = read_model_folder(small_language_model(tmp_path / "gpt", ["milk and bread"] * 9))
-    ours = NextToken(folder, "cpu")
+    ours = NextToken(folder, FineTuning(objective="next_token"), "cpu")
     ours.network.eval()
     rows = pa.table({"tokens": pa.array([[0, 70, 71, 72, 73], [0, 74, 75, -1, -1]], pa.list_(pa.int32()))})
     with torch.inference_mode():

@@ -21,7 +21,7 @@ from interest_tiers.embedding.language_training import LanguageTraining
 from interest_tiers.embedding.model_folder import read_model_folder
 from interest_tiers.embedding.trained_folder import complete
 from interest_tiers.errors import ConfigError, TrainingError
-from interest_tiers.training import Epoch, Progress, TrainingPlan, learning_rate, train
+from interest_tiers.training import Epoch, Progress, Trained, TrainingPlan, learning_rate, train
 from tests.embedding.folders import bert_of_words, small_language_model
 
 WORDS = [f"w{n}" for n in range(40)]
@@ -98,15 +98,20 @@ def test_the_same_seed_gives_the_same_weights_and_another_gives_others(tmp_path:
     assert weights(first) == weights(second) != weights(other)
 
 
-@pytest.mark.parametrize("dropout", [False, True])
+@pytest.fixture(scope="module", params=[False, True], ids=["plain", "dropout"])
+def undisturbed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[TrainingPlan[LanguageTraining], Trained]:
+    """A training without and with dropout, whose masks must come again when another is killed."""
+    plan = plan_in(tmp_path_factory.mktemp("undisturbed"), SETTINGS.model_copy(update={"dropout": request.param}))
+    return plan, train(plan)
+
+
 @pytest.mark.parametrize("killed_at", [1, 5, 9, 15])
 def test_a_training_that_was_killed_goes_on_as_if_it_had_not_been(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed_at: int, dropout: bool
+    undisturbed: tuple[TrainingPlan[LanguageTraining], Trained], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed_at: int
 ) -> None:
-    """Before the first checkpoint, at the end of an epoch, within one; with dropout, whose masks must come again."""
-    settings = SETTINGS.model_copy(update={"dropout": dropout})
-    undisturbed, killed = plan_in(tmp_path / "undisturbed", settings), plan_in(tmp_path / "killed", settings)
-    expected = train(undisturbed)
+    """Before the first checkpoint, at the end of an epoch, within one."""
+    plan, expected = undisturbed
+    killed = plan_in(tmp_path, plan.settings)
     step = training._Training._step
 
     def dies(self: Any, number: int) -> float:
@@ -122,7 +127,7 @@ def test_a_training_that_was_killed_goes_on_as_if_it_had_not_been(
     assert resumed.resumed_at == {1: 0, 5: 5, 9: 9 - 1 if SETTINGS.checkpoint_steps == 2 else 0, 15: 15}[killed_at]
     assert resumed.losses == expected.losses[resumed.resumed_at :]
     assert resumed.epochs == expected.epochs
-    assert weights(killed) == weights(undisturbed)
+    assert weights(killed) == weights(plan)
 
 
 def test_one_checkpoint_is_kept_and_one_set_of_best_weights(tmp_path: Path) -> None:

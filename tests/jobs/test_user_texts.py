@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from datetime import date, datetime, timedelta
-from pathlib import Path
 
 import pytest
 import yaml
+from pyspark.sql import SparkSession
 
 from interest_tiers.config import load_config
 from interest_tiers.jobs import assign_tiers, build_interests, embed, evaluate
@@ -21,9 +21,11 @@ ABOUT_GARDENS = "I planted seeds in my garden with a spade"
 TOMORROW = "what is written tomorrow is not known today"
 
 
-@pytest.fixture
-def context(warehouse: Warehouse, tmp_path: Path) -> StageContext:
-    """u1 writes of gardens under a pan; as does u2, later; u2 and u3 use both."""
+@pytest.fixture(scope="module")
+def embedded(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> StageContext:
+    """u1 writes of gardens under a pan; u2 and u3 use both. All texts have their vectors."""
+    folder = tmp_path_factory.mktemp("texts")
+    warehouse = Warehouse(spark, str(folder / "warehouse"))
     items = [(item, text, hashlib.sha256(text.encode()).hexdigest(), category) for item, (text, category) in ITEM_TEXTS.items()]
     warehouse.replace(ITEMS, warehouse.spark.createDataFrame(items, ITEMS.schema))
     touched = [("u1", "pan", 10, ABOUT_GARDENS), ("u1", "pan", 40, "xyzzy 12345"), ("u2", "spade", 50, None), ("u2", "pan", 5, None)]
@@ -33,16 +35,24 @@ def context(warehouse: Warehouse, tmp_path: Path) -> StageContext:
         at = datetime.combine(AS_OF, datetime.min.time()) - timedelta(days=age)
         rows.append((f"{place}", user, item, "purchase", at, at.date(), 1.0, text, None, "shop"))
     warehouse.replace(INTERACTIONS, warehouse.spark.createDataFrame(rows, INTERACTIONS.schema))
-    config = shop_config(tmp_path)
+    config = shop_config(folder)
     config["interests"] = {"user_texts": {"weight": 0.5, "min_similarity": 0.4}, "half_life_days": 10}
-    path = tmp_path / "shop.yaml"
+    path = folder / "shop.yaml"
     path.write_text(yaml.safe_dump(config), encoding="utf-8")
-    return StageContext(load_config(path), warehouse, AS_OF)
-
-
-def test_a_text_is_embedded_and_speaks_for_what_it_is_about(context: StageContext) -> None:
-    warehouse = context.warehouse
+    context = StageContext(load_config(path), warehouse, AS_OF)
     assert embed.run(context).rows_out == 5  # two items, three texts; the one of tomorrow is not among them
+    return context
+
+
+@pytest.fixture
+def context(embedded: StageContext) -> StageContext:
+    """A command of its own on the same warehouse."""
+    return StageContext(embedded.config, embedded.warehouse, AS_OF)
+
+
+def test_a_text_is_embedded_and_speaks_for_what_it_is_about(context: StageContext, monkeypatch: pytest.MonkeyPatch) -> None:
+    warehouse, stage, staged = context.warehouse, Warehouse.stage, []
+    monkeypatch.setattr(Warehouse, "stage", lambda self, name, rows: staged.append(name) or stage(self, name, rows))
     stored = {row["text_hash"] for row in warehouse.read(TEXT_EMBEDDINGS).collect()}
     assert hashlib.sha256(ABOUT_GARDENS.encode()).hexdigest() in stored
     assert hashlib.sha256(TOMORROW.encode()).hexdigest() not in stored
@@ -57,14 +67,34 @@ def test_a_text_is_embedded_and_speaks_for_what_it_is_about(context: StageContex
 
     assign_tiers.run(context)
     assert warehouse.read(USER_TIERS, AS_OF).count() == 6
+    assert {name: staged.count(name) for name in ("item_days", "user_texts/nearest", "user_texts/days")} == dict.fromkeys(
+        ("item_days", "user_texts/nearest", "user_texts/days"), 1
+    )
     assert "cut 2024-01-31" in evaluate.run(context).message
 
 
 def test_without_the_setting_nothing_of_it_is_seen(context: StageContext) -> None:
     interests = context.config.interests.model_copy(update={"user_texts": None})
     context.config = context.config.model_copy(update={"interests": interests})
-    assert embed.run(context).rows_out == 2
+    assert {row["text"] for row in embed.texts_in_use(context).collect()} == {text for text, _ in ITEM_TEXTS.values()}
     build_interests.run(context)
     assert {(row["user_id"], row["interest_id"]) for row in context.warehouse.read(USER_INTERESTS, AS_OF).collect()} == {
         ("u1", "category:KITCHEN"), *((user, f"category:{name}") for user in ("u2", "u3") for name in ("GARDEN", "KITCHEN")),
     }  # fmt: skip
+
+
+def test_what_is_staged_is_made_again_for_another_version_of_a_table_alone(context: StageContext) -> None:
+    made = []
+
+    def staged() -> str:
+        rows = context.staged_once(
+            "own", [ITEMS], lambda: context.spark.createDataFrame([(made.append("") or f"{len(made)}",)], "n string")
+        )
+        return rows.collect()[0]["n"]
+
+    context.input_versions = {"items": 3, "interactions": 1}
+    assert (staged(), staged()) == ("1", "1")
+    context.input_versions = {"items": 3, "interactions": 2}
+    assert staged() == "1"
+    context.input_versions = {"items": 4}
+    assert (staged(), staged()) == ("2", "2")

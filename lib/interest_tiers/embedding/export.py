@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from interest_tiers.config import Precision
 from interest_tiers.embedding.encoder import SentenceEncoder, TextTokenizer, pooled
 from interest_tiers.embedding.model_folder import ModelFolder, Pooling, read_model_folder
 from interest_tiers.embedding.onnx_encoder import GRAPHS, ONNX, RECORD, SPARK_NLP, OnnxEncoder
@@ -25,6 +26,8 @@ OPSET = 18
 
 #: Below this, a graph does not do what the model does.
 EXACT = 0.999
+
+BATCH_TOKENS = 1024
 
 #: Every export embeds these and compares: short and long, without any token, in several scripts.
 CHECKED_TEXTS = (
@@ -57,7 +60,10 @@ def export_encoder(model: str, target: Path) -> list[Exported]:
     if new.exists():
         shutil.rmtree(new)
     shutil.copytree(source.path, new, ignore=shutil.ignore_patterns(ONNX, SPARK_NLP, "__pycache__", "*.bin", "*.h5", "*.msgpack"))
-    found = [_checked(read_model_folder(str(new)), graph) for graph in _graphs(read_model_folder(str(new)))]
+    folder = replace(source, path=new)
+    graphs = _graphs(folder)
+    expected = SentenceEncoder(str(new), folder.max_tokens, "cpu", threads=1, precision="fp32").encode(CHECKED_TEXTS, BATCH_TOKENS).vectors
+    found = [_checked(folder, graph, expected) for graph in graphs]
     new.rename(target)
     return [replace(made, graph=target / made.graph.relative_to(new)) for made in found]
 
@@ -66,8 +72,9 @@ def _graphs(folder: ModelFolder) -> list[Path]:
     graphs = [_export_onnx(folder), _quantise(folder)]
     if spark_nlp_vocabulary(folder) is not None:
         graphs.append(_export_spark_nlp(folder))
+    record = json.dumps({"fingerprint": folder.fingerprint, "opset": OPSET})
     for part in sorted({graph.parent for graph in graphs}):
-        (part / RECORD).write_text(json.dumps({"fingerprint": folder.fingerprint, "opset": OPSET}), encoding="utf-8")
+        (part / RECORD).write_text(record, encoding="utf-8")
     return graphs
 
 
@@ -82,7 +89,7 @@ def spark_nlp_vocabulary(folder: ModelFolder) -> list[str] | None:
 
 def _export_onnx(folder: ModelFolder) -> Path:
     graph = folder.path / ONNX / GRAPHS["fp32"]
-    _export(_network(folder), ["input_ids", "attention_mask"], graph)
+    write_graph(_network(folder), ["input_ids", "attention_mask"], graph)
     return graph
 
 
@@ -90,7 +97,7 @@ def _export_spark_nlp(folder: ModelFolder) -> Path:
     """With pooling inside, and the mask made from the ids: Spark NLP takes padding for text in both."""
     graph = folder.path / SPARK_NLP / GRAPHS["fp32"]
     inputs = ["input_ids", "attention_mask", "token_type_ids"]
-    _export(_masked_by_ids(_network(folder)), inputs, graph, output="last_hidden_state", is_one_file=True)
+    write_graph(_masked_by_ids(_network(folder)), inputs, graph, output="last_hidden_state", is_one_file=True)
     vocabulary = graph.parent / "assets" / "vocab.txt"
     vocabulary.parent.mkdir()
     vocabulary.write_text("\n".join(spark_nlp_vocabulary(folder) or []) + "\n", encoding="utf-8")
@@ -134,7 +141,12 @@ def _masked_by_ids(network: torch.nn.Module) -> torch.nn.Module:
     return MaskedByIds().eval()
 
 
-def _export(network: torch.nn.Module, inputs: Sequence[str], graph: Path, output: str = "vectors", is_one_file: bool = False) -> None:
+def write_graph(network: torch.nn.Module, inputs: Sequence[str], graph: Path, output: str = "vectors", is_one_file: bool = False) -> None:
+    """Write a network to an ONNX file in a new folder.
+
+    inputs: names of what it takes, each int64 of texts by tokens. output: name of what it gives, the first of several.
+    is_one_file: the weights stand in the graph itself, which then has 2 GB at most; otherwise beside it.
+    """
     import torch
 
     graph.parent.mkdir(parents=True)
@@ -159,20 +171,19 @@ def _quantise(folder: ModelFolder) -> Path:
     return graph
 
 
-def _checked(folder: ModelFolder, graph: Path) -> Exported:
-    model, texts = str(folder.path), list(CHECKED_TEXTS)
-    limit, budget = folder.max_tokens, 1024
-    expected = SentenceEncoder(model, limit, "cpu", threads=1, precision="fp32").encode(texts, budget).vectors
+def _checked(folder: ModelFolder, graph: Path, expected: np.ndarray) -> Exported:
+    """expected: torch's vectors of CHECKED_TEXTS."""
     if graph.parent.name == SPARK_NLP:
-        vectors = _vectors_masked_by_ids(folder, graph, texts)
+        vectors = _vectors_masked_by_ids(folder, graph, CHECKED_TEXTS)
     else:
-        vectors = OnnxEncoder(model, limit, 1, "int8" if graph.name == GRAPHS["int8"] else "fp32").encode(texts, budget).vectors
+        precision: Precision = "int8" if graph.name == GRAPHS["int8"] else "fp32"
+        vectors = OnnxEncoder(str(folder.path), folder.max_tokens, 1, precision).encode(CHECKED_TEXTS, BATCH_TOKENS).vectors
     cosines = (vectors * expected).sum(axis=1)
     found = Exported(graph, float(cosines.mean()), float(cosines.min()))
     if graph.name != GRAPHS["int8"] and found.least_cosine < EXACT:
-        place = int(cosines.argmin())
+        text = CHECKED_TEXTS[int(cosines.argmin())][:40]
         raise InterestTiersError(
-            f"{graph} gives other vectors than {folder.path}: a cosine of {found.least_cosine:.4f} for the text {texts[place][:40]!r}. "
+            f"{graph} gives other vectors than {folder.path}: a cosine of {found.least_cosine:.4f} for the text {text!r}. "
             "Use embedding.backend torch for this model"
         )
     return found

@@ -9,6 +9,7 @@ import hashlib
 import importlib.util
 import json
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -65,8 +66,8 @@ class ModelFolder:
         """Of the weights and of how texts become vectors by them."""
         fingerprint = hashlib.sha256(json.dumps([self.pooling, self.prompt, self.lower_case]).encode())
         for file in self.weights:
-            with file.open("rb") as weights:
-                fingerprint.update(hashlib.file_digest(weights, "sha256").digest())
+            found = file.stat()
+            fingerprint.update(_digest(file.resolve(), found.st_size, found.st_mtime_ns))
         return fingerprint.hexdigest()[:12]
 
 
@@ -103,6 +104,14 @@ def model_id(config: Embedding) -> str:
     """
     name = f"{Path(config.model).name}-{config.max_tokens}-{read_model_folder(config.model).fingerprint}"
     return f"{name}-int8" if config.precision == "int8" else name
+
+
+# Weights are gigabytes, and several stages of one command ask whose they are.
+@lru_cache(maxsize=1024)
+def _digest(file: Path, size: int, changed_ns: int) -> bytes:
+    """SHA-256 of a file; read again when its size or its time of change is another."""
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").digest()
 
 
 def _located(model: str) -> Path:
