@@ -11,11 +11,10 @@ from interest_tiers.jobs.job import StageContext, StageResult, stage_main
 from interest_tiers.jobs.train_tiers import ModelOfTiers, evidence_of, features_as_of, model_day, model_there
 from interest_tiers.tables import USER_INTERESTS, USER_TIERS
 from interest_tiers.tiers.calibration import Calibration, calibrate
+from interest_tiers.tiers.features import PAIR, RULES
 from interest_tiers.tiers.labels import labelled, require_rules
 from interest_tiers.tiers.model import scored, version_of
 from interest_tiers.tiers.rule import with_tier
-
-PAIR = ["user_id", "interest_id"]
 
 
 def run(context: StageContext) -> StageResult:
@@ -49,7 +48,7 @@ def tiers_as_of(
     by_rule = tiers_by_rule(context, pairs, calibration, day)
     if model.folder is None or features is None:
         return by_rule
-    known = features.where(F.col("user_visits") >= context.config.tiers.training.min_days).drop("evidence")
+    known = features.where(F.col("user_visits") >= context.config.tiers.training.min_days).drop(*RULES)
     known = known.join(pairs.where("borrowed > 0").select("user_id").distinct(), "user_id", "left_anti")
     said = scored(known, str(model.folder))
     said = said.withColumns({"method": F.lit("model"), "model_version": F.lit(version_of(model.folder))})

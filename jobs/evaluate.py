@@ -14,7 +14,7 @@ from interest_tiers.evaluation.intervals import Estimate
 from interest_tiers.evaluation.ranking_quality import future_items, in_lists, ranking_quality
 from interest_tiers.evaluation.tier_quality import tier_quality
 from interest_tiers.evidence import interest_days, item_days
-from interest_tiers.jobs.assign_tiers import PAIR, calibration_as_of, ruled, tiers_as_of
+from interest_tiers.jobs.assign_tiers import calibration_as_of, ruled, tiers_as_of
 from interest_tiers.jobs.build_interests import (
     InterestsOfItems,
     augmented_pairs_as_of,
@@ -25,14 +25,14 @@ from interest_tiers.jobs.build_interests import (
 from interest_tiers.jobs.cluster_users import cluster, silhouettes_tried
 from interest_tiers.jobs.job import Measurement, StageContext, StageResult, stage_main, write_metrics
 from interest_tiers.jobs.recommend import cluster_items, own_items_as_of
-from interest_tiers.jobs.train_tiers import Evidence, TrainingOfTiers, features_as_of, model_day, model_there, with_rules
+from interest_tiers.jobs.train_tiers import Evidence, TrainingOfTiers, features_as_of, model_day, model_there
 from interest_tiers.recommend.candidates import popular_in_clusters, scored_candidates, widely_used
 from interest_tiers.recommend.ranking import top_items
 from interest_tiers.sampling import drawn_by_hash
 from interest_tiers.tables import INTERACTIONS
 from interest_tiers.tiers.baselines import predictions
 from interest_tiers.tiers.calibration import Calibration, calibrate
-from interest_tiers.tiers.features import FEATURES
+from interest_tiers.tiers.features import FEATURES, PAIR
 from interest_tiers.tiers.labels import labelled
 
 
@@ -119,7 +119,7 @@ def _judge_tiers(context: StageContext, judged: _Judged, training: TrainingOfTie
 
 def _baselines_on_features(context: StageContext, known: DataFrame, features: DataFrame, training: TrainingOfTiers) -> DataFrame:
     """What the rule on the last horizon's days, and gradient boosting, say of the same pairs."""
-    rows = context.warehouse.stage("evaluate/with_features", with_rules(known.drop("rule_tier").join(features, PAIR), context.config.tiers))
+    rows = context.warehouse.stage("evaluate/with_features", features.join(known.select(*PAIR, "label"), PAIR))
     latest = training.training_examples.where(F.col("cut") == F.lit(training.cuts[0]))
     calibration = calibrate(latest.select(F.col("rule_recent_tier").alias("rule_tier"), "label"))
     classifier = fitted_boosting(training.training_examples, FEATURES, context.config.tiers.training.seed)

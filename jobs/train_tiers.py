@@ -26,10 +26,9 @@ from interest_tiers.sampling import drawn_by_hash
 from interest_tiers.tables import ITEMS
 from interest_tiers.tiers.calibration import calibrate
 from interest_tiers.tiers.examples import as_numbers, in_files, is_held_out, scaling_of, training_cuts, with_weight
-from interest_tiers.tiers.features import FEATURES, own_features, pair_features, similar_interests
+from interest_tiers.tiers.features import FEATURES, PAIR, own_features, pair_features, similar_interests
 from interest_tiers.tiers.labels import labelled
 from interest_tiers.tiers.model import RECORD, read_record
-from interest_tiers.tiers.rule import with_tier
 from interest_tiers.tiers.sequences import with_sequence, with_tokens
 from interest_tiers.tiers.tier_training import TierTask, shape_of
 from interest_tiers.training import Trained, TrainingPlan
@@ -96,7 +95,7 @@ def model_there(context: StageContext, evidence: Evidence, day: date) -> ModelOf
 
 
 def features_as_of(context: StageContext, evidence: Evidence, day: date, staged: str) -> DataFrame:
-    """What the network of the config reads of every pair with days before a day: user_id, interest_id, evidence, features, …"""
+    """What the network of the config reads of every pair with days before a day, and the tiers of the rules: user_id, interest_id, …"""
     config, stage, days = context.config.tiers, context.warehouse.stage, evidence.of_interests
     own = stage(f"{staged}/own", own_features(days, day, config, context.config.interests.half_life_days))
     alike = stage(f"{staged}/alike", similar_interests(own))
@@ -108,11 +107,6 @@ def features_as_of(context: StageContext, evidence: Evidence, day: date, staged:
         tokens = config.training.max_tokens
         features = with_tokens(stage(f"{staged}/plain", features), evidence.of_items, context.read(ITEMS), day, model, tokens)
     return stage(f"{staged}/features", features)
-
-
-def with_rules(pairs: DataFrame, config: Tiers) -> DataFrame:
-    """Add rule_tier, of the decayed evidence, and rule_recent_tier, of the last horizon's days. pairs: see features_as_of."""
-    return with_tier(with_tier(pairs, config, "evidence", "rule_tier"), config, "recent_one", "rule_recent_tier").drop("evidence")
 
 
 def beside_features(network: str) -> list[str]:
@@ -203,13 +197,13 @@ class TrainingOfTiers:
         days = self.evidence.of_interests
         after = days.where((F.col("event_date") >= F.lit(cut)) & (F.col("event_date") < F.lit(end)))
         features = features_as_of(self.context, self.evidence, cut, f"{self.staged}/{cut}")
+        pairs = features.select(*PAIR)
         if self.config.label_rules:
             before = self.evidence.of_items.where(F.col("event_date") < F.lit(cut))
-            pairs = labelled(pairs_as_of(self.context, before, cut), after, self.config).select("user_id", "interest_id", "label")
-            known = features.join(pairs, ["user_id", "interest_id"])
-        else:
-            known = labelled(features, after, self.config)
-        return with_rules(known, self.config).withColumn("cut", F.lit(cut))
+            pairs = pairs_as_of(self.context, before, cut)
+        # Of the keys alone first: there are many features.
+        labels = labelled(pairs, after, self.config).select(*PAIR, "label")
+        return features.join(labels, PAIR).withColumn("cut", F.lit(cut))
 
     @cached_property
     def training_examples(self) -> DataFrame:

@@ -137,7 +137,8 @@ def test_a_config_cannot_be_changed(minimal_file: Path) -> None:
         ("tier", "unknown key tier; did you mean tiers?; known here: name, locations, interactions"),
         (
             "tiers.core_mas",
-            "unknown key tiers.core_mas; did you mean core_mass?; known here: core_mass, secondary_mass, horizon_days, network",
+            "unknown key tiers.core_mas; did you mean core_mass?; known here: core_mass, secondary_mass, horizon_days, network, "
+            "label_rules, training",
         ),
         ("users.columns.user", "unknown key users.columns.user; did you mean user_id?; known here: user_id"),
         (

@@ -93,14 +93,27 @@ def test_j_is_the_mean_over_users_of_the_mean_over_their_interests(
 def test_macro_f1_and_recalls_are_those_of_scikit_learn(quality: dict[str, dict[str, Estimate]], pairs: pd.DataFrame, model: str) -> None:
     tiers, _ = said_by(model, pairs["rule_tier"])
     found = quality[model]
-    assert sorted(found) == ["J", "macro_f1", "recall_core", "recall_marginal", "recall_secondary"]
+    errors = [f"calibration_error_{tier}" for tier in sorted(TIERS)]
+    assert sorted(found) == ["J", *errors, "macro_f1", "recall_core", "recall_marginal", "recall_secondary"]
     assert found["macro_f1"].value == pytest.approx(f1_score(pairs["label"], tiers, average="macro", zero_division=0), abs=1e-12)
     recalls = recall_score(pairs["label"], tiers, labels=TIERS, average=None, zero_division=0)
     assert [found[f"recall_{tier}"].value for tier in TIERS] == pytest.approx(list(recalls), abs=1e-12)
-    for estimate in found.values():
+    for metric, estimate in found.items():
+        if metric in errors:
+            continue
         assert estimate.lower is not None
         assert estimate.upper is not None
         assert estimate.lower <= estimate.value <= estimate.upper
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_calibration_errors_are_those_of_numpy(quality: dict[str, dict[str, Estimate]], pairs: pd.DataFrame, model: str) -> None:
+    _, probabilities = said_by(model, pairs["rule_tier"])
+    for place, tier in enumerate(TIERS):
+        p, came_true = probabilities[:, place], (pairs["label"] == tier).to_numpy()
+        bins = np.minimum((p * 15).astype(int), 14)
+        apart = [abs(p[bins == b].mean() - came_true[bins == b].mean()) * (bins == b).mean() for b in np.unique(bins)]
+        assert quality[model][f"calibration_error_{tier}"].value == pytest.approx(sum(apart), abs=1e-9)
 
 
 def test_every_model_is_judged(quality: dict[str, dict[str, Estimate]]) -> None:
@@ -117,7 +130,8 @@ def test_a_tier_that_never_occurs_has_no_recall_and_a_rare_one_no_false_interval
     schema = "model string, user_id string, label string, tier string, p_core double, p_secondary double, p_marginal double"
     quality = tier_quality(spark.createDataFrame(rows, schema), samples=200)
     found = quality["rule"]
-    assert sorted(found) == ["J", "macro_f1", "recall_core", "recall_marginal"]
+    errors = ["calibration_error_core", "calibration_error_marginal", "calibration_error_secondary"]
+    assert sorted(found) == ["J", *errors, "macro_f1", "recall_core", "recall_marginal"]
     assert found["recall_marginal"] == Estimate(0.0, None, None)
     assert found["recall_core"] == Estimate(1.0, 1.0, 1.0)
     assert found["J"].value == pytest.approx(2 / 5)

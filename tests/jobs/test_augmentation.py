@@ -25,7 +25,7 @@ name: borrowed
 interactions: {path: e.csv, columns: {user_id: user, item_id: item, occurred_at: at, behaviour: {literal: purchase}}}
 items: {path: i.csv, columns: {item_id: item, text: title, category: kind}}
 behaviours: {purchase: 1.0}
-tiers: {horizon_days: 28}
+tiers: {horizon_days: 28, network: rule}
 """
 
 

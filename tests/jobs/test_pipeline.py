@@ -33,7 +33,7 @@ from interest_tiers.tables import (
 )
 from tests.jobs.shop import AS_OF, GROUPS, USERS_PER_GROUP, Made, Shop
 
-STAGES = ["clean", "embed", "build_interests", "assign_tiers", "cluster_users", "recommend", "evaluate", "report"]
+STAGES = ["clean", "embed", "build_interests", "train_tiers", "assign_tiers", "cluster_users", "recommend", "evaluate", "report"]
 
 
 @pytest.fixture(scope="module")

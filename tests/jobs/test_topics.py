@@ -27,7 +27,7 @@ interactions: {path: e.csv, columns: {user_id: user, item_id: item, occurred_at:
 items: {path: i.csv, columns: {item_id: item, text: title}}
 behaviours: {purchase: 1.0}
 interests: {source: topic, topics: 3}
-tiers: {horizon_days: 28}
+tiers: {horizon_days: 28, network: rule}
 """
 
 #: Touched before the cut, and what their texts mean. "late" items are first touched after it, "idle" ones never.

@@ -44,7 +44,7 @@ def features_of(spark: SparkSession, days: pd.DataFrame) -> pd.DataFrame:
     every = frame(spark, days)
     own = own_features(every, CUT, CONFIG, HALF_LIFE).cache()
     found = pair_features(own, similar_interests(own), every, CUT, CONFIG)
-    assert found.columns == ["user_id", "interest_id", "evidence", *FEATURES]
+    assert found.columns == ["user_id", "interest_id", "rule_tier", "rule_recent_tier", *FEATURES]
     return found.toPandas().sort_values(["user_id", "interest_id"]).set_index(["user_id", "interest_id"])
 
 

@@ -64,3 +64,17 @@ def test_labels_are_tiers_of_the_undecayed_days_of_the_horizon(spark: SparkSessi
         spark.createDataFrame(expected, "user_id string, interest_id string, share double, label string"),
     )
     assert sorted(got.columns) == ["interest_id", "label", "share", "user_id"]
+
+
+def test_what_an_expert_knows_overrides_a_label_and_may_add_one(spark: SparkSession) -> None:
+    pairs = spark.createDataFrame(
+        [("a", "x", 5), ("a", "y", 1), ("silent", "x", 9), ("silent", "y", 2)], "user_id string, interest_id string, n_days int"
+    )
+    future = spark.createDataFrame([day("a", "x", "i", 3)], DAYS)
+    rule = {"sql": "n_days = 1", "tier": "secondary"}
+    found = labelled(pairs, future, Tiers(label_rules=[rule, {"sql": "n_days > 0", "tier": "core", "add": True}]))
+    expected = [("a", "x", "core"), ("a", "y", "secondary"), ("silent", "x", "core"), ("silent", "y", "core")]
+    assertDataFrameEqual(
+        found.select("user_id", "interest_id", "label"), spark.createDataFrame(expected, "user_id string, interest_id string, label string")
+    )
+    assert labelled(pairs, future, Tiers(label_rules=[rule])).where("user_id = 'silent'").isEmpty()

@@ -19,6 +19,9 @@ METRICS = {
     "recall_core": ("Recall, core", "higher"),
     "recall_secondary": ("Recall, secondary", "higher"),
     "recall_marginal": ("Recall, marginal", "higher"),
+    "calibration_error_core": ("Calibration error, core", "lower"),
+    "calibration_error_secondary": ("Calibration error, secondary", "lower"),
+    "calibration_error_marginal": ("Calibration error, marginal", "lower"),
     "ndcg": ("NDCG", "higher"),
     "recall": ("Recall", "higher"),
     "precision": ("Precision", "higher"),
@@ -28,18 +31,22 @@ METRICS = {
 
 #: How a model is called, ours first, baselines last.
 MODELS = {
-    "model": "Trained network",
-    "rule_calibrated": "Calibrated rule",
-    "rule_calibrated_argmax": "Calibrated rule, likeliest tier",
+    "user_tiers": "What user_tiers holds",
     "tiers_and_clusters": "Tiers and clusters",
     "without_clusters": "Tiers without clusters",
+    "gradient_boosting": "Gradient boosting",
+    "rule_calibrated": "Calibrated rule",
+    "rule_calibrated_argmax": "Calibrated rule, likeliest tier",
+    "rule_recent_calibrated": "Calibrated rule, last horizon",
+    "rule_recent_calibrated_argmax": "Calibrated rule, last horizon, likeliest tier",
     "rule": "Rule on past evidence",
+    "rule_recent": "Rule on the last horizon",
     "class_prior": "Class prior",
     "own_frequency": "Own frequency",
     "popularity": "Popularity",
 }
 #: What needs none of this project's models.
-BASELINES = ("rule", "class_prior", "own_frequency", "popularity")
+BASELINES = ("gradient_boosting", "rule", "rule_recent", "class_prior", "own_frequency", "popularity")
 
 #: The metrics on which our first model is held against the best baseline in words.
 JUDGED_BY = ("J", "macro_f1", "ndcg")

@@ -15,6 +15,7 @@ from interest_tiers.config import TIERS, Tiers
 from interest_tiers.evidence import exact_sum, positive_part, summed_evidence
 from interest_tiers.sampling import drawn_by_hash
 from interest_tiers.tiers.labels import labelled_by_mass
+from interest_tiers.tiers.rule import with_tier
 
 PAIR = ["user_id", "interest_id"]
 
@@ -41,23 +42,24 @@ def own_features(days: DataFrame, cut: date, config: Tiers, half_life_days: floa
     """What every user's days before the cut say of each interest: user_id, interest_id, and doubles, null where undefined.
 
     days: see evidence.interest_days; only days before the cut are looked at. half_life_days: of the rule's evidence.
+    Also rule_tier, by mass of that evidence, and rule_recent_tier, by mass of the last horizon's days.
     """
     aged = _before(days, cut).withColumn("age", F.datediff(F.lit(cut), F.col("event_date")))
     pairs = _of_pairs(aged, config.horizon_days, half_life_days).join(_of_users(aged, config.horizon_days), "user_id")
-    return _within_users(pairs)
+    # While the rows of a user are together: the tiers of the rules need nothing else.
+    ranked = _within_users(pairs)
+    return with_tier(with_tier(ranked, config, "evidence", "rule_tier"), config, "recent_one", "rule_recent_tier")
 
 
 def pair_features(own: DataFrame, alike: DataFrame, days: DataFrame, cut: date, config: Tiers) -> DataFrame:
-    """All features: user_id, interest_id, evidence (that of the rule), and FEATURES.
+    """All features: user_id, interest_id, rule_tier, rule_recent_tier, and FEATURES.
 
     own: of own_features for the same cut. alike: of similar_interests. Both are stored already, since they are read often.
     """
     of_interests = _of_interests(own).join(_outcomes(_before(days, cut), cut, config), "interest_id", "left")
     similar = _similar_evidence(own, alike)
     every = own.join(of_interests, "interest_id").join(similar, PAIR, "left")
-    return every.select(
-        *PAIR, "evidence", *[F.coalesce(name, F.lit(0.0)).alias(name) if name == SIMILAR else F.col(name) for name in FEATURES]
-    )
+    return every.select(*PAIR, *RULES, *[F.coalesce(name, F.lit(0.0)).alias(name) if name == SIMILAR else F.col(name) for name in FEATURES])
 
 
 def _before(days: DataFrame, cut: date) -> DataFrame:
@@ -252,6 +254,9 @@ def _strongest(own: DataFrame) -> DataFrame:
     """The strongest interests of every user: user_id, interest_id, root (of the share)."""
     return own.where(F.col("rank_one") <= SIMILARITY_INTERESTS).select(*PAIR, F.sqrt("share_one").alias("root"))
 
+
+#: The tiers of the rules, beside the features.
+RULES = ("rule_tier", "rule_recent_tier")
 
 #: In the order in which a network takes them.
 FEATURES = (

@@ -1,0 +1,171 @@
+"""The job train_tiers and those that use its model: nothing after a day is in it, and it is made once."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
+
+from interest_tiers.jobs import assign_tiers, build_interests, evaluate, train_tiers
+from interest_tiers.tables import INTERACTIONS, ITEMS, METRICS, RUNS, TEXT_EMBEDDINGS, USER_INTERESTS, USER_TIERS, Warehouse
+from tests.jobs.shop import require_success, submit
+
+AS_OF, HORIZON = date(2024, 6, 1), 20
+CATEGORIES = [f"c{n}" for n in range(6)]
+
+
+def events(seed: int, first: int, last: int) -> list[tuple[object, ...]]:
+    """150 users who each come to some categories by a rhythm of their own; the younger the habit, the likelier it lasts."""
+    random, habits = np.random.default_rng(seed), np.random.default_rng(7)
+    rows = []
+    for user in range(150):
+        for category in CATEGORIES:
+            rate, begins = habits.choice([0.0, 0.03, 0.3], p=[0.3, 0.5, 0.2]), int(habits.integers(-100, 0))
+            for day in range(max(first, begins), last):
+                if random.random() < rate:
+                    at = datetime.combine(AS_OF + timedelta(days=day), datetime.min.time(), UTC) + timedelta(hours=9)
+                    item = f"{category}-{random.integers(3)}"
+                    rows.append((f"{seed}-{user}-{item}-{day}", f"u{user}", item, "buy", at, at.date(), 2.0, None, None, "shop"))
+    return rows
+
+
+def write_tables(warehouse: Warehouse, seed_after: int = 2) -> None:
+    spark = warehouse.spark
+    every = events(1, -100, 0) + events(seed_after, 0, 25)
+    warehouse.replace(INTERACTIONS, spark.createDataFrame(every, INTERACTIONS.schema))
+    items = [(f"{category}-{n}", f"{category} {n}", f"hash {category} {n}", category) for category in CATEGORIES for n in range(3)]
+    warehouse.replace(ITEMS, spark.createDataFrame(items, ITEMS.schema))
+    model = "none"
+    vectors = [(item[2], model, [1.0, float(n)]) for n, item in enumerate(items)]
+    warehouse.replace(TEXT_EMBEDDINGS, spark.createDataFrame(vectors, TEXT_EMBEDDINGS.schema))
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    tree = {
+        "name": "shop",
+        "interactions": {
+            "path": "none.csv",
+            "columns": {"user_id": "u", "item_id": "i", "occurred_at": "t", "behaviour": {"literal": "buy"}, "value": "v"},
+        },
+        "items": {"path": "none.csv", "columns": {"item_id": "i", "text": "t", "category": "c"}},
+        "behaviours": {"buy": 1.0},
+        "tiers": {
+            "horizon_days": HORIZON,
+            "training": {
+                "epochs": 3,
+                "batch_size": 64,
+                "width": 16,
+                "layers": 1,
+                "cuts": 2,
+                "days_between_cuts": 10,
+                "learning_rate": 0.01,
+            },
+        },
+        "clustering": {"k": [2], "components": 2},
+        "evaluation": {"bootstrap_samples": 100},
+    }
+    file = tmp_path / "shop.yaml"
+    file.write_text(yaml.safe_dump(tree), encoding="utf-8")
+    return file
+
+
+def arguments(config: Path, warehouse: Warehouse, *overrides: str) -> list[str]:
+    given = ["--config", str(config), "--warehouse", warehouse.location, "--as-of", AS_OF.isoformat()]
+    return [*given, *(part for override in overrides for part in ("--set", override))]
+
+
+def test_a_model_is_trained_asked_and_made_anew_only_for_other_days(warehouse: Warehouse, config: Path, spark: SparkSession) -> None:
+    write_tables(warehouse)
+    given = arguments(config, warehouse)
+    assert build_interests.main(given) == 0
+    printed = require_success(submit("train_tiers", *given, "--set", "tiers.training.num_processes=2"))
+    folder = Path(warehouse.location) / "models" / "tiers" / AS_OF.isoformat()
+    assert "epoch 1/3" in printed
+    assert sorted(path.name for path in folder.parent.parent.iterdir()) == ["tiers"]  # rows and checkpoints are gone
+    record = json.loads((folder / "training.json").read_text())
+    assert record["data"] == {
+        "cuts": "2024-05-12, 2024-05-02",
+        "labels complete by": "2024-06-01",
+        "tuned on": "the held-out users at 2024-05-12",
+    }
+    assert record["is_chosen"]
+    assert record["metrics"]["J"] < record["metrics"]["J_of_the_calibrated_rule"]
+    assert (folder / "README.md").read_text().startswith("# shop: a network of tiers, mlp")
+    before = (folder / "model.safetensors").read_bytes()
+
+    assert assign_tiers.main(given) == 0
+    tiers = warehouse.read(USER_TIERS, AS_OF).cache()
+    pairs = warehouse.read(USER_INTERESTS, AS_OF)
+    assert tiers.count() == pairs.count() == tiers.select("user_id", "interest_id").distinct().count()
+    methods = {row["method"]: row["count"] for row in tiers.groupBy("method").count().collect()}
+    days = warehouse.read(INTERACTIONS, AS_OF).groupBy("user_id").agg(F.countDistinct("event_date").alias("days"))
+    young = pairs.join(days.where("days < 2"), "user_id").count()
+    assert methods.get("rule", 0) == young
+    assert methods["model"] > 400
+    assert tiers.where("abs(p_core + p_secondary + p_marginal - 1) > 1e-9").isEmpty()
+
+    # What happened from the day on is changed, and the same model is found to be there; the run record says so.
+    write_tables(warehouse, seed_after=3)
+    assert build_interests.main(given) == 0
+    assert train_tiers.main(given) == 0
+    message = warehouse.read(RUNS).where("stage = 'train_tiers'").orderBy(F.desc("started_at")).first()["message"]  # type: ignore[index]
+    assert "is there, made of the same days" in message
+    # Trained anew by one process, without a folder to find: the same weights, since nothing later is in them.
+    for name in ("first", "second"):
+        write_tables(warehouse, seed_after={"first": 2, "second": 3}[name])
+        assert build_interests.main(given) == 0
+        assert train_tiers.main([*given, "--set", f"tiers.training.folder={config.parent / name}"]) == 0
+    models = [(config.parent / name / AS_OF.isoformat() / "model.safetensors").read_bytes() for name in ("first", "second")]
+    assert models[0] == models[1]
+    assert (folder / "model.safetensors").read_bytes() == before
+
+
+def test_the_back_test_judges_the_network_beside_rules_and_boosting(
+    warehouse: Warehouse, config: Path, spark: SparkSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_tables(warehouse)
+    monkeypatch.setattr(build_interests, "model_id", lambda embedding: "none")
+    monkeypatch.setattr(evaluate, "_judge_lists", lambda *given: [])
+    monkeypatch.setattr(evaluate, "cluster", lambda *given: type("C", (), {"fit": None, "user_clusters": None}))
+    monkeypatch.setattr(evaluate, "silhouettes_tried", lambda fit: [])
+    assert build_interests.main(arguments(config, warehouse)) == 0
+    assert evaluate.main(arguments(config, warehouse)) == 0
+    measured = warehouse.read(METRICS).where("stage = 'evaluate'").collect()
+    found = {(row["metric"], row["slice"].removeprefix("model=")): row["value"] for row in measured}
+    models = {slice_ for metric, slice_ in found if metric == "J"}
+    rules = {f"{name}{kind}" for name in ("rule", "rule_recent") for kind in ("", "_calibrated", "_calibrated_argmax")}
+    assert models == {*rules, "class_prior", "user_tiers", "gradient_boosting"}
+    assert found["J", "user_tiers"] < found["J", "rule_calibrated"] < found["J", "rule"]
+    assert found["calibration_error_core", "user_tiers"] < 0.15
+    assert (Path(warehouse.location) / "models" / "tiers" / (AS_OF - timedelta(days=HORIZON)).isoformat() / "model.json").is_file()
+
+
+def test_too_few_users_leave_the_rule_and_say_so(warehouse: Warehouse, config: Path, spark: SparkSession) -> None:
+    write_tables(warehouse)
+    few = warehouse.read(INTERACTIONS).where("user_id IN ('u1', 'u2', 'u3')")
+    warehouse.replace(INTERACTIONS, warehouse.stage("few", few))
+    given = arguments(config, warehouse, "tiers.label_rules=[{sql: n_days > 1, tier: core}]")
+    for job in (build_interests, train_tiers, assign_tiers):
+        assert job.main(given) == 0
+    messages = {row["stage"]: row["message"] for row in warehouse.read(RUNS).collect()}
+    assert "held-out users of 20 needed; the rule decides" in messages["train_tiers"]
+    assert warehouse.read(USER_TIERS, AS_OF).where("method != 'rule'").isEmpty()
+
+
+def test_a_label_rule_that_is_no_condition_is_refused(
+    warehouse: Warehouse, config: Path, spark: SparkSession, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_tables(warehouse)
+    assert build_interests.main(arguments(config, warehouse)) == 0
+    for sql, said in (("evidense > 1", "evidense"), ("evidence", "which is a double; expected a condition")):
+        assert assign_tiers.main(arguments(config, warehouse, f"tiers.label_rules=[{{sql: {sql}, tier: core}}]")) == 2
+        printed = capsys.readouterr().err
+        assert f"tiers.label_rules.0.sql is '{sql}'" in printed
+        assert said in printed

@@ -1,0 +1,170 @@
+"""Networks of tiers: they learn, alike with one seed, and go on where they were killed; what is chosen after the training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from pyspark.sql import SparkSession
+from sklearn.metrics import f1_score, log_loss
+
+from interest_tiers import training
+from interest_tiers.config import TierTraining
+from interest_tiers.distribution import run_training
+from interest_tiers.tiers.model import Decision, load_network, scores_of
+from interest_tiers.tiers.networks import SEQUENCE_CHANNELS, TierNetwork, signed_log
+from interest_tiers.tiers.tier_training import Scaling, TierTask, shape_of
+from interest_tiers.tiers.training_rows import PetastormRows, RowBatch, stored_batches
+from interest_tiers.tiers.tuning import fitted_calibration, fitted_decision, objective_j
+from interest_tiers.training import TrainingPlan, train
+from tests.embedding.folders import bert_of_words
+
+FEATURES = ("days", "gap")
+LENGTH = 4
+SETTINGS = TierTraining(
+    batch_size=60,
+    epochs=3,
+    max_epoch_steps=8,
+    learning_rate=0.02,
+    checkpoint_steps=3,
+    width=8,
+    layers=1,
+    dropout=0.2,
+    sequence_length=LENGTH,
+)  # fmt: skip
+SCALING = Scaling((1.0, 0.5), (1.0, 0.5), (1,))
+
+
+def write_rows(folder: Path, n_rows: int, seed: int) -> None:
+    """Tiers follow from days, and for who reads more from the last channel of a sequence and from a token; a third has no gap."""
+    random = np.random.default_rng(seed)
+    label = random.integers(3, size=n_rows)
+    days = (2 - label) * 4 + random.random(n_rows) * 2
+    gap = np.where(random.random(n_rows) < 1 / 3, np.nan, random.random(n_rows))
+    sequence = np.repeat(label[:, None], LENGTH * SEQUENCE_CHANNELS, axis=1)
+    rows = pa.table(
+        {
+            "days": pa.array(days, pa.float32()),
+            "gap": pa.array(gap, pa.float32()),
+            "label": pa.array(label, pa.int32()),
+            "weight": pa.array(np.ones(n_rows), pa.float32()),
+            "sequence": pa.array(list(sequence), pa.list_(pa.float32())),
+            "tokens": pa.array([[3, 6 + place, 4, 0] for place in label], pa.list_(pa.int32())),
+        }
+    )
+    folder.mkdir(parents=True)
+    for part in range(3):
+        pq.write_table(rows.slice(part * n_rows // 3, n_rows // 3), folder / f"part-{part}.parquet", row_group_size=80)
+
+
+def plan_in(folder: Path, settings: TierTraining = SETTINGS, network: str = "mlp") -> TrainingPlan[TierTask]:
+    write_rows(folder / "training", 600, seed=1)
+    write_rows(folder / "tuning", 150, seed=2)
+    encoder = str(bert_of_words(folder / "bert", ["core", "secondary", "marginal"])) if network == "bert" else None
+    shape = shape_of(network, settings, len(FEATURES), SCALING, encoder)
+    task = TierTask(settings, shape, FEATURES, SCALING, str(folder / "training"), str(folder / "tuning"))
+    return TrainingPlan(settings, task, 600, str(folder / "checkpoints"), str(folder / "model"))
+
+
+def weights(plan: TrainingPlan[TierTask]) -> bytes:
+    return (Path(plan.result) / "model.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("network", ["mlp", "lstm", "transformer", "bert"])
+def test_every_network_trains_by_two_processes_and_is_read_back(spark: SparkSession, tmp_path: Path, network: str) -> None:
+    plan = plan_in(tmp_path, SETTINGS.model_copy(update={"num_processes": 2}), network)
+    trained = run_training(spark, plan)
+    assert [epoch.step for epoch in trained.epochs] == [8, 16, 24]
+    assert trained.best.validation_loss is not None
+    assert trained.best.validation_loss < 0.5 < 2 / 3  # two thirds is J of a guess
+    loaded, features = load_network(Path(plan.result))
+    assert features == FEATURES
+    said = list(scores_of(loaded, stored_batches(plan.task.tuning, features, 1000)))
+    scores, rows = torch.cat([part for part, _ in said]), RowBatch.joined([part for _, part in said])
+    assert objective_j(torch.softmax(scores, 1).numpy(), rows.label, rows.weight) == pytest.approx(trained.best.validation_loss, abs=1e-5)
+
+
+def test_one_seed_gives_the_same_weights_and_another_gives_others(tmp_path: Path) -> None:
+    first, second = plan_in(tmp_path / "first"), plan_in(tmp_path / "second")
+    other = plan_in(tmp_path / "other", SETTINGS.model_copy(update={"seed": 18}))
+    for plan in (first, second, other):
+        train(plan)
+    assert weights(first) == weights(second) != weights(other)
+
+
+@pytest.mark.parametrize("killed_at", [5, 8, 13])
+def test_a_training_killed_in_mid_epoch_ends_as_the_undisturbed_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed_at: int
+) -> None:
+    undisturbed, killed = plan_in(tmp_path / "undisturbed"), plan_in(tmp_path / "killed")
+    expected = train(undisturbed)
+    step = training._Training._step
+
+    def dies(self: Any, number: int) -> float:
+        if number == killed_at:
+            raise KeyboardInterrupt
+        return step(self, number)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training._Training, "_step", dies)
+        with pytest.raises(KeyboardInterrupt):
+            train(killed)
+    resumed = train(killed)
+    assert resumed.resumed_at == {5: 3, 8: 8, 13: 12}[killed_at]
+    assert resumed.epochs == expected.epochs
+    assert weights(killed) == weights(undisturbed)
+
+
+def test_an_epoch_of_two_processes_holds_every_row_once(tmp_path: Path) -> None:
+    """600 rows in nine row groups of unequal size: what both see of the first turn is all that there is."""
+    write_rows(tmp_path / "rows", 600, seed=1)
+    every = np.concatenate([rows.features[:, 0] for rows in stored_batches(tmp_path / "rows", FEATURES, 100)])
+    readers = [PetastormRows(str(tmp_path / "rows"), FEATURES, 20, 17, rank, 2, 10) for rank in (0, 1)]
+    seen = [np.concatenate([reader.rows(step).features[:, 0] for step in range(10)]) for reader in readers]
+    assert not set(seen[0]) & set(seen[1])
+    assert set(np.concatenate(seen)) <= set(every)
+    again = PetastormRows(str(tmp_path / "rows"), FEATURES, 20, 17, 0, 2, 10)
+    assert np.array_equal(again.rows(13).features, readers[0].rows(13).features, equal_nan=True)
+    alone = PetastormRows(str(tmp_path / "rows"), FEATURES, 60, 17, 0, 1, 10)
+    turn = np.concatenate([alone.rows(step).features[:, 0] for step in range(10)])
+    assert sorted(turn) == sorted(every)
+    assert not np.array_equal(turn[:60], alone.rows(10).features[:, 0])
+
+
+def test_what_is_missing_is_told_and_what_is_far_away_is_cut() -> None:
+    network = TierNetwork(shape_of("mlp", SETTINGS, 2, SCALING, None))
+    network.set_scaling(SCALING.mean, SCALING.deviation)
+    scaled = network._scaled(torch.tensor([[np.e - 1, float("nan")], [1e30, -1.0]]))
+    assert torch.allclose(scaled, torch.tensor([[0.0, 0.0, 1.0], [6.0, float(-np.log(2) - 0.5) / 0.5, 0.0]]))
+    assert signed_log(torch.tensor([-3.0, 0.0, 3.0])).tolist() == pytest.approx([-np.log(4), 0, np.log(4)])
+
+
+def test_calibration_takes_back_what_makes_scores_too_sure() -> None:
+    """Tiers are drawn from known probabilities; scores three times too large, and one tier too high, come back to them."""
+    random = np.random.default_rng(4)
+    logits = random.normal(size=(20_000, 3))
+    p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    tiers = (random.random((20_000, 1)) > p.cumsum(1)).sum(1)
+    scores = 3 * logits + np.array([2.0, 0.0, 0.0])
+    calibration = fitted_calibration(scores, tiers, np.ones(len(tiers)))
+    assert np.allclose(calibration.scale, 1 / 3, atol=0.03)
+    found = calibration.probabilities(scores)
+    assert np.allclose(found.sum(1), 1)
+    assert np.abs(found - p).mean() < 0.01
+    assert log_loss(tiers, found) < log_loss(tiers, p) + 1e-3
+
+
+def test_the_decision_with_the_best_macro_f1_is_chosen() -> None:
+    random = np.random.default_rng(5)
+    p = random.dirichlet([0.3, 0.4, 2.0], size=3000)
+    tiers = (random.random((3000, 1)) > p.cumsum(1)).sum(1)
+    decision = fitted_decision(p, tiers)
+    scores = {s: f1_score(tiers, Decision(decision.prior, s).tiers(p), average="macro") for s in np.linspace(0, 1, 21)}
+    assert scores[decision.strength] == max(scores.values()) > scores[0.0]
+    assert Decision((0.2, 0.3, 0.5), 0.0).tiers(p).tolist() == p.argmax(1).tolist()
+    assert Decision((0.1, 0.1, 0.8), 1.0).tiers(np.array([[0.15, 0.05, 0.8]])).tolist() == [0]
