@@ -81,7 +81,7 @@ def test_evidence_shares_and_rates(found: pd.DataFrame, before: pd.DataFrame, na
     # Of what was found: evidence is rounded to billionths, which is much of a share of nearly nothing.
     total = found[f"evidence_{name}"].groupby("user_id").transform("sum")
     same(found[f"share_{name}"], (found[f"evidence_{name}"] / total.where(total > 0, 1.0)))
-    same(found[f"rate_{name}"], pd.Series(evidence.to_numpy() / visits[users].to_numpy(), found.index))
+    same(found[f"rate_{name}"], found[f"evidence_{name}"] / found[f"user_visit_evidence_{name}"])
 
 
 def test_windows_end_with_their_last_day(found: pd.DataFrame, before: pd.DataFrame) -> None:
