@@ -63,9 +63,9 @@ def of_pairs(before: pd.DataFrame, aggregate: object) -> pd.Series:
     return before.sort_values("event_date").groupby(["user_id", "interest_id"]).apply(aggregate, include_groups=False)  # type: ignore[call-overload]
 
 
-def same(found: pd.Series, expected: pd.Series) -> None:
+def same(found: pd.Series, expected: pd.Series, within: float = 1e-8) -> None:
     assert found.index.equals(expected.index)
-    np.testing.assert_allclose(found.to_numpy(dtype=float), expected.to_numpy(dtype=float), atol=1e-8)
+    np.testing.assert_allclose(found.to_numpy(dtype=float), expected.to_numpy(dtype=float), atol=within)
 
 
 @pytest.mark.parametrize("name", HALF_LIVES)
@@ -131,9 +131,9 @@ def test_what_interests_are_to_all_users(found: pd.DataFrame, before: pd.DataFra
     holders = found.groupby(level="interest_id").size() / n_users
     same(found["interest_users"], pd.Series(holders[interests].to_numpy(), found.index))
     shares = found.groupby(level="interest_id")["share_one"].mean()
-    same(found["interest_share"], pd.Series(shares[interests].to_numpy(), found.index))
+    same(found["interest_share"], pd.Series(shares[interests].to_numpy(), found.index), within=1e-6)
     gap = found.groupby(level="interest_id")["gap_mean"].mean()
-    same(found["interest_gap"], pd.Series(gap[interests].to_numpy(), found.index))
+    same(found["interest_gap"], pd.Series(gap[interests].to_numpy(), found.index), within=1e-6)
 
 
 def test_outcomes_of_an_interest_are_those_of_the_horizon_before_the_cut(spark: SparkSession) -> None:

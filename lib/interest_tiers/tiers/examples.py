@@ -15,6 +15,9 @@ from interest_tiers.tiers.tier_training import Scaling
 #: One user in so many trains nothing: they choose the epoch, the calibration and the decision.
 HELD_OUT = 5
 
+#: Sums over all examples are of millionths: billionths of ten billion would not fit a bigint.
+PARTS = 10**6
+
 #: A feature whose deviation is smaller tells rows apart by nothing but rounding.
 SMALLEST_DEVIATION = 1e-6
 
@@ -59,8 +62,8 @@ def scaling_of(examples: DataFrame, features: Sequence[str]) -> Scaling:
     expressions = [F.count(F.lit(1)).alias("n")]
     for name in features:
         number = F.signum(name) * F.log1p(F.abs(name))
-        expressions += [F.count(name).alias(f"n_{name}"), exact_sum(number).alias(f"sum_{name}")]
-        expressions += [exact_sum(number * number).alias(f"squares_{name}")]
+        expressions += [F.count(name).alias(f"n_{name}"), exact_sum(number, parts=PARTS).alias(f"sum_{name}")]
+        expressions += [exact_sum(number * number, parts=PARTS).alias(f"squares_{name}")]
     found = examples.agg(*expressions).first()
     assert found is not None  # an aggregate without keys has one row
     means, deviations, missing = [], [], []

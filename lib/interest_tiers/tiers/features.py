@@ -37,6 +37,9 @@ SIMILAR_INTERESTS = 10
 
 SIMILAR = "similar_interests"
 
+#: Sums over all users are of millionths: billionths of a billion users would not fit a bigint.
+PARTS_OF_ALL_USERS = 10**6
+
 
 def own_features(days: DataFrame, cut: date, config: Tiers, half_life_days: float) -> DataFrame:
     """What every user's days before the cut say of each interest: user_id, interest_id, and doubles, null where undefined.
@@ -184,10 +187,10 @@ def _of_interests(pairs: DataFrame) -> DataFrame:
     summed = pairs.groupBy("interest_id").agg(
         F.count(F.lit(1)).alias("n"),
         F.count_if(F.col("recent_one") > 0).alias("n_one"),
-        *[exact_sum(F.col(name)).alias(name) for name in ("recent_third", "previous_third", "recent_one")],
-        *[exact_sum(F.col(f"evidence_{name}")).alias(f"evidence_{name}") for name in ("third", "one", "two")],
-        exact_sum(F.col("share_one")).alias("shares"),
-        exact_sum(F.coalesce("gap_mean", F.lit(0.0))).alias("gaps"),
+        *[exact_sum(F.col(name), parts=PARTS_OF_ALL_USERS).alias(name) for name in ("recent_third", "previous_third", "recent_one")],
+        *[exact_sum(F.col(f"evidence_{name}"), parts=PARTS_OF_ALL_USERS).alias(f"evidence_{name}") for name in ("third", "one", "two")],
+        exact_sum(F.col("share_one"), parts=PARTS_OF_ALL_USERS).alias("shares"),
+        exact_sum(F.coalesce("gap_mean", F.lit(0.0)), parts=PARTS_OF_ALL_USERS).alias("gaps"),
         F.count("gap_mean").alias("n_gaps"),
     )
     of = F.col("n_users")
