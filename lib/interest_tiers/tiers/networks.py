@@ -124,7 +124,7 @@ class _TransformerReader(nn.Module):
     def __init__(self, length: int) -> None:
         super().__init__()
         self.project = nn.Linear(SEQUENCE_CHANNELS, self.width)
-        self.positions = nn.Parameter(torch.randn(length, self.width) * 0.02)
+        self.positions = nn.Parameter(nn.init.trunc_normal_(torch.empty(length, self.width), std=0.02))
         layer = nn.TransformerEncoderLayer(
             self.width, self.heads, 4 * self.width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
         )
