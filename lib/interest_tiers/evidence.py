@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from datetime import date
 from functools import reduce
 
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import Column, DataFrame, WindowSpec
 from pyspark.sql import functions as F
 
 from interest_tiers.config import BehaviourWeight, ValueScale
@@ -29,10 +29,14 @@ LARGEST_WEIGHT = 1000
 VALUE_PARTS = 10**6
 
 
-def exact_sum(column: Column, parts: int = EVIDENCE_PARTS) -> Column:
-    """The sum of a double column, the same for any partitioning: each value is rounded to a part of 1, halves up."""
+def exact_sum(column: Column, parts: int = EVIDENCE_PARTS, over: WindowSpec | None = None) -> Column:
+    """The sum of a double column, the same for any partitioning: each value is rounded to a part of 1, halves up.
+
+    over: a window that is summed over; an aggregate without one.
+    """
     # round() of a double goes through a decimal number of Java, which costs more than all the rest of a sum.
-    return F.sum(F.floor(column * F.lit(float(parts)) + F.lit(0.5))) / F.lit(float(parts))
+    total = F.sum(F.floor(column * F.lit(float(parts)) + F.lit(0.5)))
+    return (total if over is None else total.over(over)) / F.lit(float(parts))
 
 
 def summed_evidence(weight: Column) -> Column:

@@ -62,7 +62,7 @@ def pair_features(own: DataFrame, alike: DataFrame, days: DataFrame, cut: date, 
     of_interests = _of_interests(own).join(_outcomes(_before(days, cut), cut, config), "interest_id", "left")
     similar = _similar_evidence(own, alike)
     every = own.join(of_interests, "interest_id").join(similar, PAIR, "left")
-    return every.select(*PAIR, *RULES, *[F.coalesce(name, F.lit(0.0)).alias(name) if name == SIMILAR else F.col(name) for name in FEATURES])
+    return every.withColumn(SIMILAR, F.coalesce(SIMILAR, F.lit(0.0))).select(*PAIR, *RULES, *FEATURES)
 
 
 def _before(days: DataFrame, cut: date) -> DataFrame:
@@ -79,17 +79,14 @@ def _of_pairs(days: DataFrame, horizon_days: int, half_life_days: float) -> Data
     in_order = Window.partitionBy(*PAIR).orderBy("event_date")
     gap = F.datediff(F.col("event_date"), F.lag("event_date").over(in_order))
     age, weight, last = F.col("age"), F.col("weight"), window_days(1.0, horizon_days)
-    evidence = [
-        summed_evidence(weight * F.pow(F.lit(2.0), -age / F.lit(part * horizon_days))).alias(f"evidence_{name}")
-        for name, part in HALF_LIVES.items()
-    ]
+    evidence = [summed_evidence(weight * _decay(part * horizon_days)).alias(f"evidence_{name}") for name, part in HALF_LIVES.items()]
     windows = [_in_window(weight, 0, window_days(part, horizon_days)).alias(f"recent_{name}") for name, part in WINDOWS.items()]
     short = window_days(WINDOWS["third"], horizon_days)
     summed = (
         days.withColumn("gap", gap)
         .groupBy(*PAIR)
         .agg(
-            summed_evidence(weight * F.pow(F.lit(2.0), -age / F.lit(float(half_life_days)))).alias("evidence"),
+            summed_evidence(weight * _decay(half_life_days)).alias("evidence"),
             *evidence,
             *windows,
             _in_window(weight, last, 2 * last).alias("previous_one"),
@@ -116,6 +113,11 @@ def _of_pairs(days: DataFrame, horizon_days: int, half_life_days: float) -> Data
     ).drop("squared_gaps")
 
 
+def _decay(half_life_days: float) -> Column:
+    """Of the column age. See evidence.decay."""
+    return F.pow(F.lit(2.0), -F.col("age") / F.lit(float(half_life_days)))
+
+
 def _in_window(weight: Column, younger: int, older: int) -> Column:
     """The weight of the days whose age is above younger and at most older, 0 where more was taken away than given."""
     return summed_evidence(F.when((F.col("age") > younger) & (F.col("age") <= older), weight).otherwise(0.0))
@@ -130,10 +132,7 @@ def _of_users(days: DataFrame, horizon_days: int) -> DataFrame:
         F.min("age").cast("double").alias("user_recency"),
         F.max("age").cast("double").alias("user_tenure"),
         *[F.count_if(age <= window_days(part, horizon_days)).cast("double").alias(f"user_visits_{name}") for name, part in WINDOWS.items()],
-        *[
-            exact_sum(F.pow(F.lit(2.0), -age / F.lit(part * horizon_days))).alias(f"user_visit_evidence_{name}")
-            for name, part in HALF_LIVES.items()
-        ],
+        *[exact_sum(_decay(part * horizon_days)).alias(f"user_visit_evidence_{name}") for name, part in HALF_LIVES.items()],
     )
 
 
@@ -144,8 +143,8 @@ def _within_users(pairs: DataFrame) -> DataFrame:
         "user_interests": F.count(F.lit(1)).over(user).cast("double"),
         "user_interests_one": F.sum((F.col("recent_one") > 0).cast("double")).over(user),
         "user_interactions_one": F.sum("n_interactions_one").over(user),
-        "user_value_one": _sum_over(F.col("value_one"), user),
-        **{f"user_evidence_{name}": _sum_over(F.col(f"evidence_{name}"), user) for name in HALF_LIVES},
+        "user_value_one": exact_sum(F.col("value_one"), over=user),
+        **{f"user_evidence_{name}": exact_sum(F.col(f"evidence_{name}"), over=user) for name in HALF_LIVES},
     }
     pairs = pairs.withColumns(totals)
     shares = {f"share_{name}": _share(F.col(f"evidence_{name}"), F.col(f"user_evidence_{name}")) for name in HALF_LIVES}
@@ -155,13 +154,8 @@ def _within_users(pairs: DataFrame) -> DataFrame:
     for name in ORDERED_BY:
         pairs = pairs.withColumns(_order(name, [F.desc(f"evidence_{name}"), F.asc("interest_id")], f"share_{name}"))
     recent_first = [F.desc("recent_one"), F.desc("evidence_one"), F.asc("interest_id")]
-    pairs = pairs.withColumn("recent_share", F.col("recent_one") / F.greatest(_sum_over(F.col("recent_one"), user), F.lit(1.0)))
+    pairs = pairs.withColumn("recent_share", F.col("recent_one") / F.greatest(exact_sum(F.col("recent_one"), over=user), F.lit(1.0)))
     return pairs.withColumn("mass_recent", _mass_above("recent_share", user.orderBy(*recent_first)))
-
-
-def _sum_over(column: Column, window: WindowSpec) -> Column:
-    """See evidence.exact_sum."""
-    return F.sum(F.floor(column * F.lit(1e9) + F.lit(0.5))).over(window) / F.lit(1e9)
 
 
 def _share(part: Column, whole: Column) -> Column:
@@ -176,7 +170,7 @@ def _order(name: str, order: list[Column], share: str) -> dict[str, Column]:
 
 def _mass_above(share: str, in_order: WindowSpec) -> Column:
     before = in_order.rowsBetween(Window.unboundedPreceding, -1)
-    return F.coalesce(_sum_over(F.col(share), before), F.lit(0.0))
+    return F.coalesce(exact_sum(F.col(share), over=before), F.lit(0.0))
 
 
 def _of_interests(pairs: DataFrame) -> DataFrame:
