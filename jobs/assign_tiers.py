@@ -6,7 +6,7 @@ from datetime import date, timedelta
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from interest_tiers.jobs.build_interests import evidence_days, pairs_as_of
+from interest_tiers.jobs.build_interests import pairs_as_of
 from interest_tiers.jobs.job import StageContext, StageResult, stage_main
 from interest_tiers.jobs.train_tiers import ModelOfTiers, evidence_of, features_as_of, model_day, model_there
 from interest_tiers.tables import USER_INTERESTS, USER_TIERS
@@ -22,9 +22,9 @@ def run(context: StageContext) -> StageResult:
     as_of = context.as_of
     pairs = context.read(USER_INTERESTS, as_of)
     require_rules(pairs.limit(0), context.config.tiers.label_rules)
-    calibration = calibration_as_of(context, evidence_days(context), as_of)
-    rows_in = pairs.count()
     evidence = evidence_of(context)
+    calibration = calibration_as_of(context, evidence.of_items, as_of)
+    rows_in = pairs.count()
     model = model_there(context, evidence, model_day(as_of, context.config.tiers.training))
     features = None if model.folder is None else features_as_of(context, evidence, as_of, "assign_tiers")
     tiers = tiers_as_of(context, pairs, features, calibration, model, as_of, "assign_tiers/said")

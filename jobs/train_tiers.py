@@ -19,6 +19,7 @@ from interest_tiers.config import Tiers, TierTraining
 from interest_tiers.distribution import require_room, run_training
 from interest_tiers.embedding.model_folder import model_id, read_model_folder
 from interest_tiers.errors import ConfigError
+from interest_tiers.evaluation.tier_quality import squared_error
 from interest_tiers.jobs.build_interests import evidence_days, evidence_days_of_interests, pairs_as_of
 from interest_tiers.jobs.job import Measurement, StageContext, StageResult, models_folder, stage_main, write_metrics
 from interest_tiers.model_record import put_in_place, write_json, write_model_card
@@ -88,10 +89,7 @@ def model_there(context: StageContext, evidence: Evidence, day: date) -> ModelOf
     if context.config.tiers.network == "rule":
         return ModelOfTiers(None, "as tiers.network asks for")
     job = TrainingOfTiers(context, evidence, day, "")
-    if not job.is_made():
-        return ModelOfTiers(None, f"there is no model of these days as of {day}: run the stage train_tiers")
-    record = read_record(job.folder)
-    return ModelOfTiers(job.folder if record["is_chosen"] else None, record["reason"])
+    return job.made() if job.is_made() else ModelOfTiers(None, f"there is no model of these days as of {day}: run the stage train_tiers")
 
 
 def features_as_of(context: StageContext, evidence: Evidence, day: date, staged: str) -> DataFrame:
@@ -103,10 +101,13 @@ def features_as_of(context: StageContext, evidence: Evidence, day: date, staged:
     if config.network in ("lstm", "transformer"):
         features = with_sequence(stage(f"{staged}/plain", features), days, alike, day, config.training)
     if config.network == "bert":
-        model = str(read_model_folder(context.config.embedding.model).path)
-        tokens = config.training.max_tokens
-        features = with_tokens(stage(f"{staged}/plain", features), evidence.of_items, context.read(ITEMS), day, model, tokens)
+        plain, tokens = stage(f"{staged}/plain", features), config.training.max_tokens
+        features = with_tokens(plain, evidence.of_items, context.read(ITEMS), day, _encoder_folder(context), tokens)
     return stage(f"{staged}/features", features)
+
+
+def _encoder_folder(context: StageContext) -> str:
+    return str(read_model_folder(context.config.embedding.model).path)
 
 
 def beside_features(network: str) -> list[str]:
@@ -164,7 +165,12 @@ class TrainingOfTiers:
 
     def model(self) -> ModelOfTiers:
         """The model, trained where it is not there."""
-        return model_there(self.context, self.evidence, self.day) if self.is_made() else self.train()
+        return self.made() if self.is_made() else self.train()
+
+    def made(self) -> ModelOfTiers:
+        """The model that is there."""
+        record = read_record(self.folder)
+        return ModelOfTiers(self.folder if record["is_chosen"] else None, record["reason"])
 
     def train(self) -> ModelOfTiers:
         """Train, calibrate, and put the model in its place; the rule decides where there is too little to learn from."""
@@ -236,7 +242,7 @@ class TrainingOfTiers:
                 "ask for fewer processes"
             )
         scaling = scaling_of(training, FEATURES)
-        encoder = str(read_model_folder(self.context.config.embedding.model).path) if self.config.network == "bert" else None
+        encoder = _encoder_folder(self.context) if self.config.network == "bert" else None
         shape = shape_of(self.config.network, self.settings, len(FEATURES), scaling, encoder)
         place = self.workplace
         task = TierTask(self.settings, shape, FEATURES, scaling, str(place / "training"), str(place / "tuning"))
@@ -263,18 +269,15 @@ class TrainingOfTiers:
             "macro_f1": macro_f1(rows.label, decision.tiers(probabilities)),
             "J_of_the_calibrated_rule": _rule_j(self.training_examples, self.tuning_examples),
         }
-        is_chosen = metrics["J"] < metrics["J_of_the_calibrated_rule"]
-        reason = (
-            ""
-            if is_chosen
-            else f"of held-out users the calibrated rule is as right: J {metrics['J_of_the_calibrated_rule']:.4f} to {metrics['J']:.4f}"
-        )
+        by_rule = metrics["J_of_the_calibrated_rule"]
+        is_chosen = metrics["J"] < by_rule
+        reason = "" if is_chosen else f"of held-out users the calibrated rule is as right: J {by_rule:.4f} to {metrics['J']:.4f}"
         record = self._record(plan, trained, metrics, plan.n_rows, len(rows.label))
         record |= {"decision": asdict(decision), "calibration": asdict(calibration), "is_chosen": is_chosen, "reason": reason}
         write_json(result / RECORD, record)
         write_model_card(result, f"{record['name']}: a network of tiers, {record['network']}", _introduction(record), record)
         put_in_place(result, self.folder)
-        return ModelOfTiers(self.folder if is_chosen else None, reason)
+        return self.made()
 
     def _record(self, plan: TrainingPlan[TierTask], trained: Trained, metrics: dict[str, float], n_training: int, n_tuning: int) -> dict:
         return {
@@ -320,10 +323,7 @@ def _readable(folder: Path) -> tuple[int, int]:
 
 def _rule_j(training: DataFrame, tuning: DataFrame) -> float:
     """J of the rule on the held-out users, calibrated on the others."""
-    probabilities = calibrate(training).columns(F.col("rule_tier"))
-    tiers = ("core", "secondary", "marginal")
-    squares = [((F.col("label") == tier).cast("double") - p) ** 2 for tier, p in zip(tiers, probabilities, strict=True)]
-    error = sum(squares[1:], start=squares[0])
+    error = squared_error(calibrate(training).columns(F.col("rule_tier")))
     found = tuning.agg((F.sum(error * F.col("weight")) / F.sum("weight")).alias("J")).first()
     assert found is not None  # an aggregate without keys has one row
     return float(found["J"])

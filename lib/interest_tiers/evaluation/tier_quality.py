@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from interest_tiers.config import TIERS
@@ -24,10 +26,7 @@ def tier_quality(predicted: DataFrame, samples: int) -> dict[str, dict[str, Esti
     calibration_error_TIER: pairs in CALIBRATION_BINS bins of equal width by the tier's p; mean over pairs of the bin's
     |mean p - share that came true| (expected calibration error, Naeini et al. 2015).
     """
-    came_true = [(F.col("label") == tier).cast("double") for tier in TIERS]
-    squares = [(y - F.col(p)) ** 2 for y, p in zip(came_true, PROBABILITIES, strict=True)]
-    error = sum(squares[1:], start=squares[0])
-    per_user = predicted.groupBy("model", "user_id").agg(F.avg(error).alias("error"))
+    per_user = predicted.groupBy("model", "user_id").agg(F.avg(squared_error([F.col(p) for p in PROBABILITIES])).alias("error"))
     errors = per_user.groupBy("model", bucket().alias("bucket")).agg(F.sum("error").alias("total"), F.count(F.lit(1)).alias("users"))
     calibration_errors = _calibration_errors(predicted)
     outcomes = predicted.groupBy("model", bucket().alias("bucket"), "label", "tier").count()
@@ -42,6 +41,12 @@ def tier_quality(predicted: DataFrame, samples: int) -> dict[str, dict[str, Esti
         }
         for model, of_model in errors_by_model.items()
     }
+
+
+def squared_error(probabilities: Sequence[Column]) -> Column:
+    """Sum over tiers of (y - p)^2 for the column label. probabilities: p of each of TIERS."""
+    squares = [((F.col("label") == tier).cast("double") - p) ** 2 for tier, p in zip(TIERS, probabilities, strict=True)]
+    return sum(squares[1:], start=squares[0])
 
 
 def _calibration_errors(predicted: DataFrame) -> dict[object, dict[str, Estimate]]:
