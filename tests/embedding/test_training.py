@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -23,6 +22,7 @@ from interest_tiers.embedding.trained_folder import complete
 from interest_tiers.errors import ConfigError, TrainingError
 from interest_tiers.training import Epoch, Progress, Trained, TrainingPlan, learning_rate, train
 from tests.embedding.folders import bert_of_words, small_language_model
+from tests.killed import killed_before
 
 WORDS = [f"w{n}" for n in range(40)]
 SETTINGS = FineTuning(batch_size=8, epochs=4, max_epoch_steps=5, learning_rate=1e-3, checkpoint_steps=2, frequency_correction=0.5)
@@ -112,17 +112,7 @@ def test_a_training_that_was_killed_goes_on_as_if_it_had_not_been(
     """Before the first checkpoint, at the end of an epoch, within one."""
     plan, expected = undisturbed
     killed = plan_in(tmp_path, plan.settings)
-    step = training._Training._step
-
-    def dies(self: Any, number: int) -> float:
-        if number == killed_at:
-            raise KeyboardInterrupt
-        return step(self, number)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(training._Training, "_step", dies)
-        with pytest.raises(KeyboardInterrupt):
-            train(killed)
+    killed_before(killed_at, killed, monkeypatch)
     resumed = train(killed)
     assert resumed.resumed_at == {1: 0, 5: 5, 9: 9 - 1 if SETTINGS.checkpoint_steps == 2 else 0, 15: 15}[killed_at]
     assert resumed.losses == expected.losses[resumed.resumed_at :]

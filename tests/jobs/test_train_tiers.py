@@ -11,7 +11,6 @@ import pytest
 import yaml
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
-from safetensors.numpy import load_file
 
 from interest_tiers.jobs import assign_tiers, build_interests, evaluate, train_tiers
 from interest_tiers.tables import INTERACTIONS, ITEMS, METRICS, RUNS, TEXT_EMBEDDINGS, USER_INTERESTS, USER_TIERS, Warehouse
@@ -98,7 +97,7 @@ def test_a_model_is_trained_asked_and_made_anew_only_for_other_days(warehouse: W
     assert record["is_chosen"]
     assert record["metrics"]["J"] < record["metrics"]["J_of_the_calibrated_rule"]
     assert (folder / "README.md").read_text().startswith("# shop: a network of tiers, mlp")
-    before = load_file(folder / "model.safetensors")
+    before = (folder / "model.safetensors").read_bytes()
 
     assert assign_tiers.main(given) == 0
     tiers = warehouse.read(USER_TIERS, AS_OF).cache()
@@ -120,10 +119,7 @@ def test_a_model_is_trained_asked_and_made_anew_only_for_other_days(warehouse: W
     # Trained anew: the same weights, since nothing later is in them.
     other = config.parent / "other"
     assert train_tiers.main([*given, "--set", f"tiers.training.folder={other}"]) == 0
-    again = load_file(other / AS_OF.isoformat() / "model.safetensors")
-    assert again.keys() == before.keys()
-    # By another session, whose compiler may round a power otherwise.
-    assert all(np.allclose(again[name], before[name], atol=1e-4) for name in before)
+    assert (other / AS_OF.isoformat() / "model.safetensors").read_bytes() == before
 
 
 def test_the_back_test_judges_the_network_beside_rules_and_boosting(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,7 +12,6 @@ import torch
 from pyspark.sql import SparkSession
 from sklearn.metrics import f1_score, log_loss
 
-from interest_tiers import training
 from interest_tiers.config import TierTraining
 from interest_tiers.distribution import run_training
 from interest_tiers.tiers.model import Decision, load_network, scores_of
@@ -23,6 +21,7 @@ from interest_tiers.tiers.training_rows import PetastormRows, RowBatch, stored_b
 from interest_tiers.tiers.tuning import fitted_calibration, fitted_decision, objective_j
 from interest_tiers.training import TrainingPlan, train
 from tests.embedding.folders import bert_of_words
+from tests.killed import killed_before
 
 FEATURES = ("days", "gap")
 LENGTH = 4
@@ -103,17 +102,7 @@ def test_a_training_killed_in_mid_epoch_ends_as_the_undisturbed_one(
 ) -> None:
     undisturbed, killed = plan_in(tmp_path / "undisturbed"), plan_in(tmp_path / "killed")
     expected = train(undisturbed)
-    step = training._Training._step
-
-    def dies(self: Any, number: int) -> float:
-        if number == killed_at:
-            raise KeyboardInterrupt
-        return step(self, number)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(training._Training, "_step", dies)
-        with pytest.raises(KeyboardInterrupt):
-            train(killed)
+    killed_before(killed_at, killed, monkeypatch)
     resumed = train(killed)
     assert resumed.resumed_at == {5: 3, 8: 8, 13: 12}[killed_at]
     assert resumed.epochs == expected.epochs
