@@ -11,9 +11,10 @@ from pyspark.sql import DataFrame, SparkSession
 
 from interest_tiers.config import load_config
 from interest_tiers.jobs import evaluate
-from interest_tiers.jobs.assign_tiers import calibration_as_of
+from interest_tiers.jobs.assign_tiers import calibration_as_of, tiers_as_of
 from interest_tiers.jobs.build_interests import augmented_pairs_as_of, pairs_as_of
 from interest_tiers.jobs.job import StageContext
+from interest_tiers.jobs.train_tiers import ModelOfTiers
 from interest_tiers.tables import USER_INTERESTS, Warehouse
 
 CUT = date(2024, 6, 1)
@@ -94,6 +95,8 @@ def test_a_borrowed_pair_is_not_judged(
     found = []
     for context in contexts:
         pairs = augmented_pairs_as_of(context, before, CUT, "x")
-        evaluate._judge_tiers(context, pairs, calibration_as_of(context, before, CUT), after)
+        calibration = calibration_as_of(context, before, CUT)
+        tiers = tiers_as_of(context, pairs, None, calibration, ModelOfTiers(None, "the rule decides"), CUT, "said")
+        evaluate._judge_tiers(context, evaluate._Judged(pairs, None, tiers, calibration, after), None)
         found.append(judged["labels"])
     assert found[0] == found[1] == {("known", "A"): "marginal", ("known", "B"): "core", ("thin", "A"): "core"}
