@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -46,8 +47,8 @@ def write_tables(warehouse: Warehouse, seed_after: int = 2) -> None:
     warehouse.replace(TEXT_EMBEDDINGS, spark.createDataFrame(vectors, TEXT_EMBEDDINGS.schema))
 
 
-@pytest.fixture
-def config(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tree = {
         "name": "shop",
         "interactions": {
@@ -70,9 +71,26 @@ def config(tmp_path: Path) -> Path:
         "clustering": {"k": [2], "components": 2},
         "evaluation": {"bootstrap_samples": 100},
     }
-    file = tmp_path / "shop.yaml"
+    file = tmp_path_factory.mktemp("config") / "shop.yaml"
     file.write_text(yaml.safe_dump(tree), encoding="utf-8")
     return file
+
+
+@pytest.fixture(scope="module")
+def interests_made(spark: SparkSession, config: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The warehouse after build_interests."""
+    location = tmp_path_factory.mktemp("made") / "warehouse"
+    warehouse = Warehouse(spark, str(location))
+    write_tables(warehouse)
+    assert build_interests.main(arguments(config, warehouse)) == 0
+    return location
+
+
+@pytest.fixture
+def warehouse(spark: SparkSession, interests_made: Path, tmp_path: Path) -> Warehouse:
+    """The same in a folder of its own."""
+    shutil.copytree(interests_made, tmp_path / "warehouse")
+    return Warehouse(spark, str(tmp_path / "warehouse"))
 
 
 def arguments(config: Path, warehouse: Warehouse, *overrides: str) -> list[str]:
@@ -81,9 +99,7 @@ def arguments(config: Path, warehouse: Warehouse, *overrides: str) -> list[str]:
 
 
 def test_a_model_is_trained_asked_and_made_anew_only_for_other_days(warehouse: Warehouse, config: Path, spark: SparkSession) -> None:
-    write_tables(warehouse)
     given = arguments(config, warehouse)
-    assert build_interests.main(given) == 0
     printed = require_success(submit("train_tiers", *given))
     folder = Path(warehouse.location) / "models" / "tiers" / AS_OF.isoformat()
     assert "epoch 1/3" in printed
@@ -112,7 +128,6 @@ def test_a_model_is_trained_asked_and_made_anew_only_for_other_days(warehouse: W
 
     # What happened from the day on is changed, and the same model is found to be there; the run record says so.
     write_tables(warehouse, seed_after=3)
-    assert build_interests.main(given) == 0
     assert train_tiers.main(given) == 0
     message = warehouse.read(RUNS).where("stage = 'train_tiers'").orderBy(F.desc("started_at")).first()["message"]  # type: ignore[index]
     assert "is there, made of the same days" in message
@@ -125,12 +140,10 @@ def test_a_model_is_trained_asked_and_made_anew_only_for_other_days(warehouse: W
 def test_the_back_test_judges_the_network_beside_rules_and_boosting(
     warehouse: Warehouse, config: Path, spark: SparkSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_tables(warehouse)
     monkeypatch.setattr(build_interests, "model_id", lambda embedding: "none")
     monkeypatch.setattr(evaluate, "_judge_lists", lambda *given: [])
     monkeypatch.setattr(evaluate, "cluster", lambda *given: type("C", (), {"fit": None, "user_clusters": None}))
     monkeypatch.setattr(evaluate, "silhouettes_tried", lambda fit: [])
-    assert build_interests.main(arguments(config, warehouse)) == 0
     assert evaluate.main(arguments(config, warehouse)) == 0
     measured = warehouse.read(METRICS).where("stage = 'evaluate'").collect()
     found = {(row["metric"], row["slice"].removeprefix("model=")): row["value"] for row in measured}
@@ -143,7 +156,6 @@ def test_the_back_test_judges_the_network_beside_rules_and_boosting(
 
 
 def test_too_few_users_leave_the_rule_and_say_so(warehouse: Warehouse, config: Path, spark: SparkSession) -> None:
-    write_tables(warehouse)
     few = warehouse.read(INTERACTIONS).where("user_id IN ('u1', 'u2', 'u3')")
     warehouse.replace(INTERACTIONS, warehouse.stage("few", few))
     given = arguments(config, warehouse, "tiers.label_rules=[{sql: n_days > 1, tier: core}]")
@@ -157,8 +169,6 @@ def test_too_few_users_leave_the_rule_and_say_so(warehouse: Warehouse, config: P
 def test_a_label_rule_that_is_no_condition_is_refused(
     warehouse: Warehouse, config: Path, spark: SparkSession, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write_tables(warehouse)
-    assert build_interests.main(arguments(config, warehouse)) == 0
     for sql, said in (("evidense > 1", "evidense"), ("evidence", "which is a double; expected a condition")):
         assert assign_tiers.main(arguments(config, warehouse, f"tiers.label_rules=[{{sql: {sql}, tier: core}}]")) == 2
         printed = capsys.readouterr().err

@@ -42,8 +42,9 @@ def frame(spark: SparkSession, days: pd.DataFrame) -> DataFrame:
 
 def features_of(spark: SparkSession, days: pd.DataFrame) -> pd.DataFrame:
     every = frame(spark, days)
-    own = own_features(every, CUT, CONFIG, HALF_LIFE).cache()
-    found = pair_features(own, similar_interests(own), every, CUT, CONFIG)
+    # As jobs do, which write them aside: plans of a hundred columns take seconds to put together.
+    own = own_features(every, CUT, CONFIG, HALF_LIFE).localCheckpoint()
+    found = pair_features(own, similar_interests(own).localCheckpoint(), every, CUT, CONFIG)
     assert found.columns == ["user_id", "interest_id", "rule_tier", "rule_recent_tier", *FEATURES]
     return found.toPandas().sort_values(["user_id", "interest_id"]).set_index(["user_id", "interest_id"])
 
@@ -153,7 +154,7 @@ def test_outcomes_of_an_interest_are_those_of_the_horizon_before_the_cut(spark: 
 
 
 def test_similar_interests_are_those_of_numpy(spark: SparkSession, days: pd.DataFrame, found: pd.DataFrame) -> None:
-    own = own_features(frame(spark, days), CUT, CONFIG, HALF_LIFE).cache()
+    own = own_features(frame(spark, days), CUT, CONFIG, HALF_LIFE).localCheckpoint()
     alike = similar_interests(own).toPandas()
     roots = np.sqrt(found["share_one"].unstack(fill_value=0.0))
     cosine = (roots.T @ roots) / np.outer(np.linalg.norm(roots, axis=0), np.linalg.norm(roots, axis=0))
