@@ -26,7 +26,7 @@ def run(context: StageContext) -> StageResult:
     calibration = calibration_as_of(context, evidence.of_items, as_of)
     rows_in = pairs.count()
     model = model_there(context, evidence, model_day(as_of, context.config.tiers.training))
-    features = None if model.folder is None else features_as_of(context, evidence, as_of, "assign_tiers")
+    features = None if model.folder is None else features_as_of(context, evidence, model.attributes, as_of, "assign_tiers")
     tiers = tiers_as_of(context, pairs, features, calibration, model, as_of, "assign_tiers/said")
     rows_out = context.warehouse.replace_day(USER_TIERS, tiers, as_of)
     return StageResult(rows_in, rows_out, _describe(context, model, calibration))

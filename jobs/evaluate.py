@@ -32,7 +32,7 @@ from interest_tiers.sampling import drawn_by_hash
 from interest_tiers.tables import INTERACTIONS
 from interest_tiers.tiers.baselines import predictions
 from interest_tiers.tiers.calibration import Calibration, calibrate
-from interest_tiers.tiers.features import FEATURES, PAIR
+from interest_tiers.tiers.features import PAIR
 from interest_tiers.tiers.labels import labelled
 
 
@@ -69,11 +69,12 @@ def _back_test(context: StageContext, found: InterestsOfItems, days_of_items: Da
     before, after = split_at(with_user_texts(context, days_of_items, embeddings, "evaluate/user_texts"), cut)
     pairs = context.warehouse.stage("evaluate/pairs", augmented_pairs_as_of(context, before, cut, "evaluate/borrowing"))
     calibration = calibration_as_of(context, before, cut)
-    evidence = Evidence(before, context.warehouse.stage("evaluate/interest_days", interest_days(before)))
+    topics = None if found.topics is None else embeddings
+    evidence = Evidence(before, context.warehouse.stage("evaluate/interest_days", interest_days(before)), topics)
     day = model_day(cut, context.config.tiers.training)
     training = None if context.config.tiers.network == "rule" else TrainingOfTiers(context, evidence, day, "evaluate/training")
     model = model_there(context, evidence, day) if training is None else training.model()
-    features = None if training is None else features_as_of(context, evidence, cut, "evaluate/features")
+    features = None if training is None else features_as_of(context, evidence, training.attributes, cut, "evaluate/features")
     tiers = tiers_as_of(context, pairs, features, calibration, model, cut, "evaluate/said")
     tiers = context.warehouse.stage("evaluate/tiers", tiers)
     clustered = cluster(context, pairs, tiers, embeddings, "evaluate/clusters")
@@ -122,8 +123,8 @@ def _baselines_on_features(context: StageContext, known: DataFrame, features: Da
     rows = context.warehouse.stage("evaluate/with_features", features.join(known.select(*PAIR, "label"), PAIR))
     latest = training.training_examples.where(F.col("cut") == F.lit(training.cuts[0]))
     calibration = calibrate(latest.select(F.col("rule_recent_tier").alias("rule_tier"), "label"))
-    classifier = fitted_boosting(training.training_examples, FEATURES, context.config.tiers.training.seed)
-    boosted = said_by_boosting(rows, classifier, FEATURES).join(known.select(*PAIR, "label"), PAIR)
+    classifier = fitted_boosting(training.training_examples, training.features, context.config.tiers.training.seed)
+    boosted = said_by_boosting(rows, classifier, training.features).join(known.select(*PAIR, "label"), PAIR)
     by_rule = predictions(rows, calibration, "rule_recent")
     return by_rule.unionByName(boosted.withColumn("model", F.lit("gradient_boosting")).select(*by_rule.columns))
 

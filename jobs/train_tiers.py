@@ -4,6 +4,7 @@ import hashlib
 import json
 import shutil
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, timedelta
 from functools import cached_property, reduce
@@ -20,17 +21,20 @@ from interest_tiers.distribution import require_room, run_training
 from interest_tiers.embedding.model_folder import model_id, read_model_folder
 from interest_tiers.errors import ConfigError
 from interest_tiers.evaluation.tier_quality import squared_error
-from interest_tiers.jobs.build_interests import evidence_days, evidence_days_of_interests, pairs_as_of
+from interest_tiers.interests.catalogue import mean_embeddings, touched_texts
+from interest_tiers.jobs.build_interests import evidence_days, evidence_days_of_interests, pairs_as_of, text_embeddings
 from interest_tiers.jobs.job import Measurement, StageContext, StageResult, models_folder, stage_main, write_metrics
 from interest_tiers.model_record import put_in_place, write_json, write_model_card
 from interest_tiers.sampling import drawn_by_hash
-from interest_tiers.tables import ITEMS
+from interest_tiers.tables import INTERESTS, ITEMS, USERS
+from interest_tiers.tiers.attributes import Attribute, attribute_names, attributes_of, frequent_attributes
 from interest_tiers.tiers.calibration import calibrate
 from interest_tiers.tiers.examples import as_numbers, in_files, is_held_out, scaling_of, training_cuts, with_weight
 from interest_tiers.tiers.features import FEATURES, PAIR, own_features, pair_features, similar_interests
 from interest_tiers.tiers.labels import labelled
 from interest_tiers.tiers.model import RECORD, read_record
 from interest_tiers.tiers.sequences import with_sequence, with_tokens
+from interest_tiers.tiers.texts import interest_points, text_similarities
 from interest_tiers.tiers.tier_training import TierTask, shape_of
 from interest_tiers.training import Trained, TrainingPlan
 
@@ -43,18 +47,23 @@ ROWS_PER_FILE = 250_000
 
 @dataclass(frozen=True)
 class Evidence:
-    """What models and features are made of: days of items and of interests, before the day that is looked at or later."""
+    """What models and features are made of: days of items and of interests, before the day that is looked at or later.
+
+    topics: interest_id, embedding, where interests are topics.
+    """
 
     of_items: DataFrame
     of_interests: DataFrame
+    topics: DataFrame | None
 
 
 @dataclass(frozen=True)
 class ModelOfTiers:
-    """folder: None where the rule decides. reason: why."""
+    """folder: None where the rule decides. reason: why. attributes: of users, that it reads."""
 
     folder: Path | None
     reason: str
+    attributes: tuple[Attribute, ...] = ()
 
 
 def run(context: StageContext) -> StageResult:
@@ -76,7 +85,10 @@ def run(context: StageContext) -> StageResult:
 
 def evidence_of(context: StageContext) -> Evidence:
     """All days before as_of."""
-    return Evidence(evidence_days(context), evidence_days_of_interests(context))
+    topics = None
+    if context.config.interests.source == "topic":
+        topics = context.read(INTERESTS, context.as_of).select("interest_id", "embedding")
+    return Evidence(evidence_days(context), evidence_days_of_interests(context), topics)
 
 
 def model_day(as_of: date, config: TierTraining) -> date:
@@ -92,18 +104,28 @@ def model_there(context: StageContext, evidence: Evidence, day: date) -> ModelOf
     return job.made() if job.is_made() else ModelOfTiers(None, f"there is no model of these days as of {day}: run the stage train_tiers")
 
 
-def features_as_of(context: StageContext, evidence: Evidence, day: date, staged: str) -> DataFrame:
+def features_as_of(context: StageContext, evidence: Evidence, attributes: Sequence[Attribute], day: date, staged: str) -> DataFrame:
     """What the network of the config reads of every pair with days before a day, and the tiers of the rules: user_id, interest_id, …"""
     config, stage, days = context.config.tiers, context.warehouse.stage, evidence.of_interests
-    own = stage(f"{staged}/own", own_features(days, day, config, context.config.interests.half_life_days))
+    of_users = attributes_of(context.read(USERS), attributes) if attributes else None
+    own = stage(f"{staged}/own", own_features(days, day, config, context.config.interests.half_life_days, of_users))
     alike = stage(f"{staged}/alike", similar_interests(own))
-    features = pair_features(own, alike, days, day, config)
+    texts = text_similarities(own, interest_points(stage(f"{staged}/texts", _embeddings_before(context, evidence, day))))
+    features = pair_features(own, alike, texts, days, day, config)
     if config.network in ("lstm", "transformer"):
         features = with_sequence(stage(f"{staged}/plain", features), days, alike, day, config.training)
     if config.network == "bert":
         plain, tokens = stage(f"{staged}/plain", features), config.training.max_tokens
         features = with_tokens(plain, evidence.of_items, context.read(ITEMS), day, _encoder_folder(context), tokens)
     return stage(f"{staged}/features", features)
+
+
+def _embeddings_before(context: StageContext, evidence: Evidence, day: date) -> DataFrame:
+    """What interests mean, by the texts that users touched before a day; topics are what their day made them."""
+    if evidence.topics is not None:
+        return evidence.topics
+    before = evidence.of_items.where(F.col("event_date") < F.lit(day))
+    return mean_embeddings(touched_texts(before, context.read(ITEMS)), text_embeddings(context))
 
 
 def _encoder_folder(context: StageContext) -> str:
@@ -148,16 +170,30 @@ class TrainingOfTiers:
         columns = ["user_id", "interest_id", "event_date", "weight", "n_interactions", "value"]
         found = before.agg(F.count(F.lit(1)).alias("n"), F.expr(f"bit_xor(xxhash64({', '.join(columns)}))").alias("hash")).first()
         assert found is not None  # an aggregate without keys has one row
-        encoder = model_id(self.context.config.embedding) if self.config.network == "bert" else None
+        encoder = model_id(self.context.config.embedding)
         tiers = self.config.model_dump(mode="json", exclude={"training": {"folder", "num_processes"}})
         half_life = self.context.config.interests.half_life_days
-        parts = [tiers, half_life, encoder, found["n"], found["hash"], self.day.isoformat(), __version__]
+        attributes = [asdict(attribute) for attribute in self.attributes]
+        parts = [tiers, half_life, encoder, attributes, found["n"], found["hash"], self.day.isoformat(), __version__]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     @cached_property
     def cuts(self) -> list[date]:
         """Latest first."""
         return training_cuts(self.day, self.settings, self.config.horizon_days)
+
+    @cached_property
+    def attributes(self) -> tuple[Attribute, ...]:
+        """Those of the users' source that become features: frequent among the users that the latest cut knows."""
+        if self.context.config.users is None:
+            return ()
+        known = self.evidence.of_interests.where(F.col("event_date") < F.lit(self.cuts[0])).select("user_id").distinct()
+        return frequent_attributes(self.context.read(USERS).join(known, "user_id", "left_semi"))
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """In the order in which the network takes them."""
+        return (*FEATURES, *attribute_names(self.attributes))
 
     def is_made(self) -> bool:
         """Whether the model is there, made of the same."""
@@ -170,7 +206,7 @@ class TrainingOfTiers:
     def made(self) -> ModelOfTiers:
         """The model that is there."""
         record = read_record(self.folder)
-        return ModelOfTiers(self.folder if record["is_chosen"] else None, record["reason"])
+        return ModelOfTiers(self.folder if record["is_chosen"] else None, record["reason"], self.attributes)
 
     def train(self) -> ModelOfTiers:
         """Train, calibrate, and put the model in its place; the rule decides where there is too little to learn from."""
@@ -202,7 +238,7 @@ class TrainingOfTiers:
         end = cut + timedelta(days=self.config.horizon_days)
         days = self.evidence.of_interests
         after = days.where((F.col("event_date") >= F.lit(cut)) & (F.col("event_date") < F.lit(end)))
-        features = features_as_of(self.context, self.evidence, cut, f"{self.staged}/{cut}")
+        features = features_as_of(self.context, self.evidence, self.attributes, cut, f"{self.staged}/{cut}")
         pairs = features.select(*PAIR)
         if self.config.label_rules:
             before = self.evidence.of_items.where(F.col("event_date") < F.lit(cut))
@@ -229,7 +265,7 @@ class TrainingOfTiers:
         others = beside_features(self.config.network)
         n_files = max(2 * self.settings.num_processes, -(-n_training // ROWS_PER_FILE))
         for name, rows, files in (("training", training, n_files), ("tuning", tuning, 1)):
-            numbers = in_files(as_numbers(rows, FEATURES, others), files)
+            numbers = in_files(as_numbers(rows, self.features, others), files)
             self.context.warehouse.write_parquet((self.workplace / name).as_uri(), numbers)
         n_rows, n_groups = _readable(self.workplace / "training")
         if n_rows != n_training:
@@ -241,11 +277,11 @@ class TrainingOfTiers:
                 f"tiers.training.num_processes is {self.settings.num_processes}, and {n_training:,} examples make {n_groups} row groups: "
                 "ask for fewer processes"
             )
-        scaling = scaling_of(training, FEATURES)
+        scaling = scaling_of(training, self.features)
         encoder = _encoder_folder(self.context) if self.config.network == "bert" else None
-        shape = shape_of(self.config.network, self.settings, len(FEATURES), scaling, encoder)
+        shape = shape_of(self.config.network, self.settings, len(self.features), scaling, encoder)
         place = self.workplace
-        task = TierTask(self.settings, shape, FEATURES, scaling, str(place / "training"), str(place / "tuning"))
+        task = TierTask(self.settings, shape, self.features, scaling, str(place / "training"), str(place / "tuning"))
         return TrainingPlan(self.settings, task, n_training, str(place / "checkpoints"), str(place / "model"))
 
     def _finish(self, plan: TrainingPlan[TierTask], trained: Trained) -> ModelOfTiers:
@@ -293,7 +329,8 @@ class TrainingOfTiers:
             "tables": dict(self.context.input_versions),
             "parameters": self.config.model_dump(mode="json", exclude={"training": {"folder"}}),
             "examples": {"training": n_training, "tuning": n_tuning},
-            "features": list(FEATURES),
+            "features": list(self.features),
+            "attributes": [asdict(attribute) for attribute in self.attributes],
             "epochs": [asdict(epoch) for epoch in trained.epochs],
             "best_epoch": trained.best.epoch,
             "metrics": metrics,

@@ -12,11 +12,16 @@ from pyspark.sql import functions as F
 from pyspark.testing import assertDataFrameEqual
 
 from interest_tiers.config import Tiers
+from interest_tiers.tiers.attributes import Attribute, attributes_of, frequent_attributes
 from interest_tiers.tiers.features import FEATURES, HALF_LIVES, WINDOWS, own_features, pair_features, similar_interests, window_days
+from interest_tiers.tiers.texts import COMPONENTS, interest_points, text_similarities
 
 CUT, HORIZON, HALF_LIFE = date(2024, 6, 1), 26, 40.0
 CONFIG = Tiers(horizon_days=HORIZON)
 SCHEMA = "user_id string, interest_id string, event_date date, weight double, n_interactions bigint, value double"
+
+#: Of the seven interests but one.
+EMBEDDINGS = [(f"i{n}", [float(x) for x in np.random.default_rng(n).normal(size=20)]) for n in range(6)]
 
 
 def random_days(seed: int, first: int = -120, last: int = 30) -> pd.DataFrame:
@@ -44,7 +49,8 @@ def features_of(spark: SparkSession, days: pd.DataFrame) -> pd.DataFrame:
     every = frame(spark, days)
     # As jobs do, which write them aside: plans of a hundred columns take seconds to put together.
     own = own_features(every, CUT, CONFIG, HALF_LIFE).localCheckpoint()
-    found = pair_features(own, similar_interests(own).localCheckpoint(), every, CUT, CONFIG)
+    texts = text_similarities(own, interest_points(spark.createDataFrame(EMBEDDINGS, "interest_id string, embedding array<float>")))
+    found = pair_features(own, similar_interests(own).localCheckpoint(), texts, every, CUT, CONFIG)
     assert found.columns == ["user_id", "interest_id", "rule_tier", "rule_recent_tier", *FEATURES]
     return found.toPandas().sort_values(["user_id", "interest_id"]).set_index(["user_id", "interest_id"])
 
@@ -165,6 +171,48 @@ def test_similar_interests_are_those_of_numpy(spark: SparkSession, days: pd.Data
     evidence = roots @ (cosine / cosine.to_numpy().sum(axis=0))
     for user, interest in found.index:
         assert found.loc[(user, interest), "similar_interests"] == pytest.approx(evidence.loc[user, interest], abs=1e-7)
+
+
+def test_cosines_of_texts_are_those_of_numpy(found: pd.DataFrame) -> None:
+    """Six vectors less their mean have five directions: nothing of the cosines is lost."""
+    vectors = pd.DataFrame(dict(EMBEDDINGS)).T
+    centred = vectors - vectors.mean()
+    nothing = pd.Series(0.0, centred.index)
+    for user, of_user in found["share_one"].groupby(level="user_id"):
+        shares = of_user.droplevel("user_id").reindex(centred.index).fillna(0.0)
+        for interest in of_user.index.get_level_values("interest_id"):
+            row = found.loc[(user, interest)]
+            if interest not in centred.index:
+                assert np.isnan(row["text_similarity"])
+                continue
+            others = shares.where(shares.index != interest, nothing)
+            for feature, weights in (("text_similarity", shares), ("text_similarity_of_others", others)):
+                mean = weights.to_numpy() @ centred.to_numpy()
+                expected = mean @ centred.loc[interest] / np.linalg.norm(mean) / np.linalg.norm(centred.loc[interest])
+                assert row[feature] == pytest.approx(expected, abs=1e-4, nan_ok=True)
+
+
+def test_one_interest_or_none_has_no_direction(spark: SparkSession) -> None:
+    schema = "interest_id string, embedding array<float>"
+    assert interest_points(spark.createDataFrame([], schema)).count() == 0
+    (row,) = interest_points(spark.createDataFrame([("i1", [1.0, 2.0]), ("i2", None)], schema)).collect()
+    assert row["interest_id"] == "i1"
+    assert {row[f"text_{place}"] for place in range(COMPONENTS)} == {0.0}
+
+
+def test_frequent_attributes_become_features(spark: SparkSession) -> None:
+    """Of 100 users 40 are young, 30 old, and of the rest nothing is known; 19 live at a place that is thereby too rare."""
+    ages = [{"age": "young"}] * 40 + [{"age": "old"}] * 30 + [{}] * 30
+    rows = [(f"u{n:02}", age | ({"place": "x"} if n < 19 else {})) for n, age in enumerate(ages)]
+    users = spark.createDataFrame(rows, "user_id string, attributes map<string,string>")
+    frequent = frequent_attributes(users)
+    assert frequent == (Attribute("age", "young"), Attribute("age", "old"))
+    found = {row["user_id"]: tuple(row[1:]) for row in attributes_of(users, frequent).collect()}
+    assert (found["u00"], found["u50"], found["u99"]) == ((1.0, 0.0), (0.0, 1.0), (None, None))
+    days = frame(spark, random_days(3))
+    own = own_features(days, CUT, CONFIG, HALF_LIFE, attributes_of(users, frequent)).toPandas()
+    assert set(own["attribute_0"]) == {1.0}
+    assert set(own["attribute_1"]) == {0.0}
 
 
 def test_nothing_from_the_cut_on_is_in_a_feature(spark: SparkSession, days: pd.DataFrame, found: pd.DataFrame) -> None:

@@ -37,32 +37,44 @@ SIMILAR_INTERESTS = 10
 
 SIMILAR = "similar_interests"
 
+#: Cosines of an interest with all that its user does, and with all else; see texts.text_similarities.
+TEXT_FEATURES = ("text_similarity", "text_similarity_of_others")
+
+#: How the features begin that are attributes of users; see attributes.attribute_names.
+ATTRIBUTE = "attribute_"
+
 #: Sums over all users are of millionths: billionths of a billion users would not fit a bigint.
 PARTS_OF_ALL_USERS = 10**6
 
 
-def own_features(days: DataFrame, cut: date, config: Tiers, half_life_days: float) -> DataFrame:
+def own_features(days: DataFrame, cut: date, config: Tiers, half_life_days: float, attributes: DataFrame | None = None) -> DataFrame:
     """What every user's days before the cut say of each interest: user_id, interest_id, and doubles, null where undefined.
 
     days: see evidence.interest_days; only days before the cut are looked at. half_life_days: of the rule's evidence.
+    attributes: of users, which become features as they are; see attributes.attributes_of.
     Also rule_tier, by mass of that evidence, and rule_recent_tier, by mass of the last horizon's days.
     """
     aged = _before(days, cut).withColumn("age", F.datediff(F.lit(cut), F.col("event_date")))
-    pairs = _of_pairs(aged, config.horizon_days, half_life_days).join(_of_users(aged, config.horizon_days), "user_id")
+    users = _of_users(aged, config.horizon_days)
+    if attributes is not None:
+        users = users.join(attributes, "user_id", "left")
+    pairs = _of_pairs(aged, config.horizon_days, half_life_days).join(users, "user_id")
     # While the rows of a user are together: the tiers of the rules need nothing else.
     ranked = _within_users(pairs)
     return with_tier(with_tier(ranked, config, "evidence", "rule_tier"), config, "recent_one", "rule_recent_tier")
 
 
-def pair_features(own: DataFrame, alike: DataFrame, days: DataFrame, cut: date, config: Tiers) -> DataFrame:
-    """All features: user_id, interest_id, rule_tier, rule_recent_tier, and FEATURES.
+def pair_features(own: DataFrame, alike: DataFrame, texts: DataFrame, days: DataFrame, cut: date, config: Tiers) -> DataFrame:
+    """All features: user_id, interest_id, rule_tier, rule_recent_tier, FEATURES, and the attributes of users that own has.
 
     own: of own_features for the same cut. alike: of similar_interests. Both are stored already, since they are read often.
+    texts: of texts.text_similarities.
     """
     of_interests = _of_interests(own).join(_outcomes(_before(days, cut), cut, config), "interest_id", "left")
     similar = _similar_evidence(own, alike)
-    every = own.join(of_interests, "interest_id").join(similar, PAIR, "left")
-    return every.withColumn(SIMILAR, F.coalesce(SIMILAR, F.lit(0.0))).select(*PAIR, *RULES, *FEATURES)
+    every = own.join(of_interests, "interest_id").join(similar, PAIR, "left").join(texts, PAIR, "left")
+    attributes = [name for name in own.columns if name.startswith(ATTRIBUTE)]
+    return every.withColumn(SIMILAR, F.coalesce(SIMILAR, F.lit(0.0))).select(*PAIR, *RULES, *FEATURES, *attributes)
 
 
 def _before(days: DataFrame, cut: date) -> DataFrame:
@@ -255,7 +267,7 @@ def _strongest(own: DataFrame) -> DataFrame:
 #: The tiers of the rules, beside the features.
 RULES = ("rule_tier", "rule_recent_tier")
 
-#: In the order in which a network takes them.
+#: In the order in which a network takes them; attributes of users follow.
 FEATURES = (
     *(f"evidence_{name}" for name in HALF_LIVES),
     *(f"recent_{name}" for name in WINDOWS),
@@ -274,5 +286,5 @@ FEATURES = (
     "interest_users", "interest_users_one", "interest_recent_per_user", "interest_recent_one",
     *(f"interest_evidence_{name}" for name in ("third", "one", "two")),
     "interest_trend", "interest_long_trend", "interest_share", "interest_gap", "interest_core", "interest_secondary",
-    SIMILAR,
+    SIMILAR, *TEXT_FEATURES,
 )  # fmt: skip
