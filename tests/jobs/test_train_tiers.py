@@ -14,7 +14,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from interest_tiers.jobs import assign_tiers, build_interests, evaluate, train_tiers
-from interest_tiers.tables import INTERACTIONS, ITEMS, METRICS, RUNS, TEXT_EMBEDDINGS, USER_INTERESTS, USER_TIERS, Warehouse
+from interest_tiers.tables import INTERACTIONS, ITEMS, METRICS, RUNS, TEXT_EMBEDDINGS, USER_INTERESTS, USER_TIERS, USERS, Warehouse
 from tests.jobs.shop import require_success, submit
 
 AS_OF, HORIZON = date(2024, 6, 1), 20
@@ -42,6 +42,8 @@ def write_tables(warehouse: Warehouse, seed_after: int = 2) -> None:
     warehouse.replace(INTERACTIONS, spark.createDataFrame(every, INTERACTIONS.schema))
     items = [(f"{category}-{n}", f"{category} {n}", f"hash {category} {n}", category) for category in CATEGORIES for n in range(3)]
     warehouse.replace(ITEMS, spark.createDataFrame(items, ITEMS.schema))
+    attributes = [(f"u{user}", {"home": "town" if user % 3 else "country"}) for user in range(150)]
+    warehouse.replace(USERS, spark.createDataFrame(attributes, USERS.schema))
     model = "none"
     vectors = [(item[2], model, [1.0, float(n)]) for n, item in enumerate(items)]
     warehouse.replace(TEXT_EMBEDDINGS, spark.createDataFrame(vectors, TEXT_EMBEDDINGS.schema))
@@ -56,6 +58,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "columns": {"user_id": "u", "item_id": "i", "occurred_at": "t", "behaviour": {"literal": "buy"}, "value": "v"},
         },
         "items": {"path": "none.csv", "columns": {"item_id": "i", "text": "t", "category": "c"}},
+        "users": {"path": "none.csv", "columns": {"user_id": "u"}},
         "behaviours": {"buy": 1.0},
         "tiers": {
             "horizon_days": HORIZON,
@@ -111,6 +114,8 @@ def test_a_model_is_trained_asked_and_made_anew_only_for_other_days(warehouse: W
         "tuned on": "the held-out users at 2024-05-12",
     }
     assert record["is_chosen"]
+    assert record["attributes"] == [{"key": "home", "value": "town"}, {"key": "home", "value": "country"}]
+    assert record["features"][-2:] == ["attribute_0", "attribute_1"]
     assert record["metrics"]["J"] < record["metrics"]["J_of_the_calibrated_rule"]
     assert (folder / "README.md").read_text().startswith("# shop: a network of tiers, mlp")
     before = (folder / "model.safetensors").read_bytes()
