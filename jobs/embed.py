@@ -8,6 +8,7 @@ from pyspark.sql import functions as F
 
 from interest_tiers.embedding.backends import require_backend
 from interest_tiers.embedding.model_folder import model_id
+from interest_tiers.embedding.spark_nlp import require_jars
 from interest_tiers.embedding.texts import embed_texts, pending_texts, waves
 from interest_tiers.errors import InterestTiersError
 from interest_tiers.interests.user_texts import written_texts
@@ -22,6 +23,8 @@ def run(context: StageContext) -> StageResult:
     """Embed the texts that this model has not embedded yet; what is embedded of many is stored before more are."""
     config, warehouse = context.config.embedding, context.warehouse
     require_backend(config)
+    if config.backend == "sparknlp":
+        require_jars(context.spark)
     model = model_id(config)
     embedded = context.read(TEXT_EMBEDDINGS) if warehouse.exists(TEXT_EMBEDDINGS) else None
     pending = warehouse.stage("embed/pending", pending_texts(texts_in_use(context), embedded, model))

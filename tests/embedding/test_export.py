@@ -13,7 +13,7 @@ from interest_tiers.config import Embedding
 from interest_tiers.embedding import export
 from interest_tiers.embedding.backends import require_backend, worker_encoder
 from interest_tiers.embedding.encoder import SentenceEncoder
-from interest_tiers.embedding.export import export_encoder, spark_nlp_vocabulary
+from interest_tiers.embedding.export import export_encoder
 from interest_tiers.embedding.model_folder import model_id, read_model_folder
 from interest_tiers.embedding.onnx_encoder import OnnxEncoder
 from interest_tiers.errors import ConfigError, InterestTiersError
@@ -36,7 +36,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     for name in ("BERT mean", "GPT"):
         export_encoder(sources[name], exported[name])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(export, "spark_nlp_vocabulary", lambda folder: None)
+        patch.setattr(export, "unfit_for_spark_nlp", lambda folder: "one is enough")
         export_encoder(sources["BERT cls"], exported["BERT cls"])
     return {name: str(folder) for name, folder in exported.items()}
 
@@ -70,7 +70,6 @@ def test_the_vocabulary_stands_in_the_order_of_its_ids(folders: dict[str, str]) 
     words = (folder.path / "sparknlp" / "assets" / "vocab.txt").read_text(encoding="utf-8").splitlines()
     assert len(words) == 30522
     assert (words[0], words[101], words[6501]) == ("[PAD]", "[CLS]", "milk")
-    assert spark_nlp_vocabulary(read_model_folder(folders["GPT"])) is None
     assert not (Path(folders["GPT"]) / "sparknlp").exists()
 
 

@@ -9,6 +9,7 @@ from interest_tiers.config import Backend, Embedding
 from interest_tiers.embedding.encoder import Encoder, SentenceEncoder
 from interest_tiers.embedding.model_folder import read_model_folder
 from interest_tiers.embedding.onnx_encoder import OnnxEncoder, require_same_weights
+from interest_tiers.embedding.word_pieces import unfit_for_spark_nlp
 from interest_tiers.errors import ConfigError
 
 #: Packages that are no part of a plain installation.
@@ -18,6 +19,9 @@ NEEDED: dict[Backend, tuple[str, ...]] = {"onnx": ("onnx", "onnxruntime", "onnxs
 def require_backend(config: Embedding) -> None:
     """Raise ConfigError when the model folder has not what the backend runs, or its engine is not installed."""
     folder = read_model_folder(config.model)
+    unfit = unfit_for_spark_nlp(folder) if config.backend == "sparknlp" else None
+    if unfit is not None:
+        raise ConfigError(f"embedding.backend is sparknlp, which cannot run the model {folder.path}: {unfit}. Use torch or onnx")
     if config.backend != "torch":
         require_same_weights(folder, config.backend)
     require_engine(config.backend)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -19,7 +19,8 @@ from interest_tiers.embedding.model_folder import ModelFolder, Pooling, read_mod
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedTokenizerBase
+    from tokenizers import Tokenizer
+    from transformers import PreTrainedTokenizerFast
 
 #: bf16 is taken where it saves a third of the time, so that two measurements on one processor agree.
 WORTHWHILE = 1.5
@@ -117,14 +118,14 @@ class TextTokenizer:
     def __init__(self, folder: ModelFolder, max_tokens: int) -> None:
         from transformers import AutoTokenizer
 
-        self._tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder.path, trust_remote_code=False)
+        self._tokenizer: PreTrainedTokenizerFast = AutoTokenizer.from_pretrained(folder.path, trust_remote_code=False)
         self._folder = folder
         self.max_tokens = min(max_tokens, folder.max_tokens)
         # What fills a row is masked everywhere, so any id will do where the model has none for it, as in the GPT family.
         self._padding = next((i for i in (self._tokenizer.pad_token_id, self._tokenizer.eos_token_id) if i is not None), 0)
 
     def __call__(self, texts: Sequence[str]) -> TokenIds:
-        prepared = [self._prepared(text) for text in texts]
+        prepared = self.prepared(texts)
         # One token more than the limit tells that a text is cut, at the cost of one pass for nearly all.
         ids = self._ids(prepared, self.max_tokens + 1)
         is_cut = np.array([len(of_text) > self.max_tokens for of_text in ids], dtype=bool)
@@ -143,6 +144,15 @@ class TextTokenizer:
             padded[row, : len(of_text)] = of_text
             mask[row, : len(of_text)] = 1
         return padded, mask
+
+    @property
+    def rules(self) -> Tokenizer:
+        """What the model folder says of words and tokens."""
+        return self._tokenizer.backend_tokenizer
+
+    def prepared(self, texts: Iterable[str]) -> list[str]:
+        """The texts with the model's prompt, and in lower case where it asks for that."""
+        return [self._prepared(text) for text in texts]
 
     def _prepared(self, text: str) -> str:
         stripped = text.strip()

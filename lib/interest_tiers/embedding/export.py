@@ -16,6 +16,7 @@ from interest_tiers.config import Precision
 from interest_tiers.embedding.encoder import SentenceEncoder, TextTokenizer, pooled
 from interest_tiers.embedding.model_folder import ModelFolder, Pooling, read_model_folder
 from interest_tiers.embedding.onnx_encoder import GRAPHS, ONNX, RECORD, SPARK_NLP, OnnxEncoder
+from interest_tiers.embedding.word_pieces import spark_nlp_vocabulary, unfit_for_spark_nlp
 from interest_tiers.errors import ConfigError, InterestTiersError
 
 if TYPE_CHECKING:
@@ -70,21 +71,12 @@ def export_encoder(model: str, target: Path) -> list[Exported]:
 
 def _graphs(folder: ModelFolder) -> list[Path]:
     graphs = [_export_onnx(folder), _quantise(folder)]
-    if spark_nlp_vocabulary(folder) is not None:
+    if unfit_for_spark_nlp(folder) is None:
         graphs.append(_export_spark_nlp(folder))
     record = json.dumps({"fingerprint": folder.fingerprint, "opset": OPSET})
     for part in sorted({graph.parent for graph in graphs}):
         (part / RECORD).write_text(record, encoding="utf-8")
     return graphs
-
-
-def spark_nlp_vocabulary(folder: ModelFolder) -> list[str] | None:
-    """The WordPiece vocabulary of a BERT, in the order of its ids; None for another model, which Spark NLP's BERT cannot run."""
-    config = json.loads((folder.path / "config.json").read_text(encoding="utf-8"))
-    tokenizer = json.loads((folder.path / "tokenizer.json").read_text(encoding="utf-8"))["model"]
-    if config["model_type"] != "bert" or tokenizer.get("type") != "WordPiece" or config.get("pad_token_id", 0) != 0:
-        return None
-    return sorted(tokenizer["vocab"], key=tokenizer["vocab"].__getitem__)
 
 
 def _export_onnx(folder: ModelFolder) -> Path:
@@ -100,7 +92,7 @@ def _export_spark_nlp(folder: ModelFolder) -> Path:
     write_graph(_masked_by_ids(_network(folder)), inputs, graph, output="last_hidden_state", is_one_file=True)
     vocabulary = graph.parent / "assets" / "vocab.txt"
     vocabulary.parent.mkdir()
-    vocabulary.write_text("\n".join(spark_nlp_vocabulary(folder) or []) + "\n", encoding="utf-8")
+    vocabulary.write_text("\n".join(spark_nlp_vocabulary(folder)) + "\n", encoding="utf-8")
     return graph
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from py4j.java_gateway import JavaClass
@@ -14,8 +12,9 @@ from pyspark.sql import functions as F
 
 from interest_tiers.config import Embedding
 from interest_tiers.embedding.encoder import TextTokenizer
-from interest_tiers.embedding.model_folder import ModelFolder, read_model_folder
+from interest_tiers.embedding.model_folder import read_model_folder
 from interest_tiers.embedding.onnx_encoder import SPARK_NLP, exported
+from interest_tiers.embedding.word_pieces import as_words
 from interest_tiers.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -29,31 +28,24 @@ def embed_by_spark_nlp(texts: DataFrame, config: Embedding) -> DataFrame:
     """Embed texts in the order in which they come, TEXTS_PER_BATCH at a time.
 
     texts: text_hash, text. Returns text_hash, embedding array<float> (L2 norm 1), is_cut (longer than config.max_tokens).
-    Raises ConfigError when the session has no Spark NLP.
+    The session has Spark NLP; see require_jars.
     """
     from sparknlp.base import DocumentAssembler
 
     spark = texts.sparkSession
-    _require_jars(spark)
-    folder = read_model_folder(config.model)
-    limit = min(config.max_tokens, folder.max_tokens)
+    limit = min(config.max_tokens, read_model_folder(config.model).max_tokens)
     model = _loaded(spark, spark.sparkContext.applicationId, config.model, limit)
-    given = texts.select("text_hash", "text", _as_tokenised(F.col("text"), folder).alias("document_text"))
-    documents = DocumentAssembler().setInputCol("document_text").setOutputCol("document").transform(given)
-    vector = F.element_at("vectors.embeddings", 1)
-    return model.transform(documents).select("text_hash", vector.alias("embedding"), _is_cut(config.model, limit)("text").alias("is_cut"))
+    given = texts.select("text_hash", _tokenised(F.col("text"), config.model, limit).alias("tokenised"))
+    given = given.select("text_hash", "tokenised.words", "tokenised.is_cut")
+    documents = DocumentAssembler().setInputCol("words").setOutputCol("document").transform(given)
+    return model.transform(documents).select("text_hash", F.element_at("vectors.embeddings", 1).alias("embedding"), "is_cut")
 
 
-def _require_jars(spark: SparkSession) -> None:
+def require_jars(spark: SparkSession) -> None:
+    """Raise ConfigError when the session has no Spark NLP."""
     assert spark._jvm is not None  # of a classic session
     if not isinstance(spark._jvm.com.johnsnowlabs.nlp.DocumentAssembler, JavaClass):
         raise ConfigError("embedding.backend is sparknlp, and this Spark session has not its jars: the top of conf/spark-nlp.conf says how")
-
-
-def _as_tokenised(text: Column, folder: ModelFolder) -> Column:
-    """The text as torch's tokenizer is given it, with blanks around what only Unicode calls punctuation: Spark NLP knows little of it."""
-    prepared = F.concat(F.lit(folder.prompt), F.trim(F.lower(text) if folder.lower_case else text))
-    return F.regexp_replace(prepared, r"([\p{P}&&[^\p{ASCII}]])", " $1 ")
 
 
 @lru_cache(maxsize=1)
@@ -70,23 +62,23 @@ def _loaded(spark: SparkSession, application: str, model: str, limit: int) -> Be
         .setDimension(folder.width)
         .setMaxSentenceLength(limit)
         .setBatchSize(TEXTS_PER_BATCH)
-        .setCaseSensitive(not _lowers(folder))
+        .setCaseSensitive(False)
     )
 
 
-def _lowers(folder: ModelFolder) -> bool:
-    normalizer = json.loads((folder.path / "tokenizer.json").read_text(encoding="utf-8")).get("normalizer") or {}
-    return bool(normalizer.get("lowercase", False))
+def _tokenised(text: Column, model: str, limit: int) -> Column:
+    """words: what Spark NLP is given, see word_pieces.as_words. is_cut: whether the text has more than limit tokens."""
 
+    # A pandas UDF because the tokenizer of the model, whose words and number of tokens count, is Python.
+    @F.pandas_udf("words string, is_cut boolean")  # type: ignore[call-overload]
+    def tokenised(texts: pd.Series) -> pd.DataFrame:
+        tokenizer = _tokenizer(model, limit)
+        given = texts.tolist()
+        return pd.DataFrame({"words": as_words(tokenizer.prepared(given), tokenizer.rules), "is_cut": tokenizer(given).is_cut})
 
-def _is_cut(model: str, limit: int) -> Callable[[str], Column]:
-    # A pandas UDF because the tokenizer that counts is Python; a character may be several tokens, so it sees every text.
-    @F.pandas_udf("boolean")  # type: ignore[call-overload]
-    def is_cut(texts: pd.Series) -> pd.Series:
-        return pd.Series(_tokenizer(model, limit)(texts.tolist()).is_cut)
-
-    counted: Callable[[str], Column] = is_cut
-    return counted
+    as_struct: Any = tokenised
+    column: Column = as_struct(text)
+    return column
 
 
 @lru_cache(maxsize=1)
