@@ -1,23 +1,30 @@
 """assign_tiers: core, secondary and marginal interests, by the network of train_tiers, or by the rule with calibrated probabilities."""
 
 import sys
+from argparse import ArgumentParser
+from collections.abc import Sequence
 from datetime import date, timedelta
+from functools import partial
+from typing import Literal, get_args
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from interest_tiers.jobs.build_interests import pairs_as_of
-from interest_tiers.jobs.job import StageContext, StageResult, stage_main
-from interest_tiers.jobs.train_tiers import ModelOfTiers, evidence_of, features_as_of, model_day, model_there
+from interest_tiers.jobs.job import Measurement, StageContext, StageResult, run_command, run_stage, stage_parser, write_metrics
+from interest_tiers.jobs.train_tiers import ModelOfTiers, TrainingOfTiers, evidence_of, features_as_of, model_there
 from interest_tiers.tables import USER_INTERESTS, USER_TIERS
 from interest_tiers.tiers.calibration import Calibration, calibrate
+from interest_tiers.tiers.drift import Drift, drift_between
 from interest_tiers.tiers.features import PAIR, RULES
 from interest_tiers.tiers.labels import labelled, require_rules
 from interest_tiers.tiers.model import scored, version_of
 from interest_tiers.tiers.rule import with_tier
 
+Retrain = Literal["never", "auto"]
 
-def run(context: StageContext) -> StageResult:
+
+def run(context: StageContext, retrain: Retrain = "never") -> StageResult:
     """Say of every user's interests how much they will matter, by the network where there is one, else by the rule."""
     as_of = context.as_of
     pairs = context.read(USER_INTERESTS, as_of)
@@ -25,11 +32,55 @@ def run(context: StageContext) -> StageResult:
     evidence = evidence_of(context)
     calibration = calibration_as_of(context, evidence.of_items, as_of)
     rows_in = pairs.count()
-    model = model_there(context, evidence, model_day(as_of, context.config.tiers.training))
-    features = None if model.folder is None else features_as_of(context, evidence, model.attributes, as_of, "assign_tiers")
-    tiers = tiers_as_of(context, pairs, features, calibration, model, as_of, "assign_tiers/said")
-    rows_out = context.warehouse.replace_day(USER_TIERS, tiers, as_of)
-    return StageResult(rows_in, rows_out, _describe(context, model, calibration))
+
+    def assign(model: ModelOfTiers) -> int:
+        features = None if model.folder is None else features_as_of(context, evidence, model.attributes, as_of, "assign_tiers")
+        tiers = tiers_as_of(context, pairs, features, calibration, model, as_of, "assign_tiers/said")
+        return context.warehouse.replace_day(USER_TIERS, tiers, as_of)
+
+    model = model_there(context, evidence, as_of)
+    rows_out = assign(model)
+    drift = drift_as_of(context)
+    asked = _ask(context, drift, retrain, model)
+    if asked and retrain == "auto" and model.folder is not None:
+        model = TrainingOfTiers(context, evidence, as_of, "assign_tiers/training").model()
+        rows_out = assign(model)
+        # What is measured is of the tiers that stay, so that running again measures the same.
+        drift = drift_as_of(context)
+    write_metrics(context, "assign_tiers", [] if drift is None else _measured(drift))
+    return StageResult(rows_in, rows_out, f"{_describe(context, model, calibration)}{asked}")
+
+
+def drift_as_of(context: StageContext) -> Drift | None:
+    """How far the tiers of as_of are from those of the latest earlier day; None where there is none."""
+    every = context.read(USER_TIERS)
+    found = every.where(F.col("as_of") < F.lit(context.as_of)).agg(F.max("as_of").alias("day")).first()
+    if found is None or found["day"] is None:
+        return None
+    before, after = (every.where(F.col("as_of") == F.lit(day)) for day in (found["day"], context.as_of))
+    return drift_between(before, after, found["day"], have_identity=context.config.interests.source == "category")
+
+
+def _measured(drift: Drift) -> list[Measurement]:
+    slice_ = f"since={drift.since}"
+    measured = [
+        Measurement("population_stability_index", f"{slice_},of=tiers", drift.of_tiers),
+        Measurement("population_stability_index", f"{slice_},of=p_core", drift.of_p_core),
+    ]
+    if drift.core_changed_share is not None:
+        measured.append(Measurement("core_changed_share", slice_, drift.core_changed_share))
+    return measured
+
+
+def _ask(context: StageContext, drift: Drift | None, retrain: Retrain, model: ModelOfTiers) -> str:
+    """What is said of drift that is above its limits; empty where none is."""
+    beyond = [] if drift is None else drift.beyond(context.config.tiers.drift)
+    if drift is None or not beyond:
+        return ""
+    found = f"; drift since {drift.since}: {', '.join(beyond)}"
+    if model.folder is None:
+        return found
+    return f"{found}: trained anew" if retrain == "auto" else f"{found}: the model should be trained anew, see --retrain auto"
 
 
 def tiers_as_of(
@@ -97,7 +148,24 @@ def _describe(context: StageContext, model: ModelOfTiers, calibration: Calibrati
     return f"{by_rule}; of {calibration.n_pairs:,} pairs at {cut} these kept their tier: {kept}"
 
 
-main = stage_main("assign_tiers", run)
+def add_retrain_argument(parser: ArgumentParser) -> None:
+    """--retrain."""
+    parser.add_argument(
+        "--retrain",
+        choices=get_args(Retrain),
+        default="never",
+        help="auto: train the network anew, as of this day, where tiers are further from those of the earlier day than tiers.drift allows",
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line of assign_tiers."""
+    parser = stage_parser("assign_tiers", run.__doc__)
+    add_retrain_argument(parser)
+    arguments = parser.parse_args(argv)
+    stage = partial(run, retrain=arguments.retrain)
+    return run_command("assign_tiers", arguments, lambda context: run_stage("assign_tiers", stage, context))
+
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -73,7 +73,7 @@ def _back_test(context: StageContext, found: InterestsOfItems, days_of_items: Da
     evidence = Evidence(before, context.warehouse.stage("evaluate/interest_days", interest_days(before)), topics)
     day = model_day(cut, context.config.tiers.training)
     training = None if context.config.tiers.network == "rule" else TrainingOfTiers(context, evidence, day, "evaluate/training")
-    model = model_there(context, evidence, day) if training is None else training.model()
+    model = model_there(context, evidence, cut) if training is None else training.model()
     features = None if training is None else features_as_of(context, evidence, training.attributes, cut, "evaluate/features")
     tiers = tiers_as_of(context, pairs, features, calibration, model, cut, "evaluate/said")
     tiers = context.warehouse.stage("evaluate/tiers", tiers)

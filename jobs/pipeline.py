@@ -28,8 +28,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--from", choices=STAGES, default="clean", metavar="STAGE", dest="first", help=f"one of {', '.join(STAGES)}")
     parser.add_argument("--to", choices=STAGES, default="report", metavar="STAGE", dest="last", help="the last stage to run")
     parser.add_argument("--full", action="store_true", help="clean reads all files, also those that were read before")
+    assign_tiers.add_retrain_argument(parser)
     arguments = parser.parse_args(argv)
-    stages = STAGES | {"clean": partial(clean.run, full=arguments.full)}
+    stages = STAGES | {
+        "clean": partial(clean.run, full=arguments.full),
+        "assign_tiers": partial(assign_tiers.run, retrain=arguments.retrain),
+    }
     return run_command("pipeline", arguments, lambda context: _run(context, stages, part_of_stages(arguments.first, arguments.last)))
 
 

@@ -96,12 +96,16 @@ def model_day(as_of: date, config: TierTraining) -> date:
     return date.fromordinal(as_of.toordinal() // config.every_days * config.every_days)
 
 
-def model_there(context: StageContext, evidence: Evidence, day: date) -> ModelOfTiers:
-    """The model as of a day, if it was trained; of other days or another config it is none."""
+def model_there(context: StageContext, evidence: Evidence, as_of: date) -> ModelOfTiers:
+    """The model that serves as_of, if it was trained: one of that very day, which drift asked for, before that of model_day."""
     if context.config.tiers.network == "rule":
         return ModelOfTiers(None, "as tiers.network asks for")
-    job = TrainingOfTiers(context, evidence, day, "")
-    return job.made() if job.is_made() else ModelOfTiers(None, f"there is no model of these days as of {day}: run the stage train_tiers")
+    usual = model_day(as_of, context.config.tiers.training)
+    for day in dict.fromkeys((as_of, usual)):
+        training = TrainingOfTiers(context, evidence, day, "")
+        if training.is_made():
+            return training.made()
+    return ModelOfTiers(None, f"there is no model of these days as of {usual}: run the stage train_tiers")
 
 
 def features_as_of(context: StageContext, evidence: Evidence, attributes: Sequence[Attribute], day: date, staged: str) -> DataFrame:
@@ -171,7 +175,7 @@ class TrainingOfTiers:
         found = before.agg(F.count(F.lit(1)).alias("n"), F.expr(f"bit_xor(xxhash64({', '.join(columns)}))").alias("hash")).first()
         assert found is not None  # an aggregate without keys has one row
         encoder = model_id(self.context.config.embedding)
-        tiers = self.config.model_dump(mode="json", exclude={"training": {"folder", "num_processes"}})
+        tiers = self.config.model_dump(mode="json", exclude={"training": {"folder", "num_processes", "every_days"}, "drift": True})
         half_life = self.context.config.interests.half_life_days
         attributes = [asdict(attribute) for attribute in self.attributes]
         parts = [tiers, half_life, encoder, attributes, found["n"], found["hash"], self.day.isoformat(), __version__]

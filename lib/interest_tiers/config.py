@@ -448,6 +448,15 @@ class TierTraining(Training):
     min_days: int = Field(2, ge=1, description="users with events on fewer days have the tier of the rule")
 
 
+class TierDrift(Section):
+    """From where on the tiers of a day are so far from those of the latest earlier one that their model is to be trained anew."""
+
+    max_population_stability_index: float = Field(
+        0.25, gt=0, description="of the shares of the tiers, and of the tenths of p_core; above 0.25 a population is another one"
+    )
+    max_core_changed_share: float = Field(0.5, gt=0, le=1, description="of the users of both days, those whose core interests are others")
+
+
 class Tiers(Section):
     """How interests are split into core, secondary and marginal."""
 
@@ -457,6 +466,7 @@ class Tiers(Section):
     network: Network = Field("mlp", description="what decides on a tier; rule: no network, the calibrated rule")
     label_rules: list[LabelRule] = Field(default_factory=list, description="override labels; of several that hold the first counts")
     training: TierTraining = TierTraining()
+    drift: TierDrift = TierDrift()
 
     @model_validator(mode="after")
     def _masses_ascend(self) -> Tiers:

@@ -12,9 +12,11 @@ import pytest
 import yaml
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
+from pyspark.testing import assertDataFrameEqual
 
 from interest_tiers.jobs import assign_tiers, build_interests, evaluate, train_tiers
 from interest_tiers.tables import INTERACTIONS, ITEMS, METRICS, RUNS, TEXT_EMBEDDINGS, USER_INTERESTS, USER_TIERS, USERS, Warehouse
+from interest_tiers.tiers.model import version_of
 from tests.jobs.shop import require_success, submit
 
 AS_OF, HORIZON = date(2024, 6, 1), 20
@@ -101,6 +103,12 @@ def arguments(config: Path, warehouse: Warehouse, *overrides: str) -> list[str]:
     return [*given, *(part for override in overrides for part in ("--set", override))]
 
 
+def last_message(warehouse: Warehouse, stage: str) -> str:
+    row = warehouse.read(RUNS).where(F.col("stage") == stage).orderBy(F.desc("started_at")).first()
+    assert row is not None
+    return str(row["message"])
+
+
 def test_a_model_is_trained_asked_and_made_anew_only_for_other_days(warehouse: Warehouse, config: Path, spark: SparkSession) -> None:
     given = arguments(config, warehouse)
     printed = require_success(submit("train_tiers", *given))
@@ -131,11 +139,34 @@ def test_a_model_is_trained_asked_and_made_anew_only_for_other_days(warehouse: W
     assert methods["model"] > 400
     assert tiers.where("abs(p_core + p_secondary + p_marginal - 1) > 1e-9").isEmpty()
 
+    # Three days later the same model serves; what few days change is above a limit that allows next to nothing.
+    later = AS_OF + timedelta(days=3)
+    given_later = [*given, "--as-of", later.isoformat(), "--set", "tiers.training.every_days=6"]
+    given_later += ["--set", "tiers.drift.max_core_changed_share=0.0001"]
+    assert build_interests.main(given_later) == 0
+    assert assign_tiers.main(given_later) == 0
+    assert "the model should be trained anew, see --retrain auto" in last_message(warehouse, "assign_tiers")
+    assert not (folder.parent / later.isoformat()).exists()
+    assert assign_tiers.main([*given_later, "--retrain", "auto"]) == 0
+    assert last_message(warehouse, "assign_tiers").endswith(": trained anew")
+    anew = warehouse.read(USER_TIERS, later).localCheckpoint()
+    assert {row[0] for row in anew.where("method = 'model'").select("model_version").distinct().collect()} == {
+        version_of(folder.parent / later.isoformat())
+    }
+    measured = warehouse.read(METRICS).where(f"stage = 'assign_tiers' AND as_of = DATE'{later}'").collect()
+    assert {(row["metric"], row["slice"]) for row in measured} == {
+        ("population_stability_index", f"since={AS_OF},of=tiers"),
+        ("population_stability_index", f"since={AS_OF},of=p_core"),
+        ("core_changed_share", f"since={AS_OF}"),
+    }
+    # Another run finds the model of that day, and gives the same rows.
+    assert assign_tiers.main(given_later) == 0
+    assertDataFrameEqual(warehouse.read(USER_TIERS, later), anew)
+
     # What happened from the day on is changed, and the same model is found to be there; the run record says so.
     write_tables(warehouse, seed_after=3)
     assert train_tiers.main(given) == 0
-    message = warehouse.read(RUNS).where("stage = 'train_tiers'").orderBy(F.desc("started_at")).first()["message"]  # type: ignore[index]
-    assert "is there, made of the same days" in message
+    assert "is there, made of the same days" in last_message(warehouse, "train_tiers")
     # Trained anew: the same weights, since nothing later is in them.
     other = config.parent / "other"
     assert train_tiers.main([*given, "--set", f"tiers.training.folder={other}"]) == 0
