@@ -22,6 +22,7 @@ from interest_tiers.embedding.model_folder import model_id, read_model_folder
 from interest_tiers.embedding.texts import embed_texts
 from interest_tiers.embedding.training_rows import shards_in
 from interest_tiers.errors import ConfigError
+from interest_tiers.experiment_log import log_training, require_mlflow
 from interest_tiers.jobs.job import Measurement, StageContext, StageResult, models_folder, stage_main, write_metrics
 from interest_tiers.model_record import put_in_place
 from interest_tiers.sampling import drawn_by_hash
@@ -46,13 +47,16 @@ def run(context: StageContext) -> StageResult:
         result = Path(plan.result)
         trained_folder.complete(result, plan.task.start)
         measurements = job.measured(plan)
-        trained_folder.write_record(result, job.record(plan, examples, trained, measurements))
+        record = job.record(plan, examples, trained, measurements)
+        trained_folder.write_record(result, record)
     finally:
         for rows in ("training", "validation"):  # they hold what users wrote
             shutil.rmtree(job.workplace / rows, ignore_errors=True)
     # Last, so that a command killed before it finds its checkpoints again.
     write_metrics(context, "finetune_encoder", [*_of_training(trained), *measurements])
     put_in_place(result, job.folder)
+    if job.settings.mlflow_experiment is not None:
+        log_training(job.settings.mlflow_experiment, job.folder, record)
     shutil.rmtree(job.workplace.parent)
     return StageResult(examples["training"] + examples["validation"], trained.best.step, _message(job, trained, measurements))
 
@@ -121,7 +125,7 @@ class _Job:
     @cached_property
     def workplace(self) -> Path:
         """Where a training under way keeps its rows and checkpoints. Another config, model, table or day has another one."""
-        settings = self.settings.model_dump(mode="json", exclude={"num_processes", "folder"})
+        settings = self.settings.model_dump(mode="json", exclude={"num_processes", "folder", "mlflow_experiment"})
         versions = {table.name: self.context.warehouse.version(table) for table in (INTERACTIONS, ITEMS)}
         base = "scratch" if self.settings.base == "scratch" else model_id(self._of(self.embedding.model))
         made_of = [settings, versions, base, self.embedding.max_tokens, self.touches, self.cut.isoformat(), __version__]
@@ -132,6 +136,7 @@ class _Job:
         """Raise ConfigError or WarehouseError for what cannot be trained, before anything is computed for it."""
         self.context.read(INTERACTIONS)
         self.context.read(ITEMS)
+        require_mlflow(self.settings.mlflow_experiment, "fine_tuning.mlflow_experiment")
         require_room(self.context.spark, self.settings.num_processes, "fine_tuning.num_processes")
         trained_folder.require_replaceable(self.folder)
         if self.settings.base == "scratch":

@@ -1,13 +1,15 @@
 """train_tiers: a network learns from cuts whose horizon is over which interests turn out core, secondary and marginal."""
 
 import hashlib
+import importlib.util
 import json
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import date, timedelta
-from functools import cached_property, reduce
+from functools import cached_property, partial, reduce
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +23,19 @@ from interest_tiers.distribution import require_room, run_training
 from interest_tiers.embedding.model_folder import model_id, read_model_folder
 from interest_tiers.errors import ConfigError
 from interest_tiers.evaluation.tier_quality import squared_error
+from interest_tiers.experiment_log import log_training, require_mlflow
 from interest_tiers.interests.catalogue import mean_embeddings, touched_texts
 from interest_tiers.jobs.build_interests import evidence_days, evidence_days_of_interests, pairs_as_of, text_embeddings
-from interest_tiers.jobs.job import Measurement, StageContext, StageResult, models_folder, stage_main, write_metrics
+from interest_tiers.jobs.job import (
+    Measurement,
+    StageContext,
+    StageResult,
+    models_folder,
+    run_command,
+    run_stage,
+    stage_parser,
+    write_metrics,
+)
 from interest_tiers.model_record import put_in_place, write_json, write_model_card
 from interest_tiers.sampling import drawn_by_hash
 from interest_tiers.tables import INTERESTS, ITEMS, USERS
@@ -33,9 +45,10 @@ from interest_tiers.tiers.examples import as_numbers, in_files, is_held_out, sca
 from interest_tiers.tiers.features import FEATURES, PAIR, own_features, pair_features, similar_interests
 from interest_tiers.tiers.labels import labelled
 from interest_tiers.tiers.model import RECORD, read_record
+from interest_tiers.tiers.search import Found, searched, write_found
 from interest_tiers.tiers.sequences import with_sequence, with_tokens
 from interest_tiers.tiers.texts import interest_points, text_similarities
-from interest_tiers.tiers.tier_training import TierTask, shape_of
+from interest_tiers.tiers.tier_training import Scaling, TierTask, shape_of
 from interest_tiers.training import Trained, TrainingPlan
 
 #: With fewer held-out users than these nothing can be chosen, and the rule decides.
@@ -81,6 +94,27 @@ def run(context: StageContext) -> StageResult:
     record = read_record(model.folder)
     write_metrics(context, "train_tiers", [Measurement(name, "users=held_out", value) for name, value in record["metrics"].items()])
     return StageResult(n_examples, record["epochs"][-1]["step"], _message(model, record))
+
+
+def search(context: StageContext, n_trials: int) -> StageResult:
+    """Look for better settings of the network; none is used before the config has it."""
+    require_search(context.config.tiers.network, n_trials)
+    day = model_day(context.as_of, context.config.tiers.training)
+    training = TrainingOfTiers(context, evidence_of(context), day, "train_tiers")
+    found, file = training.search(n_trials)
+    j = f"J of held-out users {found.best_j:.4f}, with the settings of the config {found.given_j:.4f}"
+    said = f"{j}; {file}; to use them: {found.overrides()}"
+    return StageResult(training.examples.count(), found.n_trials, said)
+
+
+def require_search(network: str, n_trials: int) -> None:
+    """Raise ConfigError where there is nothing to search, or nothing to search with."""
+    if n_trials < 1:
+        raise ConfigError(f"--search is {n_trials}; expected a number of trials, 1 or more")
+    if network == "rule":
+        raise ConfigError("--search looks for settings of a network, and tiers.network is rule")
+    if importlib.util.find_spec("optuna") is None:
+        raise ConfigError("--search needs optuna: pip install 'interest-tiers[search]'")
 
 
 def evidence_of(context: StageContext) -> Evidence:
@@ -175,7 +209,9 @@ class TrainingOfTiers:
         found = before.agg(F.count(F.lit(1)).alias("n"), F.expr(f"bit_xor(xxhash64({', '.join(columns)}))").alias("hash")).first()
         assert found is not None  # an aggregate without keys has one row
         encoder = model_id(self.context.config.embedding)
-        tiers = self.config.model_dump(mode="json", exclude={"training": {"folder", "num_processes", "every_days"}, "drift": True})
+        tiers = self.config.model_dump(
+            mode="json", exclude={"training": {"folder", "num_processes", "every_days", "mlflow_experiment"}, "drift": True}
+        )
         half_life = self.context.config.interests.half_life_days
         attributes = [asdict(attribute) for attribute in self.attributes]
         parts = [tiers, half_life, encoder, attributes, found["n"], found["hash"], self.day.isoformat(), __version__]
@@ -214,23 +250,56 @@ class TrainingOfTiers:
 
     def train(self) -> ModelOfTiers:
         """Train, calibrate, and put the model in its place; the rule decides where there is too little to learn from."""
+        require_mlflow(self.settings.mlflow_experiment, "tiers.training.mlflow_experiment")
         require_room(self.context.spark, self.settings.num_processes, "tiers.training.num_processes")
-        training, tuning = self.training_examples, self.tuning_examples
-        n_training = training.count()
-        n_users = tuning.select("user_id").distinct().count()
-        if n_training == 0 or n_users < FEWEST_TUNING_USERS:
-            return ModelOfTiers(None, f"{n_training:,} examples, and {n_users} held-out users of {FEWEST_TUNING_USERS} needed")
+        too_little = self._too_little()
+        if too_little:
+            return ModelOfTiers(None, too_little)
+        with self._written_rows() as n_training:
+            plan = self._plan(self.settings, n_training, self.workplace)
+            model = self._finish(plan, run_training(self.context.spark, plan))
+        shutil.rmtree(self.workplace.parent)
+        return model
+
+    def search(self, n_trials: int) -> tuple[Found, Path]:
+        """Try settings on the rows of this training; the best ones, and the file that they were written to."""
+        require_room(self.context.spark, self.settings.num_processes, "tiers.training.num_processes")
+        too_little = self._too_little()
+        if too_little:
+            raise ConfigError(f"there is too little to search with as of {self.day}: {too_little}")
+        with self._written_rows() as n_training:
+
+            def judged(settings: TierTraining, number: int) -> float:
+                place = self.workplace / f"trial-{number}"
+                trained = run_training(self.context.spark, self._plan(settings, n_training, place))
+                shutil.rmtree(place)
+                assert trained.best.validation_loss is not None  # there are held-out users
+                return trained.best.validation_loss
+
+            found = searched(self.settings, n_trials, self.workplace / "trials.log", judged)
+        file = self.folder.parent.with_name(f"{self.folder.parent.name}.search") / f"{self.day}.yaml"
+        write_found(file, found)
+        shutil.rmtree(self.workplace.parent)
+        return found, file
+
+    def _too_little(self) -> str:
+        """Why there is too little to learn from; empty where there is enough."""
+        n_users = self.tuning_examples.select("user_id").distinct().count()
+        n_training = self.training_examples.count()
+        if n_training > 0 and n_users >= FEWEST_TUNING_USERS:
+            return ""
+        return f"{n_training:,} examples, and {n_users} held-out users of {FEWEST_TUNING_USERS} needed"
+
+    @contextmanager
+    def _written_rows(self) -> Iterator[int]:
+        """The rows as numbers in the workplace, as long as it takes: how many train."""
         self.workplace.mkdir(parents=True, exist_ok=True)
         self._remove_others()
         try:
-            plan = self._plan(training, tuning, n_training)
-            trained = run_training(self.context.spark, plan)
-            model = self._finish(plan, trained)
+            yield self._write_rows()
         finally:
             for rows in ("training", "tuning"):
                 shutil.rmtree(self.workplace / rows, ignore_errors=True)
-        shutil.rmtree(self.workplace.parent)
-        return model
 
     @cached_property
     def examples(self) -> DataFrame:
@@ -265,8 +334,9 @@ class TrainingOfTiers:
         drawn = drawn_by_hash(held_out, "user_id", self.settings.max_tuning_users, n_users)
         return self.context.warehouse.stage(f"{self.staged}/tuning", with_weight(drawn))
 
-    def _plan(self, training: DataFrame, tuning: DataFrame, n_training: int) -> TrainingPlan[TierTask]:
-        others = beside_features(self.config.network)
+    def _write_rows(self) -> int:
+        training, tuning = self.training_examples, self.tuning_examples
+        n_training, others = training.count(), beside_features(self.config.network)
         n_files = max(2 * self.settings.num_processes, -(-n_training // ROWS_PER_FILE))
         for name, rows, files in (("training", training, n_files), ("tuning", tuning, 1)):
             numbers = in_files(as_numbers(rows, self.features, others), files)
@@ -281,12 +351,19 @@ class TrainingOfTiers:
                 f"tiers.training.num_processes is {self.settings.num_processes}, and {n_training:,} examples make {n_groups} row groups: "
                 "ask for fewer processes"
             )
-        scaling = scaling_of(training, self.features)
+        return n_training
+
+    def _plan(self, settings: TierTraining, n_training: int, place: Path) -> TrainingPlan[TierTask]:
+        """Of a training by some settings on the rows that are written. place: for its checkpoints and its result."""
         encoder = _encoder_folder(self.context) if self.config.network == "bert" else None
-        shape = shape_of(self.config.network, self.settings, len(self.features), scaling, encoder)
-        place = self.workplace
-        task = TierTask(self.settings, shape, self.features, scaling, str(place / "training"), str(place / "tuning"))
-        return TrainingPlan(self.settings, task, n_training, str(place / "checkpoints"), str(place / "model"))
+        shape = shape_of(self.config.network, settings, len(self.features), self._scaling, encoder)
+        training, tuning = (str(self.workplace / rows) for rows in ("training", "tuning"))
+        task = TierTask(settings, shape, self.features, self._scaling, training, tuning)
+        return TrainingPlan(settings, task, n_training, str(place / "checkpoints"), str(place / "model"))
+
+    @cached_property
+    def _scaling(self) -> Scaling:
+        return scaling_of(self.training_examples, self.features)
 
     def _finish(self, plan: TrainingPlan[TierTask], trained: Trained) -> ModelOfTiers:
         """Calibrate, choose the decision, compare with the rule, and put the model where it belongs."""
@@ -317,6 +394,8 @@ class TrainingOfTiers:
         write_json(result / RECORD, record)
         write_model_card(result, f"{record['name']}: a network of tiers, {record['network']}", _introduction(record), record)
         put_in_place(result, self.folder)
+        if self.settings.mlflow_experiment is not None:
+            log_training(self.settings.mlflow_experiment, self.folder, record)
         return self.made()
 
     def _record(self, plan: TrainingPlan[TierTask], trained: Trained, metrics: dict[str, float], n_training: int, n_tuning: int) -> dict:
@@ -386,7 +465,14 @@ def _message(model: ModelOfTiers, record: dict) -> str:
     )
 
 
-main = stage_main("train_tiers", run)
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line of train_tiers."""
+    parser = stage_parser("train_tiers", run.__doc__)
+    parser.add_argument("--search", type=int, metavar="N", help="train no model: try N settings of the network, and say which are best")
+    arguments = parser.parse_args(argv)
+    stage = run if arguments.search is None else partial(search, n_trials=arguments.search)
+    return run_command("train_tiers", arguments, lambda context: run_stage("train_tiers", stage, context))
+
 
 if __name__ == "__main__":
     sys.exit(main())

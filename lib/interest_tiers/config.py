@@ -335,6 +335,7 @@ class Training(Section):
     num_processes: int = Field(1, ge=1, le=4096)
     checkpoint_steps: int = Field(100, ge=1, description="steps from checkpoint to checkpoint; the end of an epoch makes one too")
     seed: int = Field(17, ge=0, lt=2**31)
+    mlflow_experiment: str | None = Field(None, min_length=1, description="of MLflow, that the training is logged to; default: none")
 
     @model_validator(mode="after")
     def _processes_share_the_batch(self) -> Self:

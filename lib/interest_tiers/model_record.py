@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+MODEL_CARD = "README.md"
+
 
 def write_json(file: Path, content: Any) -> None:
     """Readable JSON."""
@@ -15,7 +17,7 @@ def write_json(file: Path, content: Any) -> None:
 
 
 def write_model_card(folder: Path, title: str, introduction: str, record: Mapping[str, Any]) -> None:
-    """README.md, for a person.
+    """MODEL_CARD, for a person.
 
     record: data, tables, examples, metrics, parameters (each name to value), epochs (epoch, step, loss, validation_loss) and best_epoch.
     """
@@ -27,7 +29,7 @@ def write_model_card(folder: Path, title: str, introduction: str, record: Mappin
     for name, values in sections.items():
         lines += ["", f"## {name}", "", "| | |", "|---|---|", *(f"| {key} | {_shown(value)} |" for key, value in values.items())]
     lines += ["", *_epochs(record["epochs"]), "", f"The weights are those of epoch {record['best_epoch']}.", ""]
-    (folder / "README.md").write_text("\n".join(lines), encoding="utf-8")
+    (folder / MODEL_CARD).write_text("\n".join(lines), encoding="utf-8")
 
 
 def put_in_place(new: Path, folder: Path) -> None:

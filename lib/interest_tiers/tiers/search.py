@@ -1,0 +1,96 @@
+"""The search for settings of the network, by J of the held-out users at the tuning cut; by Optuna."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from interest_tiers.config import TierTraining
+
+if TYPE_CHECKING:
+    from optuna import Study, Trial
+
+#: What is drawn from. Rows of a batch are a multiple of every number of processes that is a power of two.
+BATCH_SIZES, WIDTHS, LOSSES = (512, 1024, 2048, 4096), (64, 128, 256, 512), ("brier", "cross_entropy", "ordered")
+
+
+@dataclass(frozen=True)
+class Found:
+    """best: keys of tiers.training and their values, with the smallest J. given_j: of the settings of the config. n_trials: that ended."""
+
+    best: dict[str, Any]
+    best_j: float
+    given_j: float
+    n_trials: int
+
+    def overrides(self) -> str:
+        """As arguments of a command line."""
+        return " ".join(f"--set tiers.training.{key}={value}" for key, value in self.best.items())
+
+
+def searched(settings: TierTraining, n_trials: int, storage: Path, judged: Callable[[TierTraining, int], float]) -> Found:
+    """Try settings, those of the config first, until n_trials have ended; a search that was killed goes on where it was.
+
+    storage: a file of the trials so far. judged: J of some settings, and the number of their trial. The sampler is the tree-structured
+    Parzen estimator (Bergstra et al., Algorithms for Hyper-Parameter Optimization, 2011), with the seed of the settings.
+    """
+    import optuna
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+    from optuna.trial import TrialState
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(
+        storage=JournalStorage(JournalFileBackend(str(storage))),
+        study_name="tiers",
+        load_if_exists=True,
+        sampler=optuna.samplers.TPESampler(seed=settings.seed),
+    )
+    for broken_off in study.get_trials(states=(TrialState.RUNNING,)):
+        study.tell(broken_off.number, state=TrialState.FAIL)
+        study.enqueue_trial(broken_off.params)
+    if not study.trials:
+        study.enqueue_trial(_of_config(settings))
+    while len(done := study.get_trials(states=(TrialState.COMPLETE,))) < n_trials:
+        _try(study, settings, judged)
+    given = [trial.value for trial in done if trial.params == _of_config(settings)]
+    return Found(dict(study.best_params), float(study.best_value), float(given[0] or 0.0), len(done))
+
+
+def _try(study: Study, settings: TierTraining, judged: Callable[[TierTraining, int], float]) -> None:
+    trial = study.ask()
+    drawn = _drawn(trial, settings)
+    j = judged(settings.model_copy(update=drawn), trial.number)
+    study.tell(trial, j)
+    print(f"trial {trial.number + 1}  J {j:.4f}  best {study.best_value:.4f}  {drawn}", flush=True)
+
+
+def _of_config(settings: TierTraining) -> dict[str, Any]:
+    return {name: getattr(settings, name) for name in ("learning_rate", "weight_decay", "dropout", "layers", "width", "batch_size", "loss")}
+
+
+def _drawn(trial: Trial, settings: TierTraining) -> dict[str, Any]:
+    """Of a range around what is usual that holds what the config has."""
+    widths = sorted({*WIDTHS, settings.width})
+    batch_sizes = sorted({*(size for size in BATCH_SIZES if size % settings.num_processes == 0), settings.batch_size})
+    rate, decay = settings.learning_rate, settings.weight_decay
+    return {
+        "learning_rate": trial.suggest_float("learning_rate", min(1e-4, rate), max(1e-2, rate), log=True),
+        "weight_decay": trial.suggest_float("weight_decay", 0.0, max(0.1, decay)),
+        "dropout": trial.suggest_float("dropout", 0.0, max(0.5, settings.dropout)),
+        "layers": trial.suggest_int("layers", 1, max(5, settings.layers)),
+        "width": trial.suggest_categorical("width", widths),
+        "batch_size": trial.suggest_categorical("batch_size", batch_sizes),
+        "loss": trial.suggest_categorical("loss", LOSSES),
+    }
+
+
+def write_found(file: Path, found: Found) -> None:
+    """The part of a config that has the best settings."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    said = f"# J of the held-out users {found.best_j:.4f}, best of {found.n_trials} trials; as configured {found.given_j:.4f}\n"
+    file.write_text(said + yaml.safe_dump({"tiers": {"training": found.best}}, sort_keys=False), encoding="utf-8")
