@@ -179,7 +179,8 @@ def prepare(folder: Path) -> None:
     for stage in stages:
         if stage.main(given) != 0:
             raise SystemExit(f"{stage.__name__} failed")
-    if stage_main("train_tiers", lambda context: _write_examples(context, folder))(given) != 0:
+    # A cut is enough: its examples are repeated.
+    if stage_main("train_tiers", lambda context: _write_examples(context, folder))([*given, "--set", "tiers.training.cuts=1"]) != 0:
         raise SystemExit("the examples could not be made")
 
 
