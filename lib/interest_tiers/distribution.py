@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import re
 import shutil
 import signal
+import sys
+from collections import deque
+from contextlib import redirect_stdout
 from dataclasses import replace
+from typing import TextIO
 
 from pyspark.sql import SparkSession
 
@@ -51,15 +56,36 @@ def run_training(spark: SparkSession, plan: TrainingPlan[Task]) -> Trained:
     ready = replace(plan, device="cuda" if has_gpu else "cpu", threads=_threads(spark, plan.settings.num_processes, is_local))
     for attempt in range(1, STARTS + 1):
         shutil.rmtree(plan.failures, ignore_errors=True)
+        printed = _Printed(sys.stdout)
         try:
-            trained: Trained | None = distributor.run(train, ready)
+            with redirect_stdout(printed):
+                trained: Trained | None = distributor.run(train, ready)
             assert trained is not None  # what the first process returned
             return trained
         except Exception as error:
-            reason = _what_killed(plan, str(error)) or _what_failed(plan) or str(error)
+            reason = _what_killed(plan, printed.last) or _what_failed(plan) or str(error)
             if attempt == STARTS or not PORT_TAKEN.search(reason):
                 raise TrainingError(reason) from error
     raise AssertionError  # the last attempt returns or raises
+
+
+class _Printed(io.TextIOBase):
+    """Passes on what is printed, and keeps the last of it: TorchDistributor prints torchrun's report, and raises an error without it."""
+
+    def __init__(self, out: TextIO) -> None:
+        super().__init__()
+        self._out, self._kept = out, deque[str](maxlen=1000)
+
+    def write(self, text: str) -> int:
+        self._kept.append(text)
+        return self._out.write(text)
+
+    def flush(self) -> None:
+        self._out.flush()
+
+    @property
+    def last(self) -> str:
+        return "".join(self._kept)
 
 
 def _what_killed(plan: TrainingPlan[Task], said: str) -> str | None:
