@@ -2,7 +2,8 @@
 #   make demo      the whole pipeline on the demo data; tables and report go to build/demo
 #   make test      lint and tests
 #   make bench     clean and aggregate, beside Spark SQL by hand and DuckDB; make bench SIZES="1.5 15" SKEW= for less.
-#                  Embedding beside sentence-transformers: make bench-embedding alone
+#                  Embedding beside sentence-transformers: make bench-embedding alone. Training and asking networks of
+#                  tiers beside the networks alone: make bench-tiers alone; make bench-tiers MILLIONS=1 for less
 # Another interpreter: make PYTHON=/path/to/python3.11 demo. Another Java: JAVA_HOME=/path/to/jdk-17 make demo.
 
 IS_PYTHON_3_11 := -c 'import ensurepip, sys; sys.exit(sys.version_info[:2] != (3, 11))' >/dev/null 2>&1
@@ -17,9 +18,10 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 SIZES ?= 1.5 15 75 150
 SKEW ?= 15
+MILLIONS ?= 50
 COMET := build/jars/comet-spark-spark3.5_2.12-0.12.0.jar
 
-.PHONY: bench bench-embedding comet help demo test lint clean clean-all tools
+.PHONY: bench bench-embedding bench-tiers comet help demo test lint clean clean-all tools
 
 help: ## say what the targets do (the default)
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 24
@@ -35,12 +37,16 @@ lint: tools .venv/installed ## ruff (rules and format) and mypy
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy lib/
 
-bench: tools .venv/installed $(COMET) bench-embedding ## rows a second of clean and aggregate (SIZES, SKEW in million rows), texts a second of embed
+bench: tools .venv/installed $(COMET) bench-embedding bench-tiers ## rows a second of clean and aggregate (SIZES, SKEW in million rows), and what follows
 	.venv/bin/python -m benchmarks.run --sizes $(SIZES) --skew $(SKEW)
 
 bench-embedding: tools .venv/installed ## texts a second of embed; LOCATIONS="online_retail=FOLDER amazon_reviews=FOLDER" for more texts
 	mkdir -p build/bench
 	.venv/bin/python -m benchmarks.embedding $(addprefix --location ,$(LOCATIONS))
+
+bench-tiers: tools .venv/installed ## rows a second of training a network of tiers (MILLIONS of rows), and of asking it
+	mkdir -p build/bench
+	.venv/bin/python -m benchmarks.tiers --millions $(MILLIONS)
 
 comet: $(COMET) ## fetch the jar for conf/spark-comet.conf
 

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import re
 import shutil
+import signal
+import sys
+from collections import deque
+from contextlib import redirect_stdout
 from dataclasses import replace
+from typing import TextIO
 
 from pyspark.sql import SparkSession
 
@@ -13,6 +19,9 @@ from interest_tiers.training import Task, Trained, TrainingPlan, train
 
 #: The port that the processes meet at is looked for and then let go, so that a neighbour may take it first.
 PORT_TAKEN, STARTS = re.compile("EADDRINUSE|address already in use", re.IGNORECASE), 3
+
+#: How torchrun reports a process that a signal ended. It ends the others by SIGTERM itself.
+ENDED_BY_SIGNAL = re.compile(r"rank\s*: (?P<rank>\d+) \(local_rank: \d+\)\s*exitcode\s*: -(?P<signal>\d+) \(pid: (?P<pid>\d+)\)")
 
 
 def require_room(spark: SparkSession, num_processes: int, key: str) -> None:
@@ -36,7 +45,7 @@ def require_room(spark: SparkSession, num_processes: int, key: str) -> None:
 def run_training(spark: SparkSession, plan: TrainingPlan[Task]) -> Trained:
     """Train by TorchDistributor: in local mode on the driver's machine, else one process per barrier task.
 
-    A process that fails ends the others. Raises TrainingError with its traceback.
+    A process that fails ends the others. Raises TrainingError with its traceback, or with what killed it.
     """
     from pyspark.ml.torch.distributor import TorchDistributor
 
@@ -47,17 +56,56 @@ def run_training(spark: SparkSession, plan: TrainingPlan[Task]) -> Trained:
     ready = replace(plan, device="cuda" if has_gpu else "cpu", threads=_threads(spark, plan.settings.num_processes, is_local))
     for attempt in range(1, STARTS + 1):
         shutil.rmtree(plan.failures, ignore_errors=True)
+        printed = _Printed(sys.stdout)
         try:
-            trained: Trained | None = distributor.run(train, ready)
+            with redirect_stdout(printed):
+                trained: Trained | None = distributor.run(train, ready)
             assert trained is not None  # what the first process returned
             return trained
         except Exception as error:
-            # Those that only lost their neighbour fail after it.
-            told = [file.read_text(encoding="utf-8") for file in sorted(plan.failures.glob("*"), key=lambda file: file.stat().st_mtime_ns)]
-            reason = told[0] if told else str(error)
+            reason = _what_killed(plan, printed.last) or _what_failed(plan) or str(error)
             if attempt == STARTS or not PORT_TAKEN.search(reason):
                 raise TrainingError(reason) from error
     raise AssertionError  # the last attempt returns or raises
+
+
+class _Printed(io.TextIOBase):
+    """Passes on what is printed, and keeps the last of it: TorchDistributor prints torchrun's report, and raises an error without it."""
+
+    def __init__(self, out: TextIO) -> None:
+        super().__init__()
+        self._out, self._kept = out, deque[str](maxlen=1000)
+
+    def write(self, text: str) -> int:
+        self._kept.append(text)
+        return self._out.write(text)
+
+    def flush(self) -> None:
+        self._out.flush()
+
+    @property
+    def last(self) -> str:
+        return "".join(self._kept)
+
+
+def _what_killed(plan: TrainingPlan[Task], said: str) -> str | None:
+    """Of a process that was killed, and could say nothing itself."""
+    found = [report for report in ENDED_BY_SIGNAL.finditer(said) if int(report["signal"]) != signal.SIGTERM]
+    if not found:
+        return None
+    rank, number, pid = (int(found[0][name]) for name in ("rank", "signal", "pid"))
+    name = signal.Signals(number).name
+    return (
+        f"process {rank} of {plan.settings.num_processes} (pid {pid}) was killed by {name}. A machine without memory kills by SIGKILL: "
+        f"if that was it, give it more, or lower batch_size. What the training had reached is in {plan.checkpoints}: start it again "
+        "and it goes on from there"
+    )
+
+
+def _what_failed(plan: TrainingPlan[Task]) -> str | None:
+    """What the first process that failed said; those that only lost their neighbour fail after it."""
+    told = sorted(plan.failures.glob("*"), key=lambda file: file.stat().st_mtime_ns)
+    return told[0].read_text(encoding="utf-8") if told else None
 
 
 def _is_local(spark: SparkSession) -> bool:

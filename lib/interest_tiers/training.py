@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import threading
 import time
 import traceback
 from collections.abc import Iterable, Iterator
@@ -19,6 +20,9 @@ from typing import Any, Generic, Protocol, TypeVar
 from interest_tiers.config import Training
 
 WEIGHTS, OPTIMIZER, STATE = "weights.safetensors", "optimizer.pt", "state.json"
+
+#: Seconds from one look whether the launcher is still there to the next.
+LAUNCHER_SECONDS = 0.5
 
 #: The largest length of a step's gradient; a longer one is scaled down to it.
 MAX_GRADIENT_NORM = 1.0
@@ -139,6 +143,8 @@ def train(plan: TrainingPlan[Task]) -> Trained:
     import torch
     import torch.distributed as dist
 
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        _end_with_launcher()
     torch.set_num_threads(plan.threads)
     rank, size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     device = f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if plan.device == "cuda" else "cpu"
@@ -154,6 +160,22 @@ def train(plan: TrainingPlan[Task]) -> Trained:
     finally:
         if dist.is_initialized():
             dist.destroy_process_group()
+
+
+def _end_with_launcher() -> None:
+    """End this process soon after the one that launched it, which may be killed without a word to it.
+
+    A training that is started again would else share its checkpoints with what is left of the one before.
+    """
+    launcher = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == launcher:
+            time.sleep(LAUNCHER_SECONDS)
+        # The process may be waiting for a neighbour: nothing but this ends it.
+        os._exit(1)
+
+    threading.Thread(target=watch, name="launcher watch", daemon=True).start()
 
 
 def _note_failure(plan: TrainingPlan[Task], rank: int, error: Exception) -> None:

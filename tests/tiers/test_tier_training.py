@@ -62,8 +62,9 @@ def write_rows(folder: Path, n_rows: int, seed: int) -> None:
 
 
 def plan_in(folder: Path, settings: TierTraining = SETTINGS, network: str = "mlp") -> TrainingPlan[TierTask]:
-    write_rows(folder / "training", 600, seed=1)
-    write_rows(folder / "tuning", 150, seed=2)
+    if not (folder / "training").exists():
+        write_rows(folder / "training", 600, seed=1)
+        write_rows(folder / "tuning", 150, seed=2)
     encoder = str(bert_of_words(folder / "bert", ["core", "secondary", "marginal"])) if network == "bert" else None
     shape = shape_of(network, settings, len(FEATURES), SCALING, encoder)
     task = TierTask(settings, shape, FEATURES, SCALING, str(folder / "training"), str(folder / "tuning"))

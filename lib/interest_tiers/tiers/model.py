@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
 
 from interest_tiers.config import TIERS
 from interest_tiers.errors import InterestTiersError
@@ -117,7 +118,11 @@ def scored(rows: DataFrame, folder: str) -> DataFrame:
             if batch.num_rows:
                 yield scorer.said(batch)
 
-    return rows.mapInArrow(say, SAID)
+    features = json.loads((Path(folder) / MODEL).read_text(encoding="utf-8"))["features"]
+    # As the network was trained on them, and half as much to hand over.
+    floats = [F.col(name).cast("float") for name in features]
+    others = [name for name in rows.columns if name not in features]
+    return rows.select(*others, *floats).mapInArrow(say, SAID)
 
 
 @lru_cache(maxsize=2)

@@ -51,8 +51,12 @@ def batch_of(columns: dict[str, np.ndarray], features: Sequence[str]) -> RowBatc
     """A batch from its columns, lists as matrices."""
     n_rows = len(columns[LABEL])
     sequences = columns.get(SEQUENCE, np.zeros((n_rows, 0), np.float32))
+    # Filled in place: neither a copy of all columns nor one of them as wider numbers is made.
+    matrix = np.empty((n_rows, len(features)), np.float32)
+    for place, name in enumerate(features):
+        matrix[:, place] = columns[name]
     return RowBatch(
-        np.stack([columns[name] for name in features], axis=1).astype(np.float32, copy=False),
+        matrix,
         sequences.reshape(n_rows, -1, SEQUENCE_CHANNELS).astype(np.float32, copy=False),
         columns.get(TOKENS, np.zeros((n_rows, 0))).astype(np.int64, copy=False),
         columns[LABEL].astype(np.int64, copy=False),

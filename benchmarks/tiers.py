@@ -1,0 +1,329 @@
+"""Rows a second of training a network of tiers, beside the same loop on rows in memory, and of asking it, beside the network alone.
+
+Each measurement is a process of its own on two cores. The rows are the examples that train_tiers makes of Complete Journey; more of
+them are the same files under further names.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pyarrow.parquet as pq
+
+from benchmarks.measure import CORES, GIBIBYTE, MEMORY_GIB
+from interest_tiers import session
+from interest_tiers.config import TierTraining
+from interest_tiers.tiers.model import BATCH_ROWS, RECORD, load_network, save_network, scored, scores_of
+from interest_tiers.tiers.tier_training import Scaling, TierTask, shape_of
+from interest_tiers.tiers.training_rows import PetastormRows, RowBatch, stored_batches
+from interest_tiers.training import Rows, TrainingPlan, train
+
+PROJECT = Path(__file__).parents[1]
+CONFIG = PROJECT / "conf" / "complete_journey.yaml"
+
+#: What of a folder is what: the warehouse that examples come from, examples as a training has them, pairs as they are asked, a network.
+WAREHOUSE, EXAMPLES, PAIRS, MODEL, SCALING = "tiers-warehouse", "tiers-examples", "tiers-pairs", "tiers-model", "tiers-scaling.json"
+
+#: Steps that are not timed: the first row groups are read, and threads start.
+WARM_UP_STEPS = 50
+
+#: Rows that the loop in memory goes through again and again, as one tensor.
+ROWS_IN_MEMORY = 500_000
+
+WAYS = ("training in memory", "training", "forward in memory", "scoring")
+
+#: Least share of the way in memory that the other must reach, and most growth of memory from the first tenth of the steps to the last.
+LEAST_SHARE = {"training": 0.8, "scoring": 0.6}
+MOST_GROWTH = 1.05
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """rows: timed. seconds: wall clock; cpu_seconds: of all threads and processes. waiting_seconds: of the loop, for rows.
+    first_gib, last_gib: most resident memory in the second and the last tenth of the steps."""
+
+    way: str
+    rows: int
+    seconds: float
+    cpu_seconds: float
+    waiting_seconds: float = 0.0
+    first_gib: float = 0.0
+    last_gib: float = 0.0
+
+    @property
+    def speed(self) -> float:
+        return self.rows / self.seconds
+
+
+@dataclass
+class TimedRows:
+    """Rows that note when each step asked for them, how long it waited, and how much memory there was."""
+
+    rows_of_step: Rows
+    asked: list[float] = field(default_factory=list)
+    waited: list[float] = field(default_factory=list)
+    resident: list[int] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
+
+    def rows(self, step: int) -> Any:
+        times = psutil.Process().cpu_times()
+        self.cpu.append(times.user + times.system)
+        self.resident.append(psutil.Process().memory_info().rss)
+        self.asked.append(time.perf_counter())
+        found = self.rows_of_step.rows(step)
+        self.waited.append(time.perf_counter() - self.asked[-1])
+        return found
+
+
+@dataclass(frozen=True)
+class RowsInMemory:
+    """The same in every step's turn, from one matrix."""
+
+    all_rows: RowBatch
+    n_rows: int
+
+    def rows(self, step: int) -> RowBatch:
+        start = step % (len(self.all_rows) // self.n_rows) * self.n_rows
+        return self.all_rows.take(slice(start, start + self.n_rows))
+
+
+@dataclass(frozen=True)
+class TimedTask(TierTask):
+    """A training whose rows are timed; in_memory: whether they are read first, and then stay."""
+
+    in_memory: bool = False
+    timed: list[TimedRows] = field(default_factory=list)
+
+    def training_rows(self, rank: int, processes: int, epoch_steps: int) -> Any:
+        rows: Any = super().training_rows(rank, processes, epoch_steps)
+        if self.in_memory:
+            rows = RowsInMemory(_in_memory(rows, self.settings.batch_size), self.settings.batch_size)
+        self.timed.append(TimedRows(rows))
+        return self.timed[-1]
+
+
+def _in_memory(rows: PetastormRows, batch_size: int) -> RowBatch:
+    """The first rows that the reader gives, as one matrix."""
+    return RowBatch.joined([rows.rows(step) for step in range(ROWS_IN_MEMORY // batch_size)])
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments = _arguments(argv)
+    folder = arguments.folder.resolve()
+    if arguments.prepare:
+        prepare(folder)
+        return 0
+    if arguments.measure:
+        print(json.dumps(asdict(measure(arguments.measure, folder, arguments))))
+        return 0
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / SCALING).exists():
+        _run(["--prepare"], folder, arguments)
+    print(f"{'way':<22}{'rows':>12}{'seconds':>9}{'CPU s':>9}{'waiting s':>11}{'rows/s':>11}{'first GiB':>11}{'last GiB':>10}", flush=True)
+    measured = {}
+    for way in arguments.ways:
+        found = Measurement(**json.loads(_run(["--measure", way], folder, arguments).splitlines()[-1]))
+        measured[way] = found
+        numbers = f"{found.rows:>12,}{found.seconds:>9.1f}{found.cpu_seconds:>9.1f}{found.waiting_seconds:>11.1f}{found.speed:>11,.0f}"
+        print(f"{way:<22}{numbers}{found.first_gib:>11.2f}{found.last_gib:>10.2f}", flush=True)
+    for line in judge_goals(measured):
+        print(line)
+    return 0
+
+
+def judge_goals(measured: dict[str, Measurement]) -> list[str]:
+    """One line per goal, whether met, not met or not measured."""
+    lines = []
+    for way, beside in (("training", "training in memory"), ("scoring", "forward in memory")):
+        goal = f"(goal: at least {LEAST_SHARE[way]:g})"
+        if way not in measured or beside not in measured:
+            lines.append(f"no data {way} over {beside}, rows/s {goal}")
+            continue
+        share = measured[way].speed / measured[beside].speed
+        lines.append(f"{'met    ' if share >= LEAST_SHARE[way] else 'NOT MET'} {way} over {beside}, rows/s: {share:.2f} {goal}")
+    if "training" in measured:
+        growth = measured["training"].last_gib / measured["training"].first_gib
+        met = "met    " if growth <= MOST_GROWTH else "NOT MET"
+        lines.append(f"{met} memory of the training, last tenth over second: {growth:.2f} (goal: at most {MOST_GROWTH:g})")
+    return lines
+
+
+def _run(given: Sequence[str], folder: Path, arguments: argparse.Namespace) -> str:
+    sizes = ["--millions", str(arguments.millions), "--steps", str(arguments.steps), "--scored-millions", str(arguments.scored_millions)]
+    command = [sys.executable, "-m", "benchmarks.tiers", "--folder", str(folder), *sizes, *given]
+    with (folder / "tiers.log").open("a") as errors:
+        return subprocess.run(command, stdout=subprocess.PIPE, stderr=errors, text=True, cwd=PROJECT, check=True).stdout  # noqa: S603 our own module
+
+
+def prepare(folder: Path) -> None:
+    """Write the examples of Complete Journey as train_tiers has them, and the pairs that it makes them of, unless they are there."""
+    from interest_tiers.jobs import build_interests, clean, embed
+    from interest_tiers.jobs.job import stage_main
+
+    _spark_settings()
+    warehouse = folder / WAREHOUSE
+    given = ["--config", str(CONFIG), "--warehouse", str(warehouse)]
+    stages = () if (warehouse / "user_interests").exists() else (clean, embed, build_interests)
+    for stage in stages:
+        if stage.main(given) != 0:
+            raise SystemExit(f"{stage.__name__} failed")
+    # A cut is enough: its examples are repeated.
+    if stage_main("train_tiers", lambda context: _write_examples(context, folder))([*given, "--set", "tiers.training.cuts=1"]) != 0:
+        raise SystemExit("the examples could not be made")
+
+
+def _write_examples(context: Any, folder: Path) -> Any:
+    from interest_tiers.jobs.job import StageResult
+    from interest_tiers.jobs.train_tiers import ROWS_PER_FILE, TrainingOfTiers, evidence_of, model_day
+    from interest_tiers.tiers.examples import as_numbers, in_files, scaling_of
+
+    training = TrainingOfTiers(context, evidence_of(context), model_day(context.as_of, context.config.tiers.training), "train_tiers")
+    examples = training.training_examples
+    n_rows = examples.count()
+    numbers = in_files(as_numbers(examples, training.features, []), -(-n_rows // ROWS_PER_FILE))
+    context.warehouse.write_parquet((folder / EXAMPLES).as_uri(), numbers)
+    examples.select("user_id", "interest_id", *training.features).coalesce(CORES).write.mode("overwrite").parquet(str(folder / PAIRS))
+    said = {"features": training.features, "scaling": asdict(scaling_of(examples, training.features))}
+    (folder / SCALING).write_text(json.dumps(said), encoding="utf-8")
+    return StageResult(n_rows, n_rows, "")
+
+
+def measure(way: str, folder: Path, arguments: argparse.Namespace) -> Measurement:
+    if way in ("training", "training in memory"):
+        return _measure_training(way, folder, arguments)
+    _write_model(folder)
+    if way == "scoring":
+        return _measure_scoring(folder, int(arguments.scored_millions * 1e6))
+    return _measure_forward(folder, int(arguments.scored_millions * 1e6))
+
+
+def _measure_training(way: str, folder: Path, arguments: argparse.Namespace) -> Measurement:
+    """An epoch of the training of the default network, or its first steps, in this process with a thread per core."""
+    rows, n_rows = _repeated(folder / EXAMPLES, folder / "tiers-repeated", int(arguments.millions * 1e6))
+    settings = TierTraining(epochs=1, max_epoch_steps=arguments.steps or 10**9)
+    workplace = folder / "tiers-training"
+    shutil.rmtree(workplace, ignore_errors=True)
+    (workplace / "tuning").mkdir(parents=True)
+    task = _task(folder, settings, str(rows), str(workplace / "tuning"))
+    task = replace(task, in_memory=way == "training in memory")
+    train(TrainingPlan(settings, task, n_rows, str(workplace / "checkpoints"), str(workplace / "model"), threads=CORES))
+    (timed,) = task.timed
+    tenth = max(1, len(timed.resident) // 10)
+    seconds = timed.asked[-1] - timed.asked[WARM_UP_STEPS]
+    return Measurement(
+        way,
+        (len(timed.asked) - 1 - WARM_UP_STEPS) * settings.batch_size,
+        seconds,
+        timed.cpu[-1] - timed.cpu[WARM_UP_STEPS],
+        sum(timed.waited[WARM_UP_STEPS:-1]),
+        max(timed.resident[tenth : 2 * tenth]) / GIBIBYTE,
+        max(timed.resident[-tenth:]) / GIBIBYTE,
+    )
+
+
+def _task(folder: Path, settings: TierTraining, training: str, tuning: str) -> TimedTask:
+    said = json.loads((folder / SCALING).read_text(encoding="utf-8"))
+    scaling = Scaling(**{name: tuple(values) for name, values in said["scaling"].items()})
+    shape = shape_of("mlp", settings, len(said["features"]), scaling, None)
+    return TimedTask(settings, shape, tuple(said["features"]), scaling, training, tuning)
+
+
+def _repeated(examples: Path, target: Path, n_rows: int) -> tuple[Path, int]:
+    """A folder with the same files under further names until there are so many rows, and how many there are."""
+    files = sorted(examples.glob("*.parquet"))
+    rows_of_file = [pq.read_metadata(file).num_rows for file in files]
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir()
+    found = number = 0
+    while found < n_rows:
+        os.link(files[number % len(files)], target / f"part-{number:05d}.parquet")
+        found += rows_of_file[number % len(files)]
+        number += 1
+    return target, found
+
+
+def _write_model(folder: Path) -> None:
+    """A network of random weights: it takes as long as a trained one."""
+    from interest_tiers.model_record import write_json
+    from interest_tiers.tiers.networks import TierNetwork
+
+    task = _task(folder, TierTraining(), "", "")
+    network = TierNetwork(task.shape)
+    network.set_scaling(task.scaling.mean, task.scaling.deviation)
+    save_network(folder / MODEL, network, task.shape, task.features)
+    write_json(folder / MODEL / RECORD, {"decision": {"prior": [0.1, 0.2, 0.7], "strength": 0.3}})
+
+
+def _measure_forward(folder: Path, n_rows: int) -> Measurement:
+    """The network alone on rows in memory, in batches as the stage has them, a thread per core."""
+    import torch
+
+    network, features = load_network(folder / MODEL)
+    n_batches = n_rows // CORES // BATCH_ROWS
+    batches = [rows for rows, _ in zip(stored_batches(folder / EXAMPLES, features, BATCH_ROWS), range(20), strict=False)]
+
+    def forward(n: int) -> None:
+        torch.set_num_threads(1)
+        for _ in scores_of(network, (batches[place % len(batches)] for place in range(n))):
+            pass
+
+    with ThreadPoolExecutor(CORES) as threads:
+        list(threads.map(forward, [20] * CORES))
+        start, cpu = time.perf_counter(), time.process_time()
+        list(threads.map(forward, [n_batches] * CORES))
+        seconds = time.perf_counter() - start
+    return Measurement("forward in memory", n_batches * CORES * BATCH_ROWS, seconds, time.process_time() - cpu)
+
+
+def _measure_scoring(folder: Path, n_rows: int) -> Measurement:
+    """As assign_tiers asks the network: from Parquet through scored to a sink that drops the rows, a task per core."""
+    _spark_settings()
+    spark = session.build_session("benchmark tiers")
+    pairs, found = _repeated(folder / PAIRS, folder / "tiers-repeated-pairs", n_rows)
+    # What is not timed starts the workers, which load the model.
+    scored(spark.read.parquet(str(folder / PAIRS)), str(folder / MODEL)).write.format("noop").mode("overwrite").save()
+    start, cpu = time.perf_counter(), _cpu_seconds()
+    scored(spark.read.parquet(str(pairs)), str(folder / MODEL)).write.format("noop").mode("overwrite").save()
+    return Measurement("scoring", found, time.perf_counter() - start, _cpu_seconds() - cpu)
+
+
+def _spark_settings() -> None:
+    """Settings of the sessions of this process."""
+    own = {"spark.master": f"local[{CORES}]", "spark.ui.enabled": "false", "spark.ui.showConsoleProgress": "false"}
+    settings = session.packaged_settings() | own | {"spark.driver.memory": f"{MEMORY_GIB}g"}
+    session.packaged_settings = lambda: settings
+
+
+def _cpu_seconds() -> float:
+    """Of this process, the JVM and its workers."""
+    own = psutil.Process()
+    times = [process.cpu_times() for process in (own, *own.children(recursive=True))]
+    return sum(time.user + time.system for time in times)
+
+
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--millions", type=float, default=50, help="rows of the training")
+    parser.add_argument("--steps", type=int, default=0, help="steps of its epoch; 0: all")
+    parser.add_argument("--scored-millions", type=float, default=10, help="rows that are asked for")
+    parser.add_argument("--folder", type=Path, default=PROJECT / "build" / "bench", help="for examples and the network")
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS), metavar="WAY", help=f"of {', '.join(WAYS)}")
+    parser.add_argument("--measure", choices=WAYS, help=argparse.SUPPRESS)
+    parser.add_argument("--prepare", action="store_true", help=argparse.SUPPRESS)
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
