@@ -5,6 +5,7 @@ Nothing but numbers is in them. Runs on the processes of the training; it knows 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,11 +58,16 @@ def batch_of(columns: dict[str, np.ndarray], features: Sequence[str]) -> RowBatc
         matrix[:, place] = columns[name]
     return RowBatch(
         matrix,
-        sequences.reshape(n_rows, -1, SEQUENCE_CHANNELS).astype(np.float32, copy=False),
-        columns.get(TOKENS, np.zeros((n_rows, 0))).astype(np.int64, copy=False),
-        columns[LABEL].astype(np.int64, copy=False),
-        columns[WEIGHT].astype(np.float32, copy=False),
+        _writable(sequences.reshape(n_rows, -1, SEQUENCE_CHANNELS), np.float32),
+        _writable(columns.get(TOKENS, np.zeros((n_rows, 0))), np.int64),
+        _writable(columns[LABEL], np.int64),
+        _writable(columns[WEIGHT], np.float32),
     )
+
+
+def _writable(array: np.ndarray, dtype: type) -> np.ndarray:
+    """torch takes no other arrays without a warning; a copy is made of those that are none, and of other types."""
+    return np.require(array, dtype, ["W"])
 
 
 def unlabelled_batch(record_batch: Any, features: Sequence[str]) -> RowBatch:
@@ -113,6 +119,8 @@ class PetastormRows:
         """Row groups without end, each in an order of its own."""
         from petastorm import make_batch_reader
 
+        # What it calls of pyarrow is deprecated there and works in the version that is pinned.
+        warnings.filterwarnings("ignore", category=FutureWarning, module="petastorm")
         # petastorm takes 0 for no seed.
         seed = 1 + self._seed + 1000 * epoch
         order = np.random.default_rng([self._seed, epoch, self._rank])
