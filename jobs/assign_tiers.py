@@ -10,13 +10,14 @@ from typing import Literal, get_args
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from interest_tiers.jobs.build_interests import pairs_as_of
+from interest_tiers.jobs.build_interests import pairs_as_of, stored_pairs
 from interest_tiers.jobs.job import Measurement, StageContext, StageResult, run_command, run_stage, stage_parser, write_metrics
 from interest_tiers.jobs.train_tiers import ModelOfTiers, TrainingOfTiers, evidence_of, features_as_of, model_there
-from interest_tiers.tables import USER_INTERESTS, USER_TIERS
+from interest_tiers.tables import USER_TIERS
 from interest_tiers.tiers.calibration import Calibration, calibrate
 from interest_tiers.tiers.drift import Drift, drift_between
 from interest_tiers.tiers.features import PAIR, RULES
+from interest_tiers.tiers.following import parents_raised
 from interest_tiers.tiers.labels import labelled, require_rules
 from interest_tiers.tiers.model import scored, version_of
 from interest_tiers.tiers.rule import with_tier
@@ -27,7 +28,7 @@ Retrain = Literal["never", "auto"]
 def run(context: StageContext, retrain: Retrain = "never") -> StageResult:
     """Say of every user's interests how much they will matter, by the network where there is one, else by the rule."""
     as_of = context.as_of
-    pairs = context.read(USER_INTERESTS, as_of)
+    pairs = stored_pairs(context)
     require_rules(pairs.limit(0), context.config.tiers.label_rules)
     evidence = evidence_of(context)
     calibration = calibration_as_of(context, evidence.of_items, as_of)
@@ -96,6 +97,21 @@ def tiers_as_of(
 
     pairs: rows of user_interests. features: of train_tiers.features_as_of for the same day, where there is a model.
     """
+    said = _said(context, pairs, features, calibration, model, day, staged)
+    is_raised = context.config.interests.levels and context.config.tiers.parents_follow
+    return parents_raised(said) if is_raised else said
+
+
+def _said(
+    context: StageContext,
+    pairs: DataFrame,
+    features: DataFrame | None,
+    calibration: Calibration,
+    model: ModelOfTiers,
+    day: date,
+    staged: str,
+) -> DataFrame:
+    """What is said of each interest by itself."""
     by_rule = tiers_by_rule(context, pairs, calibration, day)
     if model.folder is None or features is None:
         return by_rule

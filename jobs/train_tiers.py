@@ -24,6 +24,7 @@ from interest_tiers.embedding.model_folder import model_id, read_model_folder
 from interest_tiers.errors import ConfigError
 from interest_tiers.evaluation.tier_quality import squared_error
 from interest_tiers.experiment_log import log_training, require_mlflow
+from interest_tiers.hierarchy import level_of
 from interest_tiers.interests.catalogue import mean_embeddings, touched_texts
 from interest_tiers.jobs.build_interests import evidence_days, evidence_days_of_interests, pairs_as_of, text_embeddings
 from interest_tiers.jobs.job import (
@@ -210,7 +211,8 @@ class TrainingOfTiers:
         assert found is not None  # an aggregate without keys has one row
         encoder = model_id(self.context.config.embedding)
         tiers = self.config.model_dump(
-            mode="json", exclude={"training": {"folder", "num_processes", "every_days", "mlflow_experiment"}, "drift": True}
+            mode="json",
+            exclude={"training": {"folder", "num_processes", "every_days", "mlflow_experiment"}, "drift": True, "parents_follow": True},
         )
         half_life = self.context.config.interests.half_life_days
         attributes = [asdict(attribute) for attribute in self.attributes]
@@ -233,7 +235,7 @@ class TrainingOfTiers:
     @property
     def features(self) -> tuple[str, ...]:
         """In the order in which the network takes them."""
-        return (*FEATURES, *attribute_names(self.attributes))
+        return (*FEATURES, *attribute_names(self.attributes), *level_of(self.evidence.of_interests))
 
     def is_made(self) -> bool:
         """Whether the model is there, made of the same."""
@@ -312,7 +314,7 @@ class TrainingOfTiers:
         days = self.evidence.of_interests
         after = days.where((F.col("event_date") >= F.lit(cut)) & (F.col("event_date") < F.lit(end)))
         features = features_as_of(self.context, self.evidence, self.attributes, cut, f"{self.staged}/{cut}")
-        pairs = features.select(*PAIR)
+        pairs = features.select(*PAIR, *level_of(features))
         if self.config.label_rules:
             before = self.evidence.of_items.where(F.col("event_date") < F.lit(cut))
             pairs = pairs_as_of(self.context, before, cut)

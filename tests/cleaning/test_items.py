@@ -19,7 +19,7 @@ from interest_tiers.errors import ConfigError
 from interest_tiers.sources import read_source
 
 SCHEMA = "sku string, brand string, label string, shelf string, stamp int"
-CATALOGUE = "item_id string, text string, text_hash string, category string, is_dropped boolean"
+CATALOGUE = "item_id string, text string, text_hash string, category string, levels array<string>, is_dropped boolean"
 
 
 def source(drop: Sequence[str] = (), **columns: Any) -> ItemSource:
@@ -28,7 +28,7 @@ def source(drop: Sequence[str] = (), **columns: Any) -> ItemSource:
 
 
 def item(item_id: str, text: str | None, category: str | None, is_dropped: bool = False) -> tuple:
-    return (item_id, text, None if text is None else hashlib.sha256(text.encode()).hexdigest(), category, is_dropped)
+    return (item_id, text, None if text is None else hashlib.sha256(text.encode()).hexdigest(), category, None, is_dropped)
 
 
 def items_of(raw: DataFrame, drop: Sequence[str] = ()) -> DataFrame:

@@ -42,7 +42,7 @@ def write_tables(warehouse: Warehouse, seed_after: int = 2) -> None:
     spark = warehouse.spark
     every = events(1, -100, 0) + events(seed_after, 0, 25)
     warehouse.replace(INTERACTIONS, spark.createDataFrame(every, INTERACTIONS.schema))
-    items = [(f"{category}-{n}", f"{category} {n}", f"hash {category} {n}", category) for category in CATEGORIES for n in range(3)]
+    items = [(f"{category}-{n}", f"{category} {n}", f"hash {category} {n}", category, None) for category in CATEGORIES for n in range(3)]
     warehouse.replace(ITEMS, spark.createDataFrame(items, ITEMS.schema))
     attributes = [(f"u{user}", {"home": "town" if user % 3 else "country"}) for user in range(150)]
     warehouse.replace(USERS, spark.createDataFrame(attributes, USERS.schema))
