@@ -492,12 +492,12 @@ class Tiers(Section):
     secondary_mass: float = Field(0.8, gt=0, lt=1, description="share that core and secondary hold together")
     horizon_days: int = Field(91, ge=1, description="how far ahead a tier looks")
     network: Network = Field("mlp", description="what decides on a tier; rule: no network, the calibrated rule")
-    parents_follow: bool = Field(
-        True, description="of a hierarchy: an interest is never of a lower tier than the best of the finer interests within it"
-    )
     label_rules: list[LabelRule] = Field(default_factory=list, description="override labels; of several that hold the first counts")
     training: TierTraining = TierTraining()
     drift: TierDrift = TierDrift()
+    parents_follow: bool = Field(
+        True, description="of a hierarchy: an interest is never of a lower tier than the best of the finer interests within it"
+    )
 
     @model_validator(mode="after")
     def _masses_ascend(self) -> Tiers:

@@ -32,10 +32,15 @@ def path_interest(names: Column) -> Column:
     return F.concat(F.lit(PREFIX), F.array_join(escaped, SEPARATOR))
 
 
+def all_names(interest_id: Column) -> Column:
+    """The names in an id of path_interest, coarse to fine, as given: array<string>."""
+    names = F.split(F.regexp_replace(interest_id, f"^{PREFIX}", ""), SEPARATOR)
+    return F.transform(names, lambda name: F.regexp_replace(name, r"\\(.)", "$1"))
+
+
 def own_name(interest_id: Column) -> Column:
     """The finest name in an id of path_interest, as given."""
-    names = F.split(F.regexp_replace(interest_id, f"^{PREFIX}", ""), SEPARATOR)
-    return F.regexp_replace(F.element_at(names, -1), r"\\(.)", "$1")
+    return F.element_at(all_names(interest_id), -1)
 
 
 def parent(interest_id: Column) -> Column:

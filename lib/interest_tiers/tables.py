@@ -94,7 +94,7 @@ class Table:
     partition_by: str | None = None
     constraints: Mapping[str, str] = field(default_factory=dict)
     names_users: NamesUsers | None = None
-    added: tuple[str, ...] = ()  # columns that tables made by earlier versions lack; they may be null
+    added: tuple[str, ...] = ()  # columns that tables made by earlier versions lack; they are null in their rows
 
     def added_since(self, found: StructType) -> list[StructField]:
         """The columns that were added since a table was made with the columns found."""
@@ -217,7 +217,7 @@ ITEM_VERSIONS = Table(
         _required("item_id", STRING, ""),
         _required("text", STRING, "normalised; empty where the row has none"),
         _required("category", STRING, "as given by the source; empty where the row has none"),
-        _optional("levels", STRINGS, "as in items"),
+        _required("levels", STRINGS, "as in items; empty where the row has none"),
         _required("is_dropped", BOOLEAN, "its category is to be dropped"),
         _required("n_rows", LONG, "rows of the source that say so"),
         _required("run_id", STRING, "the run that wrote the table"),

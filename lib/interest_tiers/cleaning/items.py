@@ -60,13 +60,15 @@ def _names_of_levels(names: Sequence[Column]) -> Column:
 
 
 def item_versions(assessed: DataFrame, before: DataFrame | None = None) -> DataFrame:
-    """How often usable rows say what of an item: item_id, text, category (both empty where there is none), levels, is_dropped, n_rows.
+    """How often usable rows say what of an item: item_id, text, category, levels (all empty where there is none), is_dropped, n_rows.
 
     before: the same of rows that were counted earlier.
     """
     texts = [F.coalesce(name, F.lit("")).alias(name) for name in ("text", "category")]
     counted = assessed.where(is_good()).select("item_id", *texts, "levels", "is_dropped", F.lit(1).alias("n_rows"))
     together = counted if before is None else counted.unionByName(before)
+    # Also where there were no levels yet when a row was counted.
+    together = together.withColumn("levels", F.coalesce("levels", F.array().cast("array<string>")))
     return together.groupBy("item_id", "text", "category", "levels", "is_dropped").agg(F.sum("n_rows").alias("n_rows"))
 
 
@@ -76,7 +78,8 @@ def catalogue(versions: DataFrame) -> DataFrame:
     An item that stands several times takes its most frequent text, category and levels, ties by alphabet; it is
     dropped when any of its rows is.
     """
-    versions = versions.withColumns({name: F.when(F.col(name) != "", F.col(name)) for name in ("text", "category")})
+    known = {name: F.when(F.col(name) != "", F.col(name)) for name in ("text", "category")}
+    versions = versions.withColumns(known | {"levels": F.when(F.size("levels") > 0, F.col("levels"))})
     # A row without a text says nothing of the text, however often it stands there.
     lacks = [F.col(name).isNull() for name in ("text", "category", "levels")]
     preference = F.struct(*lacks, -F.col("n_rows"), "text", "category", "levels")
