@@ -12,13 +12,13 @@ from pyspark.sql import functions as F
 
 from interest_tiers.jobs.build_interests import pairs_as_of, stored_pairs
 from interest_tiers.jobs.job import Measurement, StageContext, StageResult, run_command, run_stage, stage_parser, write_metrics
-from interest_tiers.jobs.train_tiers import ModelOfTiers, TrainingOfTiers, evidence_of, features_as_of, model_there
+from interest_tiers.jobs.train_tiers import ModelOfTiers, TrainingOfTiers, evidence_of, features_as_of, followed, labels_of, model_there
 from interest_tiers.tables import USER_TIERS
 from interest_tiers.tiers.calibration import Calibration, calibrate
 from interest_tiers.tiers.drift import Drift, drift_between
 from interest_tiers.tiers.features import PAIR, RULES
 from interest_tiers.tiers.following import parents_raised
-from interest_tiers.tiers.labels import labelled, require_rules
+from interest_tiers.tiers.labels import require_rules
 from interest_tiers.tiers.model import scored, version_of
 from interest_tiers.tiers.rule import with_tier
 
@@ -98,8 +98,7 @@ def tiers_as_of(
     pairs: rows of user_interests. features: of train_tiers.features_as_of for the same day, where there is a model.
     """
     said = _said(context, pairs, features, calibration, model, day, staged)
-    is_raised = context.config.interests.levels and context.config.tiers.parents_follow
-    return parents_raised(said) if is_raised else said
+    return parents_raised(said) if context.config.levels_that_follow else said
 
 
 def _said(
@@ -133,12 +132,12 @@ def calibration_as_of(context: StageContext, days: DataFrame, as_of: date) -> Ca
     cut = F.lit(calibration_cut(context, as_of))
     before, after = days.where(F.col("event_date") < cut), days.where((F.col("event_date") >= cut) & (F.col("event_date") < F.lit(as_of)))
     pairs = ruled(context, pairs_as_of(context, before, calibration_cut(context, as_of)))
-    return calibrate(labelled(pairs, after, context.config.tiers))
+    return calibrate(labels_of(context, pairs, after))
 
 
 def ruled(context: StageContext, pairs: DataFrame) -> DataFrame:
     """Add rule_tier: the tier by mass of the evidence so far."""
-    return with_tier(pairs, context.config.tiers, "evidence", "rule_tier")
+    return followed(context, with_tier(pairs, context.config.tiers, "evidence", "rule_tier"), "rule_tier")
 
 
 def tiers_by_rule(context: StageContext, pairs: DataFrame, calibration: Calibration, as_of: date) -> DataFrame:

@@ -28,7 +28,7 @@ from interest_tiers.jobs.build_interests import (
 from interest_tiers.jobs.cluster_users import cluster, silhouettes_tried
 from interest_tiers.jobs.job import Measurement, StageContext, StageResult, stage_main, write_metrics
 from interest_tiers.jobs.recommend import cluster_items, own_items_as_of
-from interest_tiers.jobs.train_tiers import Evidence, TrainingOfTiers, features_as_of, model_day, model_there
+from interest_tiers.jobs.train_tiers import Evidence, TrainingOfTiers, features_as_of, labels_of, model_day, model_there
 from interest_tiers.recommend.candidates import popular_in_clusters, scored_candidates, widely_used
 from interest_tiers.recommend.ranking import top_items
 from interest_tiers.sampling import drawn_by_hash
@@ -36,7 +36,6 @@ from interest_tiers.tables import INTERACTIONS
 from interest_tiers.tiers.baselines import predictions
 from interest_tiers.tiers.calibration import Calibration, calibrate
 from interest_tiers.tiers.features import PAIR
-from interest_tiers.tiers.labels import labelled
 
 
 def run(context: StageContext) -> StageResult:
@@ -106,7 +105,7 @@ def _judge_tiers(context: StageContext, judged: _Judged, training: TrainingOfTie
     # What a user borrowed decides on tiers, and is never a pair that has a label.
     touched = ruled(context, judged.pairs).where("n_days > 0")
     level = level_of(touched)
-    labels = labelled(touched, judged.after, context.config.tiers).select(*PAIR, *level, "label", "rule_tier")
+    labels = labels_of(context, touched, judged.after).select(*PAIR, *level, "label", "rule_tier")
     known = context.warehouse.stage("evaluate/labelled", labels)
     counts = known.agg(F.count(F.lit(1)).alias("pairs"), F.countDistinct("user_id").alias("users")).first()
     assert counts is not None  # an aggregate without keys has one row

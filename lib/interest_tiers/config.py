@@ -635,6 +635,11 @@ class Config(Section):
         return {behaviour: weight for behaviour, weight in self.behaviours.items() if weight is not None}
 
     @property
+    def levels_that_follow(self) -> int:
+        """The levels of the hierarchy among which parents follow; 0 where there is none, or they do not."""
+        return len(self.interests.levels) if self.tiers.parents_follow else 0
+
+    @property
     def named_sources(self) -> dict[str, InteractionSource]:
         """The sources of interactions by what reports and the quarantine call them."""
         return dict(zip(_source_names(self.interactions), self.interactions, strict=True))

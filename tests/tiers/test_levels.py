@@ -18,7 +18,7 @@ from interest_tiers.tiers.baselines import predictions
 from interest_tiers.tiers.calibration import calibrate
 from interest_tiers.tiers.examples import with_weight
 from interest_tiers.tiers.features import FEATURES, features_of, own_features, pair_features, similar_interests
-from interest_tiers.tiers.following import parents_raised
+from interest_tiers.tiers.following import parents_raised, with_followed
 from interest_tiers.tiers.labels import labelled
 
 CUT, CONFIG = date(2024, 6, 1), Tiers(horizon_days=20)
@@ -135,6 +135,8 @@ def test_no_parent_is_of_a_lower_tier_than_its_best_child(spark: SparkSession, s
         way = interest.split(" > ")
         for depth in range(1, len(way)):
             assert place.get((user, " > ".join(way[:depth])), 0) <= place[user, interest]
+    by_rule = {(row["user_id"], row["interest_id"]): row["tier"] for row in with_followed(given_, "tier", 3).collect()}
+    assert by_rule == {(row.user_id, row.interest_id): row.tier for row in found.itertuples()}
     assert np.allclose(found[["p_core", "p_secondary", "p_marginal"]].sum(axis=1), 1.0)
     before = given_.toPandas()
     for row in found.itertuples():

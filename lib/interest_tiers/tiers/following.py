@@ -1,12 +1,28 @@
-"""Parents follow: in a hierarchy, an interest is never of a lower tier than the best of the finer interests within it."""
+"""Parents follow: in a hierarchy, an interest is never of a lower tier than the best of the finer interests within it.
+
+That holds for the rule, for labels and for what a network says.
+"""
 
 from __future__ import annotations
 
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from interest_tiers.config import TIERS
 from interest_tiers.hierarchy import ancestors
+
+
+def with_followed(pairs: DataFrame, name: str, n_levels: int) -> DataFrame:
+    """Raise the tiers in a column to the best of the interest and those within it.
+
+    pairs: user_id, interest_id (of hierarchy.path_interest), and the column name, a tier. n_levels: of the hierarchy.
+    """
+    way, best = ancestors(F.col("interest_id")), _place(F.col(name))
+    for level in range(1, n_levels):
+        # Rows of a user are together already; no other shuffle is needed for what an interest holds.
+        within = Window.partitionBy("user_id", F.get(way, F.lit(level - 1)))
+        best = F.when(F.size(way) == level, F.min(_place(F.col(name))).over(within)).otherwise(best)
+    return pairs.withColumn(name, F.element_at(F.array(*[F.lit(tier) for tier in TIERS]), best + 1))
 
 
 def parents_raised(tiers: DataFrame) -> DataFrame:
