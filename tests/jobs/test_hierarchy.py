@@ -111,7 +111,7 @@ def test_no_parent_is_of_a_lower_tier_than_its_best_child(warehouse: Warehouse) 
     tiers = with_place(warehouse, USER_TIERS)
     assert tiers.count() == warehouse.read(USER_INTERESTS).count()
     assert tiers.where("abs(p_core + p_secondary + p_marginal - 1) > 0.000001").count() == 0
-    order = F.array_position(F.array(*[F.lit(tier) for tier in ("core", "secondary", "marginal")]), F.col("tier"))
+    order = F.expr("array_position(array('core', 'secondary', 'marginal'), tier)")
     placed = tiers.select("user_id", "interest_id", "parent_id", order.alias("place"))
     children = placed.groupBy("user_id", F.col("parent_id").alias("interest_id")).agg(F.min("place").alias("of_child"))
     both = placed.join(children, ["user_id", "interest_id"])
