@@ -59,7 +59,7 @@ def drift_as_of(context: StageContext) -> Drift | None:
     if found is None or found["day"] is None:
         return None
     before, after = (every.where(F.col("as_of") == F.lit(day)) for day in (found["day"], context.as_of))
-    return drift_between(before, after, found["day"], have_identity=context.config.interests.source == "category")
+    return drift_between(before, after, found["day"], have_identity=context.config.interests.source != "topic")
 
 
 def _measured(drift: Drift) -> list[Measurement]:
