@@ -10,14 +10,15 @@ from typing import Literal, get_args
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from interest_tiers.jobs.build_interests import pairs_as_of
+from interest_tiers.jobs.build_interests import pairs_as_of, stored_pairs
 from interest_tiers.jobs.job import Measurement, StageContext, StageResult, run_command, run_stage, stage_parser, write_metrics
-from interest_tiers.jobs.train_tiers import ModelOfTiers, TrainingOfTiers, evidence_of, features_as_of, model_there
-from interest_tiers.tables import USER_INTERESTS, USER_TIERS
+from interest_tiers.jobs.train_tiers import ModelOfTiers, TrainingOfTiers, evidence_of, features_as_of, followed, labels_of, model_there
+from interest_tiers.tables import USER_TIERS
 from interest_tiers.tiers.calibration import Calibration, calibrate
 from interest_tiers.tiers.drift import Drift, drift_between
 from interest_tiers.tiers.features import PAIR, RULES
-from interest_tiers.tiers.labels import labelled, require_rules
+from interest_tiers.tiers.following import parents_raised
+from interest_tiers.tiers.labels import require_rules
 from interest_tiers.tiers.model import scored, version_of
 from interest_tiers.tiers.rule import with_tier
 
@@ -27,7 +28,7 @@ Retrain = Literal["never", "auto"]
 def run(context: StageContext, retrain: Retrain = "never") -> StageResult:
     """Say of every user's interests how much they will matter, by the network where there is one, else by the rule."""
     as_of = context.as_of
-    pairs = context.read(USER_INTERESTS, as_of)
+    pairs = stored_pairs(context)
     require_rules(pairs.limit(0), context.config.tiers.label_rules)
     evidence = evidence_of(context)
     calibration = calibration_as_of(context, evidence.of_items, as_of)
@@ -58,7 +59,7 @@ def drift_as_of(context: StageContext) -> Drift | None:
     if found is None or found["day"] is None:
         return None
     before, after = (every.where(F.col("as_of") == F.lit(day)) for day in (found["day"], context.as_of))
-    return drift_between(before, after, found["day"], have_identity=context.config.interests.source == "category")
+    return drift_between(before, after, found["day"], have_identity=context.config.interests.source != "topic")
 
 
 def _measured(drift: Drift) -> list[Measurement]:
@@ -96,6 +97,20 @@ def tiers_as_of(
 
     pairs: rows of user_interests. features: of train_tiers.features_as_of for the same day, where there is a model.
     """
+    said = _said(context, pairs, features, calibration, model, day, staged)
+    return parents_raised(said) if context.config.levels_that_follow else said
+
+
+def _said(
+    context: StageContext,
+    pairs: DataFrame,
+    features: DataFrame | None,
+    calibration: Calibration,
+    model: ModelOfTiers,
+    day: date,
+    staged: str,
+) -> DataFrame:
+    """What is said of each interest by itself."""
     by_rule = tiers_by_rule(context, pairs, calibration, day)
     if model.folder is None or features is None:
         return by_rule
@@ -117,12 +132,12 @@ def calibration_as_of(context: StageContext, days: DataFrame, as_of: date) -> Ca
     cut = F.lit(calibration_cut(context, as_of))
     before, after = days.where(F.col("event_date") < cut), days.where((F.col("event_date") >= cut) & (F.col("event_date") < F.lit(as_of)))
     pairs = ruled(context, pairs_as_of(context, before, calibration_cut(context, as_of)))
-    return calibrate(labelled(pairs, after, context.config.tiers))
+    return calibrate(labels_of(context, pairs, after))
 
 
 def ruled(context: StageContext, pairs: DataFrame) -> DataFrame:
     """Add rule_tier: the tier by mass of the evidence so far."""
-    return with_tier(pairs, context.config.tiers, "evidence", "rule_tier")
+    return followed(context, with_tier(pairs, context.config.tiers, "evidence", "rule_tier"), "rule_tier")
 
 
 def tiers_by_rule(context: StageContext, pairs: DataFrame, calibration: Calibration, as_of: date) -> DataFrame:

@@ -10,9 +10,16 @@ from pyspark.sql import functions as F
 from interest_tiers.config import UserTexts
 from interest_tiers.embedding.model_folder import model_id
 from interest_tiers.errors import DataQualityError
-from interest_tiers.evidence import interest_days, interests_by_category
+from interest_tiers.evidence import interest_days, interests_by_category, interests_by_levels
+from interest_tiers.hierarchy import at_every_level
 from interest_tiers.interests.augmentation import neighbours, profiles, with_borrowed
-from interest_tiers.interests.catalogue import category_catalogue, mean_embeddings, topic_catalogue, touched_texts
+from interest_tiers.interests.catalogue import (
+    category_catalogue,
+    hierarchy_catalogue,
+    mean_embeddings,
+    topic_catalogue,
+    touched_texts,
+)
 from interest_tiers.interests.features import user_interests
 from interest_tiers.interests.topics import Topics, fit_topics, seen_texts, topic_vectors, topics_of_items
 from interest_tiers.interests.user_texts import days_of_texts, nearest_interests, written_texts
@@ -22,7 +29,7 @@ from interest_tiers.tables import INTERACTIONS, INTERESTS, ITEM_INTERESTS, ITEMS
 
 @dataclass(frozen=True)
 class InterestsOfItems:
-    """item_interests: item_id, interest_id. topics: None where an interest is a category."""
+    """item_interests: item_id, interest_id (in a hierarchy the finest). topics: None where an interest is a category."""
 
     item_interests: DataFrame
     topics: Topics | None
@@ -35,9 +42,10 @@ def run(context: StageContext) -> StageResult:
     if warehouse.replace_day(ITEM_INTERESTS, found.item_interests, as_of) == 0:
         raise DataQualityError(_without_interests(context))
     days = context.item_days()
-    n_interests = warehouse.replace_day(INTERESTS, _catalogue(context, found, days), as_of)
+    n_interests = warehouse.replace_day(INTERESTS, _catalogue(context, found, with_levels(context, days)), as_of)
     evidence = evidence_days(context)
-    n_pairs = warehouse.replace_day(USER_INTERESTS, augmented_pairs_as_of(context, evidence, as_of, "build_interests/borrowing"), as_of)
+    pairs = augmented_pairs_as_of(context, evidence, as_of, "build_interests/borrowing")
+    n_pairs = warehouse.replace_day(USER_INTERESTS, _with_level(pairs), as_of)
     n_interactions = context.read(INTERACTIONS, as_of).count()
     n_used = days.agg(F.sum("n_interactions").alias("n")).first()
     assert n_used is not None  # an aggregate without keys has one row
@@ -48,6 +56,8 @@ def run(context: StageContext) -> StageResult:
 def interests_of_items_as_of(context: StageContext, day: date) -> InterestsOfItems:
     """The interest of every item; topics are those of the texts touched before the day."""
     items = context.read(ITEMS)
+    if context.config.interests.levels:
+        return InterestsOfItems(interests_by_levels(items), None)
     if context.config.interests.source == "category":
         return InterestsOfItems(interests_by_category(items), None)
     embeddings = text_embeddings(context)
@@ -69,11 +79,39 @@ def embeddings_as_of(context: StageContext, found: InterestsOfItems, days: DataF
 
 
 def evidence_days(context: StageContext) -> DataFrame:
-    """All that speaks for interests before as_of: what users did with items, and what they wrote, where the config says so."""
+    """All that speaks for interests before as_of: what users did with items, and what they wrote, where the config says so.
+
+    In a hierarchy for the interests of every level.
+    """
+    return with_levels(context, _finest_days(context))
+
+
+def with_levels(context: StageContext, days: DataFrame) -> DataFrame:
+    """Days for the interests of every level, where the config has a hierarchy; else the same days."""
+    return at_every_level(days) if context.config.interests.levels else days
+
+
+def finest(context: StageContext, pairs: DataFrame) -> DataFrame:
+    """Of rows with a level those of the finest, by which users are placed and items recommended: each event counts once there."""
+    levels = context.config.interests.levels
+    return pairs.where(F.col("level") == len(levels)) if levels else pairs
+
+
+def stored_pairs(context: StageContext) -> DataFrame:
+    """The rows of user_interests; with the column level only where there is a hierarchy."""
+    pairs = context.read(USER_INTERESTS, context.as_of)
+    return pairs if context.config.interests.levels else pairs.drop("level")
+
+
+def _with_level(pairs: DataFrame) -> DataFrame:
+    return pairs if "level" in pairs.columns else pairs.withColumn("level", F.lit(None).cast("bigint"))
+
+
+def _finest_days(context: StageContext) -> DataFrame:
     days, config = context.item_days(), context.config.interests.user_texts
     if config is None:
         return days
-    interests, embeddings = context.read(INTERESTS, context.as_of), text_embeddings(context)
+    interests, embeddings = finest(context, context.read(INTERESTS, context.as_of)), text_embeddings(context)
     written = context.staged_once(
         "user_texts/days",
         [INTERACTIONS, ITEM_INTERESTS, INTERESTS, TEXT_EMBEDDINGS],
@@ -130,11 +168,18 @@ def augmented_pairs_as_of(context: StageContext, days: DataFrame, as_of: date, s
 
 
 def _catalogue(context: StageContext, found: InterestsOfItems, days: DataFrame) -> DataFrame:
-    catalogue = category_catalogue if found.topics is None else topic_catalogue
+    of_categories = hierarchy_catalogue if context.config.interests.levels else category_catalogue
+    catalogue = of_categories if found.topics is None else topic_catalogue
     return catalogue(days, context.read(ITEMS), embeddings_as_of(context, found, days), context.config.interests.languages)
 
 
 def _without_interests(context: StageContext) -> str:
+    levels = context.config.interests.levels
+    if levels:
+        return (
+            f"no item has a name in the column {levels[0]}, so there is no interest: see interests.source; "
+            "where it is new, run the stage clean first"
+        )
     if context.config.interests.source == "category":
         return "no item has a category, so there is no interest: see items.columns.category, or set interests.source to topic"
     return (

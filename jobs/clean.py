@@ -244,7 +244,7 @@ def _nothing_new(context: StageContext, reading: Reading) -> StageResult:
 def _take(context: StageContext, reading: Reading, may_rebuild: bool = True) -> StageResult:
     config = context.config
     raw = _read(context, reading)
-    assessed_items = assess_items(raw[ITEMS_SOURCE], config.items, config.resolve(config.items.path)) if ITEMS_SOURCE in raw else None
+    assessed_items = _assessed_items(config, raw[ITEMS_SOURCE]) if ITEMS_SOURCE in raw else None
     versions = _item_versions(context, reading, assessed_items)
     if _other_items_are_dropped(context, reading, versions):
         reading.rebuild(config.named_sources, "other items belong to a dropped category")
@@ -289,6 +289,10 @@ def _read(context: StageContext, reading: Reading) -> dict[str, DataFrame]:
 def _read_one(context: StageContext, source: Source, files: list[str] | None, known: StructType | None) -> DataFrame:
     path = context.config.resolve(source.path)
     return read_source(context.spark, path, source.reader_format, source.options, source.explode, files, known)
+
+
+def _assessed_items(config: Config, raw: DataFrame) -> DataFrame:
+    return assess_items(raw, config.items, config.resolve(config.items.path), config.interests.levels)
 
 
 def _item_versions(context: StageContext, reading: Reading, assessed: DataFrame | None) -> DataFrame:

@@ -10,8 +10,9 @@ from interest_tiers.clustering.description import describe_clusters
 from interest_tiers.clustering.fit import Fit, fit_clusters
 from interest_tiers.clustering.membership import memberships
 from interest_tiers.clustering.vectors import at_one_point, embedding_sums, fit_projection, project
+from interest_tiers.jobs.build_interests import finest, stored_pairs
 from interest_tiers.jobs.job import Measurement, StageContext, StageResult, stage_main, write_metrics
-from interest_tiers.tables import CLUSTERS, INTERESTS, USER_CLUSTERS, USER_INTERESTS, USER_TIERS, USER_VECTORS
+from interest_tiers.tables import CLUSTERS, INTERESTS, USER_CLUSTERS, USER_TIERS, USER_VECTORS
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Clustered:
 def run(context: StageContext) -> StageResult:
     """Place every user by interests and tiers, group those who are alike, and describe the groups."""
     warehouse, as_of = context.warehouse, context.as_of
-    pairs, tiers = context.read(USER_INTERESTS, as_of), context.read(USER_TIERS, as_of)
+    pairs, tiers = finest(context, stored_pairs(context)), context.read(USER_TIERS, as_of)
     interests = context.read(INTERESTS, as_of)
     clustered = cluster(context, pairs, tiers, interests.select("interest_id", "embedding"), "cluster_users")
     n_vectors = warehouse.replace_day(USER_VECTORS, clustered.vectors, as_of)

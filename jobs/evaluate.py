@@ -14,18 +14,21 @@ from interest_tiers.evaluation.intervals import Estimate
 from interest_tiers.evaluation.ranking_quality import future_items, in_lists, ranking_quality
 from interest_tiers.evaluation.tier_quality import tier_quality
 from interest_tiers.evidence import interest_days, item_days
+from interest_tiers.hierarchy import level_of
 from interest_tiers.jobs.assign_tiers import calibration_as_of, ruled, tiers_as_of
 from interest_tiers.jobs.build_interests import (
     InterestsOfItems,
     augmented_pairs_as_of,
     embeddings_as_of,
+    finest,
     interests_of_items_as_of,
+    with_levels,
     with_user_texts,
 )
 from interest_tiers.jobs.cluster_users import cluster, silhouettes_tried
 from interest_tiers.jobs.job import Measurement, StageContext, StageResult, stage_main, write_metrics
 from interest_tiers.jobs.recommend import cluster_items, own_items_as_of
-from interest_tiers.jobs.train_tiers import Evidence, TrainingOfTiers, features_as_of, model_day, model_there
+from interest_tiers.jobs.train_tiers import Evidence, TrainingOfTiers, features_as_of, labels_of, model_day, model_there
 from interest_tiers.recommend.candidates import popular_in_clusters, scored_candidates, widely_used
 from interest_tiers.recommend.ranking import top_items
 from interest_tiers.sampling import drawn_by_hash
@@ -33,7 +36,6 @@ from interest_tiers.tables import INTERACTIONS
 from interest_tiers.tiers.baselines import predictions
 from interest_tiers.tiers.calibration import Calibration, calibrate
 from interest_tiers.tiers.features import PAIR
-from interest_tiers.tiers.labels import labelled
 
 
 def run(context: StageContext) -> StageResult:
@@ -66,7 +68,8 @@ def split_at(days: DataFrame, cut: date) -> tuple[DataFrame, DataFrame]:
 def _back_test(context: StageContext, found: InterestsOfItems, days_of_items: DataFrame, cut: date) -> list[Measurement]:
     items_before, items_after = split_at(days_of_items, cut)
     embeddings = embeddings_as_of(context, found, items_before)
-    before, after = split_at(with_user_texts(context, days_of_items, embeddings, "evaluate/user_texts"), cut)
+    days = with_levels(context, with_user_texts(context, days_of_items, embeddings, "evaluate/user_texts"))
+    before, after = split_at(days, cut)
     pairs = context.warehouse.stage("evaluate/pairs", augmented_pairs_as_of(context, before, cut, "evaluate/borrowing"))
     calibration = calibration_as_of(context, before, cut)
     topics = None if found.topics is None else embeddings
@@ -77,12 +80,13 @@ def _back_test(context: StageContext, found: InterestsOfItems, days_of_items: Da
     features = None if training is None else features_as_of(context, evidence, training.attributes, cut, "evaluate/features")
     tiers = tiers_as_of(context, pairs, features, calibration, model, cut, "evaluate/said")
     tiers = context.warehouse.stage("evaluate/tiers", tiers)
-    clustered = cluster(context, pairs, tiers, embeddings, "evaluate/clusters")
+    placed = finest(context, pairs)
+    clustered = cluster(context, placed, tiers, embeddings, "evaluate/clusters")
     judged = _Judged(pairs, features, tiers, calibration, after)
     return [
         *_judge_tiers(context, judged, training),
         *silhouettes_tried(clustered.fit),
-        *_judge_lists(context, items_before, items_after, cut, pairs, tiers, clustered.user_clusters),
+        *_judge_lists(context, items_before, items_after, cut, placed, tiers, clustered.user_clusters),
     ]
 
 
@@ -100,7 +104,8 @@ class _Judged:
 def _judge_tiers(context: StageContext, judged: _Judged, training: TrainingOfTiers | None) -> list[Measurement]:
     # What a user borrowed decides on tiers, and is never a pair that has a label.
     touched = ruled(context, judged.pairs).where("n_days > 0")
-    labels = labelled(touched, judged.after, context.config.tiers).select(*PAIR, "label", "rule_tier")
+    level = level_of(touched)
+    labels = labels_of(context, touched, judged.after).select(*PAIR, *level, "label", "rule_tier")
     known = context.warehouse.stage("evaluate/labelled", labels)
     counts = known.agg(F.count(F.lit(1)).alias("pairs"), F.countDistinct("user_id").alias("users")).first()
     assert counts is not None  # an aggregate without keys has one row
@@ -110,21 +115,32 @@ def _judge_tiers(context: StageContext, judged: _Judged, training: TrainingOfTie
     if training is not None and judged.features is not None and not training.training_examples.isEmpty():
         by_others = _baselines_on_features(context, known, judged.features, training)
         predicted = predicted.unionByName(by_others.select(*predicted.columns))
-    quality = tier_quality(context.warehouse.stage("evaluate/predicted", predicted), context.config.evaluation.bootstrap_samples)
+    predicted = context.warehouse.stage("evaluate/predicted", predicted)
     return [
         Measurement("n_pairs", "tiers", counts["pairs"]),
         Measurement("n_users", "tiers", counts["users"]),
-        *(_measured(metric, f"model={model}", value) for model, metrics in quality.items() for metric, value in metrics.items()),
+        *_tier_measurements(context, predicted, ""),
+        *(
+            measurement
+            for place, name in enumerate(context.config.interests.levels, start=1)
+            for measurement in _tier_measurements(context, predicted.where(F.col("level") == place), f"level={name},")
+        ),
     ]
+
+
+def _tier_measurements(context: StageContext, predicted: DataFrame, slice_: str) -> list[Measurement]:
+    quality = tier_quality(predicted, context.config.evaluation.bootstrap_samples)
+    return [_measured(metric, f"{slice_}model={model}", value) for model, metrics in quality.items() for metric, value in metrics.items()]
 
 
 def _baselines_on_features(context: StageContext, known: DataFrame, features: DataFrame, training: TrainingOfTiers) -> DataFrame:
     """What the rule on the last horizon's days, and gradient boosting, say of the same pairs."""
     rows = context.warehouse.stage("evaluate/with_features", features.join(known.select(*PAIR, "label"), PAIR))
     latest = training.training_examples.where(F.col("cut") == F.lit(training.cuts[0]))
-    calibration = calibrate(latest.select(F.col("rule_recent_tier").alias("rule_tier"), "label"))
-    classifier = fitted_boosting(training.training_examples, training.features, context.config.tiers.training.seed)
-    boosted = said_by_boosting(rows, classifier, training.features).join(known.select(*PAIR, "label"), PAIR)
+    level, features_read = level_of(known), training.features
+    calibration = calibrate(latest.select(*level, F.col("rule_recent_tier").alias("rule_tier"), "label"))
+    classifier = fitted_boosting(training.training_examples, features_read, context.config.tiers.training.seed)
+    boosted = said_by_boosting(rows, classifier, features_read).join(known.select(*PAIR, *level, "label"), PAIR)
     by_rule = predictions(rows, calibration, "rule_recent")
     return by_rule.unionByName(boosted.withColumn("model", F.lit("gradient_boosting")).select(*by_rule.columns))
 

@@ -5,6 +5,7 @@ from datetime import date
 
 from pyspark.sql import DataFrame
 
+from interest_tiers.jobs.build_interests import finest, stored_pairs
 from interest_tiers.jobs.job import StageContext, StageResult, stage_main
 from interest_tiers.recommend.candidates import (
     from_clusters,
@@ -19,7 +20,6 @@ from interest_tiers.tables import (
     INTERESTS,
     RECOMMENDATIONS,
     USER_CLUSTERS,
-    USER_INTERESTS,
     USER_TIERS,
 )
 
@@ -27,7 +27,7 @@ from interest_tiers.tables import (
 def run(context: StageContext) -> StageResult:
     """Rank each user's own items and what the user's clusters turn to within the core and secondary interests."""
     config, warehouse, as_of = context.config.recommend, context.warehouse, context.as_of
-    pairs, tiers = context.read(USER_INTERESTS, as_of), context.read(USER_TIERS, as_of)
+    pairs, tiers = finest(context, stored_pairs(context)), context.read(USER_TIERS, as_of)
     user_clusters, clusters = context.read(USER_CLUSTERS, as_of), context.read(CLUSTERS, as_of)
     own_items = warehouse.stage("recommend/own_items", own_items_as_of(context, context.item_days(), as_of))
     popular = popular_in_clusters(own_items, user_clusters, config.candidates_per_interest)

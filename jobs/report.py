@@ -26,7 +26,8 @@ from interest_tiers.tables import (
 def run(context: StageContext) -> StageResult:
     """Write the report of one as_of: rows, tiers, clusters, three users and the back-test, in one HTML page."""
     path = context.warehouse.report_path()
-    content = build_content(read_sources(context), context.config.name, context.as_of, context.config.tiers.horizon_days)
+    config = context.config
+    content = build_content(read_sources(context), config.name, context.as_of, config.tiers.horizon_days, config.interests.levels)
     context.warehouse.write_text(path, render(content))
     return StageResult(rows_in=content.totals.users, rows_out=1, message=path)
 

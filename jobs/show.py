@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 
 from pyspark.sql import DataFrame, Row
@@ -28,6 +28,9 @@ from interest_tiers.tables import (
 #: Interests printed per tier.
 INTERESTS_PER_TIER = 10
 
+#: Of a hierarchy, interests printed at the coarsest level, and within each interest.
+COARSEST_INTERESTS, FINER_INTERESTS = 10, 3
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Print what the warehouse says of one user."""
@@ -51,8 +54,11 @@ def _show(warehouse: Warehouse, user: str, requested: date | None) -> None:
         print("  " + ", ".join(f"{name} {value}" for name, value in sorted(known["attributes"].items())))
     if not tiers:
         print("  no interaction before that day")
-    for tier in TIERS:
-        _print_tier(tier, [row for row in tiers if row["tier"] == tier])
+    if any(row["level"] is not None for row in tiers):
+        _print_hierarchy(tiers)
+    else:
+        for tier in TIERS:
+            _print_tier(tier, [row for row in tiers if row["tier"] == tier])
     _print_clusters(warehouse, user, as_of)
     _print_recommendations(warehouse, user, as_of)
 
@@ -71,7 +77,7 @@ def _rows_of(warehouse: Warehouse, table: Table, user: str, as_of: date | None) 
 def _tiers(warehouse: Warehouse, user: str, as_of: date) -> list[Row]:
     """The user's interests, the strongest first; as many as the user has."""
     pairs = _rows_of(warehouse, USER_INTERESTS, user, as_of).select("interest_id", "share", "rank", "n_days", "recency_days")
-    names = warehouse.read(INTERESTS, as_of).select("interest_id", "name")
+    names = warehouse.read(INTERESTS, as_of).select("interest_id", "name", "level", "parent_id")
     tiers = _rows_of(warehouse, USER_TIERS, user, as_of)
     return tiers.join(pairs, "interest_id").join(names, "interest_id").orderBy("rank").collect()
 
@@ -80,11 +86,40 @@ def _print_tier(tier: str, rows: Sequence[Row]) -> None:
     title = f"{tier} ({len(rows)})"
     print(f"\n{title:<36} share  days  last P(core)  P(secondary)  P(marginal)" if rows else f"\n{title}")
     for row in rows[:INTERESTS_PER_TIER]:
-        probabilities = f"{row['p_core']:>7.2f} {row['p_secondary']:>13.2f} {row['p_marginal']:>12.2f}"
-        last = "none" if row["recency_days"] is None else f"{row['recency_days']}d"  # never touched: borrowed
-        print(f"  {row['name'][:34]:<34} {row['share']:>6.1%} {row['n_days']:>5} {last:>5} {probabilities}")
+        print(f"  {row['name'][:34]:<34} {_numbers(row)}")
     if len(rows) > INTERESTS_PER_TIER:
         print(f"  and {len(rows) - INTERESTS_PER_TIER} more")
+
+
+def _numbers(row: Row) -> str:
+    """Share, days, last and the probabilities, as the titles have them."""
+    probabilities = f"{row['p_core']:>7.2f} {row['p_secondary']:>13.2f} {row['p_marginal']:>12.2f}"
+    last = "none" if row["recency_days"] is None else f"{row['recency_days']}d"  # never touched: borrowed
+    return f"{row['share']:>6.1%} {row['n_days']:>5} {last:>5} {probabilities}"
+
+
+def _print_hierarchy(rows: Sequence[Row]) -> None:
+    """Every interest with the strongest finer ones within it. A share is that of the interest's level."""
+    counts = [sum(row["tier"] == tier for row in rows) for tier in TIERS]
+    title = ", ".join(f"{tier} {count}" for tier, count in zip(TIERS, counts, strict=True))
+    print(f"\n{title:<50} tier       share  days  last  P(core)  P(secondary)  P(marginal)")
+    within: dict[str | None, list[Row]] = {}
+    ids = {row["interest_id"] for row in rows}
+    for row in rows:
+        # Borrowed, while nothing was of what holds it.
+        holder = row["parent_id"] if row["parent_id"] in ids else None
+        within.setdefault(holder, []).append(row)
+    _print_within(None, within, 0)
+
+
+def _print_within(holder: str | None, within: Mapping[str | None, Sequence[Row]], depth: int) -> None:
+    rows, shown = within.get(holder, []), FINER_INTERESTS if depth else COARSEST_INTERESTS
+    margin = "  " * (depth + 1)
+    for row in rows[:shown]:
+        print(f"{(margin + row['name'])[:50]:<50} {row['tier']:<9} {_numbers(row)}")
+        _print_within(row["interest_id"], within, depth + 1)
+    if len(rows) > shown:
+        print(f"{margin}and {len(rows) - shown} more")
 
 
 def _print_clusters(warehouse: Warehouse, user: str, as_of: date) -> None:

@@ -24,6 +24,7 @@ from interest_tiers.embedding.model_folder import model_id, read_model_folder
 from interest_tiers.errors import ConfigError
 from interest_tiers.evaluation.tier_quality import squared_error
 from interest_tiers.experiment_log import log_training, require_mlflow
+from interest_tiers.hierarchy import level_of
 from interest_tiers.interests.catalogue import mean_embeddings, touched_texts
 from interest_tiers.jobs.build_interests import evidence_days, evidence_days_of_interests, pairs_as_of, text_embeddings
 from interest_tiers.jobs.job import (
@@ -42,7 +43,8 @@ from interest_tiers.tables import INTERESTS, ITEMS, USERS
 from interest_tiers.tiers.attributes import Attribute, attribute_names, attributes_of, frequent_attributes
 from interest_tiers.tiers.calibration import calibrate
 from interest_tiers.tiers.examples import as_numbers, in_files, is_held_out, scaling_of, training_cuts, with_weight
-from interest_tiers.tiers.features import FEATURES, PAIR, own_features, pair_features, similar_interests
+from interest_tiers.tiers.features import FEATURES, PAIR, RULES, own_features, pair_features, similar_interests
+from interest_tiers.tiers.following import with_followed
 from interest_tiers.tiers.labels import labelled
 from interest_tiers.tiers.model import RECORD, read_record
 from interest_tiers.tiers.search import Found, searched, write_found
@@ -146,7 +148,10 @@ def features_as_of(context: StageContext, evidence: Evidence, attributes: Sequen
     """What the network of the config reads of every pair with days before a day, and the tiers of the rules: user_id, interest_id, …"""
     config, stage, days = context.config.tiers, context.warehouse.stage, evidence.of_interests
     of_users = attributes_of(context.read(USERS), attributes) if attributes else None
-    own = stage(f"{staged}/own", own_features(days, day, config, context.config.interests.half_life_days, of_users))
+    own = own_features(days, day, config, context.config.interests.half_life_days, of_users)
+    for rule in RULES:
+        own = followed(context, own, rule)
+    own = stage(f"{staged}/own", own)
     alike = stage(f"{staged}/alike", similar_interests(own))
     texts = text_similarities(own, interest_points(stage(f"{staged}/texts", _embeddings_before(context, evidence, day))))
     features = pair_features(own, alike, texts, days, day, config)
@@ -164,6 +169,16 @@ def _embeddings_before(context: StageContext, evidence: Evidence, day: date) -> 
         return evidence.topics
     before = evidence.of_items.where(F.col("event_date") < F.lit(day))
     return mean_embeddings(touched_texts(before, context.read(ITEMS)), text_embeddings(context))
+
+
+def labels_of(context: StageContext, pairs: DataFrame, after: DataFrame) -> DataFrame:
+    """The pairs with a label, of days after a cut; see tiers.labels.labelled."""
+    return followed(context, labelled(pairs, after, context.config.tiers), "label")
+
+
+def followed(context: StageContext, pairs: DataFrame, name: str) -> DataFrame:
+    """Raise the tiers in a column where parents follow their children."""
+    return with_followed(pairs, name, context.config.levels_that_follow) if context.config.levels_that_follow else pairs
 
 
 def _encoder_folder(context: StageContext) -> str:
@@ -210,11 +225,13 @@ class TrainingOfTiers:
         assert found is not None  # an aggregate without keys has one row
         encoder = model_id(self.context.config.embedding)
         tiers = self.config.model_dump(
-            mode="json", exclude={"training": {"folder", "num_processes", "every_days", "mlflow_experiment"}, "drift": True}
+            mode="json",
+            exclude={"training": {"folder", "num_processes", "every_days", "mlflow_experiment"}, "drift": True, "parents_follow": True},
         )
         half_life = self.context.config.interests.half_life_days
         attributes = [asdict(attribute) for attribute in self.attributes]
-        parts = [tiers, half_life, encoder, attributes, found["n"], found["hash"], self.day.isoformat(), __version__]
+        levels = [self.context.config.levels_that_follow] if self.context.config.levels_that_follow else []
+        parts = [*levels, tiers, half_life, encoder, attributes, found["n"], found["hash"], self.day.isoformat(), __version__]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     @cached_property
@@ -233,7 +250,7 @@ class TrainingOfTiers:
     @property
     def features(self) -> tuple[str, ...]:
         """In the order in which the network takes them."""
-        return (*FEATURES, *attribute_names(self.attributes))
+        return (*FEATURES, *attribute_names(self.attributes), *level_of(self.evidence.of_interests))
 
     def is_made(self) -> bool:
         """Whether the model is there, made of the same."""
@@ -312,12 +329,12 @@ class TrainingOfTiers:
         days = self.evidence.of_interests
         after = days.where((F.col("event_date") >= F.lit(cut)) & (F.col("event_date") < F.lit(end)))
         features = features_as_of(self.context, self.evidence, self.attributes, cut, f"{self.staged}/{cut}")
-        pairs = features.select(*PAIR)
+        pairs = features.select(*PAIR, *level_of(features))
         if self.config.label_rules:
             before = self.evidence.of_items.where(F.col("event_date") < F.lit(cut))
             pairs = pairs_as_of(self.context, before, cut)
         # Of the keys alone first: there are many features.
-        labels = labelled(pairs, after, self.config).select(*PAIR, "label")
+        labels = labels_of(self.context, pairs, after).select(*PAIR, "label")
         return features.join(labels, PAIR).withColumn("cut", F.lit(cut))
 
     @cached_property

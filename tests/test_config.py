@@ -210,6 +210,17 @@ def test_a_value_of_the_wrong_type_is_refused(minimal_file: Path, override: str,
         ("fine_tuning.network={heads: 5}", "fine_tuning.network: width (192) must be a multiple of heads (5)"),
         ("fine_tuning.objective=masked", "fine_tuning.objective is 'masked': Input should be 'contrastive' or 'next_token'"),
         ("items.columns.text=[]", "items.columns.text is []: List should have at least 1 item"),
+        (
+            "interests.source=text",
+            "interests.source is 'text': expected category, topic, or a list of columns of the items' source, coarse to fine",
+        ),
+        (
+            "interests.source=[kind]",
+            "interests.source is ['kind']: a hierarchy has two levels or more; for one, name it in items.columns.category",
+        ),
+        ("interests.source=[kind, shelf, kind]", "interests.source is ['kind', 'shelf', 'kind']: two levels are 'kind'"),
+        ("interests.source=[kind, 7]", "interests.source is ['kind', 7]: every level is the name of a column of the items' source"),
+        ("interests.source=[kind, 'a=b']", "interests.source is ['kind', 'a=b']: 'a=b': a level's column may have no comma"),
     ],
 )
 def test_an_impossible_value_is_refused(minimal_file: Path, override: str, message: str) -> None:
@@ -353,3 +364,10 @@ def test_dates_that_bound_plausible_events_are_read_from_yaml(minimal_file: Path
     )
     assert config.interactions[0].columns.occurred_at.earliest == date(2015, 1, 1)
     assert config.interactions[0].columns.occurred_at.latest == date(2018, 1, 1)
+
+
+def test_a_list_of_columns_is_a_hierarchy_and_needs_no_category(minimal_file: Path) -> None:
+    given = ["interests.source=[department, kind]", "items.columns.category=null"]
+    assert load_config(minimal_file, given).interests.levels == ("department", "kind")
+    assert load_config(minimal_file).interests.levels == ()
+    assert load_config(minimal_file).tiers.parents_follow

@@ -58,8 +58,8 @@ VALID: Mapping[str, Mapping[str, Any]] = {
         "run_id": "r1", "measured_at": MONDAY_NOON, "source": "all", "measure": "rows_in", "subject": "", "value": 1.0,
         "limit": None, "passed": None, "example": None,
     },
-    ITEM_VERSIONS.name: {"item_id": "i1", "text": "milk", "category": "", "is_dropped": False, "n_rows": 1, "run_id": "r1"},
-    ITEMS.name: {"item_id": "i1", "text": "milk", "text_hash": "h1", "category": "DAIRY"},
+    ITEM_VERSIONS.name: {"item_id": "i1", "text": "milk", "category": "", "levels": [], "is_dropped": False, "n_rows": 1, "run_id": "r1"},
+    ITEMS.name: {"item_id": "i1", "text": "milk", "text_hash": "h1", "category": "DAIRY", "levels": None},
     USERS.name: {"user_id": "u1", "attributes": {"age": "25-34"}},
     SOURCE_FILES.name: {
         "source": "interactions", "path": "events.csv", "state": "8 bytes", "rules": "f1", "columns": "{}", "run_id": "r1",
@@ -68,13 +68,13 @@ VALID: Mapping[str, Mapping[str, Any]] = {
     ITEM_INTERESTS.name: {"item_id": "i1", "as_of": MONDAY, "interest_id": "n1"},
     INTERESTS.name: {
         "interest_id": "n1", "as_of": MONDAY, "name": "DAIRY", "kind": "category", "embedding": None,
-        "n_items": 1, "n_users": 1, "top_terms": ["milk"],
+        "n_items": 1, "n_users": 1, "top_terms": ["milk"], "level": None, "parent_id": None,
     },
     USER_INTERESTS.name: {
         "user_id": "u1", "interest_id": "n1", "as_of": MONDAY, "evidence": 1.0, "borrowed": 0.0, "share": 1.0, "rank": 1,
         "n_days": 1, "n_items": 1,
         "recency_days": 1, "tenure_days": 1, "n_interactions": 1, "n_days_recent": 1, "n_days_previous": 0, "trend": 1.0,
-        "mean_gap_days": None, "total_value": 1.5,
+        "mean_gap_days": None, "total_value": 1.5, "level": None,
     },
     USER_TIERS.name: {
         "user_id": "u1", "interest_id": "n1", "as_of": MONDAY, "tier": "core", "p_core": 0.5, "p_secondary": 0.25, "p_marginal": 0.25,
@@ -473,6 +473,16 @@ def test_a_warehouse_that_is_a_file_is_refused(spark: SparkSession, tmp_path: Pa
     with pytest.raises(WarehouseError) as refused:
         Warehouse(spark, str(path))
     assert str(refused.value) == f"--warehouse {path}: a file stands there; give a folder or catalog.schema"
+
+
+def test_a_table_of_an_earlier_version_is_read_and_widened(warehouse: Warehouse, rows: Rows) -> None:
+    before = rows(USER_INTERESTS, {}).drop("level")
+    before.write.format("delta").partitionBy("as_of").save(f"{warehouse.location}/user_interests")
+    assert warehouse.read(USER_INTERESTS, MONDAY).select("user_id", "level").collect() == [("u1", None)]
+    warehouse.append(USER_INTERESTS, rows(USER_INTERESTS, {"user_id": "u2", "level": 3}))
+    assert {(row["user_id"], row["level"]) for row in warehouse.read(USER_INTERESTS).collect()} == {("u1", None), ("u2", 3)}
+    comments = {field.name: field.metadata.get("comment") for field in warehouse.read(USER_INTERESTS).schema.fields}
+    assert comments["level"] == "as in interests"
 
 
 def test_a_table_with_other_columns_is_not_written(warehouse: Warehouse, rows: Rows, spark: SparkSession) -> None:

@@ -384,13 +384,40 @@ class FineTuning(Training):
 class Interests(Section):
     """What an interest is and how evidence of it fades."""
 
-    source: Literal["category", "topic"] = Field("category", description="topic: found by clustering the texts of the items")
+    source: Literal["category", "topic"] | list[str] = Field(
+        "category", description="topic: found by clustering the texts of the items; a list: columns of the items' source, coarse to fine"
+    )
     half_life_days: float = Field(90, gt=0)
     topics: int = Field(50, ge=2, le=2000, description="topics; fewer come out where fewer texts differ")
     max_fit_texts: int = Field(200_000, ge=1000, description="about so many distinct texts, drawn by hash, decide what the topics are")
     seed: int = Field(17, description="of the topics")
     user_texts: UserTexts | None = Field(None, description="default: what users write is no evidence, and is not embedded")
     languages: list[str] = Field(default_factory=lambda: ["english"], description="of the texts; their stop words name no interest")
+
+    @field_validator("source", mode="before")
+    @classmethod
+    def _levels_are_a_hierarchy(cls, given: Any) -> Any:
+        if not isinstance(given, list):
+            if given not in ("category", "topic"):
+                raise ValueError("expected category, topic, or a list of columns of the items' source, coarse to fine")
+            return given
+        if not all(isinstance(column, str) and column for column in given):
+            raise ValueError("every level is the name of a column of the items' source")
+        if len(given) < 2:
+            raise ValueError("a hierarchy has two levels or more; for one, name it in items.columns.category and write category here")
+        repeated = next((column for column in given if given.count(column) > 1), None)
+        if repeated is not None:
+            raise ValueError(f"two levels are {repeated!r}")
+        # Metrics name what was measured as level=NAME,model=….
+        unusable = next((column for column in given if "," in column or "=" in column), None)
+        if unusable is not None:
+            raise ValueError(f"{unusable!r}: a level's column may have no comma and no equals sign; rename it in the source")
+        return given
+
+    @property
+    def levels(self) -> tuple[str, ...]:
+        """The columns of the hierarchy, coarse to fine; none where interests have no levels."""
+        return tuple(self.source) if isinstance(self.source, list) else ()
 
     @field_validator("languages", mode="before")
     @classmethod
@@ -468,6 +495,9 @@ class Tiers(Section):
     label_rules: list[LabelRule] = Field(default_factory=list, description="override labels; of several that hold the first counts")
     training: TierTraining = TierTraining()
     drift: TierDrift = TierDrift()
+    parents_follow: bool = Field(
+        True, description="of a hierarchy: an interest is never of a lower tier than the best of the finer interests within it"
+    )
 
     @model_validator(mode="after")
     def _masses_ascend(self) -> Tiers:
@@ -603,6 +633,11 @@ class Config(Section):
     def weights(self) -> dict[str, BehaviourWeight]:
         """The behaviours that count, with their weights."""
         return {behaviour: weight for behaviour, weight in self.behaviours.items() if weight is not None}
+
+    @property
+    def levels_that_follow(self) -> int:
+        """The levels of the hierarchy among which parents follow; 0 where there is none, or they do not."""
+        return len(self.interests.levels) if self.tiers.parents_follow else 0
 
     @property
     def named_sources(self) -> dict[str, InteractionSource]:

@@ -17,6 +17,7 @@ from pyspark.sql import Column, DataFrame, WindowSpec
 from pyspark.sql import functions as F
 
 from interest_tiers.config import BehaviourWeight, ValueScale
+from interest_tiers.hierarchy import PREFIX, level_of, path_interest
 
 #: Evidence is summed in whole billionths, since sums of doubles depend on the order in which rows arrive,
 #: and with it the ranks of interests that tie. With weights up to LARGEST_WEIGHT, 10^7 days of one user fit.
@@ -114,8 +115,8 @@ def item_days(interactions: DataFrame, item_interests: DataFrame, weights: Mappi
 
 
 def interest_days(days_of_items: DataFrame) -> DataFrame:
-    """The same per interest: user_id, interest_id, event_date, weight, n_interactions, value."""
-    return days_of_items.groupBy("user_id", "interest_id", "event_date").agg(*summed_days())
+    """The same per interest: user_id, interest_id, event_date, weight, n_interactions, value; and level, where there is one."""
+    return days_of_items.groupBy("user_id", *level_of(days_of_items), "interest_id", "event_date").agg(*summed_days())
 
 
 def summed_days() -> list[Column]:
@@ -129,7 +130,7 @@ def summed_days() -> list[Column]:
 
 def category_interest(category: Column) -> Column:
     """The id of the interest that a category is."""
-    return F.concat(F.lit("category:"), category)
+    return F.concat(F.lit(PREFIX), category)
 
 
 def interests_by_category(items: DataFrame) -> DataFrame:
@@ -138,3 +139,11 @@ def interests_by_category(items: DataFrame) -> DataFrame:
     items: item_id, category.
     """
     return items.where(F.col("category").isNotNull()).select("item_id", category_interest(F.col("category")).alias("interest_id"))
+
+
+def interests_by_levels(items: DataFrame) -> DataFrame:
+    """The finest interest that an item speaks for in a hierarchy: item_id, interest_id; items without one are left out.
+
+    items: item_id, levels. See hierarchy.at_every_level for the interests above it.
+    """
+    return items.where(F.col("levels").isNotNull()).select("item_id", path_interest(F.col("levels")).alias("interest_id"))

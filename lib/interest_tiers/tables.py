@@ -94,6 +94,11 @@ class Table:
     partition_by: str | None = None
     constraints: Mapping[str, str] = field(default_factory=dict)
     names_users: NamesUsers | None = None
+    added: tuple[str, ...] = ()  # columns that tables made by earlier versions lack; they are null in their rows
+
+    def added_since(self, found: StructType) -> list[StructField]:
+        """The columns that were added since a table was made with the columns found."""
+        return [column for column in self.schema.fields if column.name in self.added and column.name not in found.names]
 
     @property
     def has_as_of(self) -> bool:
@@ -200,21 +205,25 @@ ITEMS = Table(
         _optional("text", STRING, "normalised; null where the source has none"),
         _optional("text_hash", STRING, "SHA-256 of text"),
         _optional("category", STRING, "as given by the source"),
+        _optional("levels", STRINGS, "its names in the hierarchy of the config, coarse to fine, as given; null where there is none"),
     ]),
     constraints={"hash_goes_with_text": "(text IS NULL) = (text_hash IS NULL)"},
+    added=("levels",),
 )  # fmt: skip
 
 ITEM_VERSIONS = Table(
-    "item_versions", "how often the items' source says what of an item", "clean", ("item_id", "text", "category"),
+    "item_versions", "how often the items' source says what of an item", "clean", ("item_id", "text", "category", "levels"),
     StructType([
         _required("item_id", STRING, ""),
         _required("text", STRING, "normalised; empty where the row has none"),
         _required("category", STRING, "as given by the source; empty where the row has none"),
+        _required("levels", STRINGS, "as in items; empty where the row has none"),
         _required("is_dropped", BOOLEAN, "its category is to be dropped"),
         _required("n_rows", LONG, "rows of the source that say so"),
         _required("run_id", STRING, "the run that wrote the table"),
     ]),
     constraints={"some_row_says_so": "n_rows >= 1"},
+    added=("levels",),
 )  # fmt: skip
 
 SOURCE_FILES = Table(
@@ -263,14 +272,17 @@ INTERESTS = Table(
     StructType([
         _INTEREST,
         _AS_OF,
-        _required("name", STRING, "the category as given, or the topic's most characteristic words; unique within one as_of"),
+        _required("name", STRING, "the category as given, or the topic's most characteristic words; unique within one as_of and parent"),
         _required("kind", STRING, "category or topic"),
         _optional("embedding", VECTOR, "mean of the embeddings of its items seen before as_of, or the centre of the topic; L2 norm 1"),
         _required("n_items", LONG, "distinct items touched before as_of"),
         _required("n_users", LONG, "distinct users with evidence"),
         _required("top_terms", STRINGS, "most characteristic words of its items' texts"),
+        _optional("level", LONG, "place in the hierarchy, 1 is the coarsest; null where there is none"),
+        _optional("parent_id", STRING, "the interest of the level above that holds it; null at the coarsest, and without a hierarchy"),
     ]),
     constraints={"known_kind": "kind IN ('category', 'topic')", "is_held": "n_users >= 1 AND n_items >= 1"},
+    added=("level", "parent_id"),
 )  # fmt: skip
 
 USER_INTERESTS = Table(
@@ -282,8 +294,8 @@ USER_INTERESTS = Table(
         _AS_OF,
         _required("evidence", DOUBLE, "sum over days of the day's weight, halved every half_life_days; never below 0"),
         _required("borrowed", DOUBLE, "the part of evidence that was borrowed from similar users; 0 where none was"),
-        _required("share", DOUBLE, "evidence over the user's total"),
-        _required("rank", LONG, "1 is the interest with the most evidence of the user"),
+        _required("share", DOUBLE, "evidence over the user's total, of the level where there is a hierarchy"),
+        _required("rank", LONG, "1 is the interest with the most evidence of the user, of the level where there is a hierarchy"),
         _required("n_days", LONG, "days on which the user touched it; 0 where all of its evidence was borrowed"),
         _required("n_items", LONG, "distinct items"),
         _optional("recency_days", LONG, "days from the last touch to as_of, 1 is the day before; null where never touched"),
@@ -294,6 +306,7 @@ USER_INTERESTS = Table(
         _required("trend", DOUBLE, "log2((n_days_recent + 1) / (n_days_previous + 1))"),
         _optional("mean_gap_days", DOUBLE, "mean days between two touches; null with one day"),
         _required("total_value", DOUBLE, "sum of the values, in the source's unit"),
+        _optional("level", LONG, "as in interests"),
     ]),
     partition_by="as_of",
     constraints={
@@ -306,6 +319,7 @@ USER_INTERESTS = Table(
         "no_more_days_than_interactions": "n_days BETWEEN 1 AND n_interactions OR "
         "(n_days = 0 AND n_interactions = 0 AND n_items = 0 AND borrowed > 0)",
     },
+    added=("level",),
 )  # fmt: skip
 
 USER_TIERS = Table(
@@ -495,6 +509,8 @@ class Warehouse:
         if not self.exists(table):
             raise WarehouseError(f"{self.location} has no table {table.name}: run the stage {table.stage} first")
         rows = self._read_all(table)
+        # Until it is written to, a table made by an earlier version lacks them.
+        rows = rows.withColumns({c.name: F.lit(None).cast(c.dataType) for c in table.added_since(rows.schema)})
         if as_of is None:
             return rows
         if not table.has_as_of:
@@ -795,11 +811,12 @@ class Warehouse:
         return self._matched(table, shaped, table.key)
 
     def _ensure(self, table: Table) -> None:
-        """Make the table if it is not there; refuse one of another shape."""
+        """Make the table if it is not there; refuse one of another shape, but for columns that later versions added."""
         if table.name in self._ready:
             return
         if self.exists(table):
             self._require_same_columns(table)
+            self._widen(table)
         else:
             self._create(table)
         self._ready.add(table.name)
@@ -814,9 +831,17 @@ class Warehouse:
             builder = builder.partitionedBy(table.partition_by)
         builder.execute()
 
+    def _widen(self, table: Table) -> None:
+        """Add the columns that earlier versions did not have: null in the rows so far."""
+        added = table.added_since(self._read_all(table).schema)
+        if added:
+            columns = ", ".join(f"`{c.name}` {c.dataType.simpleString()} COMMENT '{c.metadata['comment']}'" for c in added)
+            self.spark.sql(f"ALTER TABLE {self._sql_name(table)} ADD COLUMNS ({columns})")
+
     def _require_same_columns(self, table: Table) -> None:
-        found = {f.name: f.dataType.simpleString() for f in self._read_all(table).schema.fields}
-        expected = {f.name: f.dataType.simpleString() for f in table.schema.fields}
+        schema = self._read_all(table).schema
+        found, added = {f.name: f.dataType.simpleString() for f in schema.fields}, table.added_since(schema)
+        expected = {f.name: f.dataType.simpleString() for f in table.schema.fields if f not in added}
         if found != expected:
             differing = sorted(k for k in found.keys() | expected.keys() if found.get(k) != expected.get(k))
             details = ", ".join(f"{c}: found {found.get(c, 'nothing')}, expected {expected.get(c, 'nothing')}" for c in differing)

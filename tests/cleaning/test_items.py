@@ -19,7 +19,7 @@ from interest_tiers.errors import ConfigError
 from interest_tiers.sources import read_source
 
 SCHEMA = "sku string, brand string, label string, shelf string, stamp int"
-CATALOGUE = "item_id string, text string, text_hash string, category string, is_dropped boolean"
+CATALOGUE = "item_id string, text string, text_hash string, category string, levels array<string>, is_dropped boolean"
 
 
 def source(drop: Sequence[str] = (), **columns: Any) -> ItemSource:
@@ -28,7 +28,7 @@ def source(drop: Sequence[str] = (), **columns: Any) -> ItemSource:
 
 
 def item(item_id: str, text: str | None, category: str | None, is_dropped: bool = False) -> tuple:
-    return (item_id, text, None if text is None else hashlib.sha256(text.encode()).hexdigest(), category, is_dropped)
+    return (item_id, text, None if text is None else hashlib.sha256(text.encode()).hexdigest(), category, None, is_dropped)
 
 
 def items_of(raw: DataFrame, drop: Sequence[str] = ()) -> DataFrame:
@@ -163,3 +163,32 @@ def test_ids_and_texts_that_are_numbers(spark: SparkSession) -> None:
     raw = spark.createDataFrame([(17850000.0, 3, 2)], "sku double, label int, shelf int")
     got = catalogue(item_versions(assess_items(raw, source(text="label"), "items.parquet")))
     assertDataFrameEqual(got, spark.createDataFrame([item("17850000", "3", "2")], CATALOGUE))
+
+
+def test_levels_are_names_as_given_and_a_missing_one_is_that_of_the_level_above(spark: SparkSession) -> None:
+    rows = [
+        ("1", " DAIRY ", "CHEESE", "SHREDDED", 1),
+        ("2", "DAIRY", "", "SHREDDED", 1),
+        ("3", "DAIRY", "CHEESE", None, 1),
+        ("4", "DAIRY", None, " ", 1),
+        ("5", None, "CHEESE", "SHREDDED", 1),
+        ("often", "DAIRY", "MILK", "WHOLE", 1),
+        ("often", "DAIRY", "CHEESE", "SOFT", 1),
+        ("often", "DAIRY", "MILK", "WHOLE", 2),
+    ]
+    raw = spark.createDataFrame(rows, SCHEMA)
+    assessed = assess_items(raw, source(category=None, text="label"), "items.csv", ["brand", "label", "shelf"])
+    found = {row["item_id"]: row["levels"] for row in catalogue(item_versions(assessed)).collect()}
+    assert found == {
+        "1": ["DAIRY", "CHEESE", "SHREDDED"],
+        "2": ["DAIRY", "DAIRY", "SHREDDED"],
+        "3": ["DAIRY", "CHEESE", "CHEESE"],
+        "4": ["DAIRY", "DAIRY", "DAIRY"],
+        "5": None,
+        "often": ["DAIRY", "MILK", "WHOLE"],
+    }
+
+
+def test_a_level_that_is_no_column_is_told(spark: SparkSession) -> None:
+    with pytest.raises(ConfigError, match=r"^interests\.source\.1 is 'shelves': items\.csv has no such column; did you mean shelf\?"):
+        assess_items(spark.createDataFrame([], SCHEMA), source(), "items.csv", ["brand", "shelves"])

@@ -37,7 +37,7 @@ def augmented(days: DataFrame, config: Augmentation) -> Rows:
     pairs = user_interests(days, AS_OF, 1e12, 7).cache()
     lending = profiles(pairs, days, config).cache()
     got = with_borrowed(pairs, lending, neighbours(pairs, days, lending, config).cache(), config)
-    assert got.schema.names == pairs.schema.names == [name for name in USER_INTERESTS.schema.names if name != "as_of"]
+    assert got.schema.names == pairs.schema.names == [name for name in USER_INTERESTS.schema.names if name not in ("as_of", "level")]
     return {(row["user_id"], row["interest_id"]): row.asDict() for row in got.collect()}
 
 

@@ -29,7 +29,7 @@ def context(spark: SparkSession, warehouse: Warehouse, tmp_path: Path) -> StageC
     path = tmp_path / "waves.yaml"
     path.write_text(CONFIG, encoding="utf-8")
     titles = [f"title {n}" for n in range(40)]
-    rows = [(f"i{n}", title, hashlib.sha256(title.encode()).hexdigest(), None) for n, title in enumerate(titles)]
+    rows = [(f"i{n}", title, hashlib.sha256(title.encode()).hexdigest(), None, None) for n, title in enumerate(titles)]
     warehouse.replace(ITEMS, spark.createDataFrame(rows, ITEMS.schema))
     return StageContext(load_config(path), warehouse)
 

@@ -24,7 +24,7 @@ def test_what_is_exported_embeds_as_torch_does(tmp_path: Path, warehouse: Wareho
     assert f"{made}/onnx/model_int8.onnx" in printed
 
     texts = [("a", "whole milk", "h1"), ("b", "bread", "h2"), ("c", None, None), ("d", "whole milk", "h1")]
-    warehouse.replace(ITEMS, warehouse.spark.createDataFrame([(i, t, h, None) for i, t, h in texts], ITEMS.schema))
+    warehouse.replace(ITEMS, warehouse.spark.createDataFrame([(i, t, h, None, None) for i, t, h in texts], ITEMS.schema))
     config = tmp_path / "shop.yaml"
     config.write_text(yaml.safe_dump(shop_config(tmp_path)), encoding="utf-8")
     for backend, model in (("onnx", str(made)), ("torch", source)):

@@ -62,7 +62,7 @@ def other_shop(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) ->
 def made_shop(warehouse: Warehouse, seed_after: int) -> Warehouse:
     items = [(f"{topic}{n}", f"{topic} {word}", topic) for topic, words in TOPICS.items() for n, word in enumerate(words.split())]
     items += [(f"new {topic}", f"{topic} {topic}", topic) for topic in TOPICS]
-    rows = [(item, text, hashlib.sha256(text.encode()).hexdigest(), topic) for item, text, topic in items]
+    rows = [(item, text, hashlib.sha256(text.encode()).hexdigest(), topic, None) for item, text, topic in items]
     warehouse.replace(ITEMS, warehouse.spark.createDataFrame(rows, ITEMS.schema))
     write_events(warehouse, seed_after)
     return warehouse

@@ -43,7 +43,7 @@ def test_few_files_are_left_alone(tmp_path: Path, warehouse: Warehouse) -> None:
 
 def prepared(folder: Path, warehouse: Warehouse) -> list[str]:
     """Vectors of texts that items have and of others, by two models, each in a file of its own; the arguments of the job."""
-    items = [(text, text, text, None) for text in USED] + [("nameless", None, None, None)]
+    items = [(text, text, text, None, None) for text in USED] + [("nameless", None, None, None, None)]
     warehouse.replace(ITEMS, warehouse.spark.createDataFrame(items, ITEMS.schema))
     for text in (*USED, *GONE):
         for model in (OWN, "other"):

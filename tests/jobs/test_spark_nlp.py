@@ -89,7 +89,7 @@ def test_a_session_without_its_jars_says_how_to_get_them(tmp_path: Path, warehou
 
 def arguments_of(folder: Path, warehouse: Warehouse, model: str) -> list[str]:
     """The arguments of embed for a warehouse whose items have TEXTS."""
-    items = [(f"{place}", text, f"{place:09d}", None) for place, text in enumerate(TEXTS)]
+    items = [(f"{place}", text, f"{place:09d}", None, None) for place, text in enumerate(TEXTS)]
     warehouse.replace(ITEMS, warehouse.spark.createDataFrame(items, ITEMS.schema))
     config = folder / "shop.yaml"
     embedding = {"backend": "sparknlp", "model": model, "max_tokens": MAX_TOKENS}

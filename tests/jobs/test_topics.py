@@ -63,7 +63,7 @@ def context(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory, confi
     """A warehouse with clean tables and embeddings."""
     warehouse = Warehouse(spark, str(tmp_path_factory.mktemp("topics") / "warehouse"))
     warehouse.replace(INTERACTIONS, events(spark, "late nail"))
-    items = [(item, item, f"hash of {item}", None) for item in VECTORS] + [("blank", None, None, None)]
+    items = [(item, item, f"hash of {item}", None, None) for item in VECTORS] + [("blank", None, None, None, None)]
     warehouse.replace(ITEMS, spark.createDataFrame(items, ITEMS.schema))
     model = model_id(config.embedding)
     vectors = [(f"hash of {item}", model, vector) for item, vector in VECTORS.items()]

@@ -15,7 +15,18 @@ from pyspark.sql import functions as F
 from pyspark.testing import assertDataFrameEqual
 
 from interest_tiers.jobs import assign_tiers, build_interests, evaluate, train_tiers
-from interest_tiers.tables import INTERACTIONS, ITEMS, METRICS, RUNS, TEXT_EMBEDDINGS, USER_INTERESTS, USER_TIERS, USERS, Warehouse
+from interest_tiers.tables import (
+    INTERACTIONS,
+    INTERESTS,
+    ITEMS,
+    METRICS,
+    RUNS,
+    TEXT_EMBEDDINGS,
+    USER_INTERESTS,
+    USER_TIERS,
+    USERS,
+    Warehouse,
+)
 from interest_tiers.tiers.model import version_of
 from tests.jobs.shop import require_success, submit
 
@@ -42,7 +53,7 @@ def write_tables(warehouse: Warehouse, seed_after: int = 2) -> None:
     spark = warehouse.spark
     every = events(1, -100, 0) + events(seed_after, 0, 25)
     warehouse.replace(INTERACTIONS, spark.createDataFrame(every, INTERACTIONS.schema))
-    items = [(f"{category}-{n}", f"{category} {n}", f"hash {category} {n}", category) for category in CATEGORIES for n in range(3)]
+    items = [(f"{category}-{n}", f"{category} {n}", f"hash {category} {n}", category, None) for category in CATEGORIES for n in range(3)]
     warehouse.replace(ITEMS, spark.createDataFrame(items, ITEMS.schema))
     attributes = [(f"u{user}", {"home": "town" if user % 3 else "country"}) for user in range(150)]
     warehouse.replace(USERS, spark.createDataFrame(attributes, USERS.schema))
@@ -189,6 +200,25 @@ def test_the_back_test_judges_the_network_beside_rules_and_boosting(
     assert found["J", "user_tiers"] < found["J", "rule_calibrated"] < found["J", "rule"]
     assert found["calibration_error_core", "user_tiers"] < 0.15
     assert (Path(warehouse.location) / "models" / "tiers" / (AS_OF - timedelta(days=HORIZON)).isoformat() / "model.json").is_file()
+
+
+def test_a_network_sees_every_level_of_a_hierarchy_and_parents_follow(warehouse: Warehouse, config: Path, spark: SparkSession) -> None:
+    department = F.concat(F.lit("d"), F.floor(F.substring("category", 2, 1).cast("int") / 3).cast("string"))
+    items = warehouse.read(ITEMS).withColumn("levels", F.array(department, F.col("category")))
+    warehouse.replace(ITEMS, warehouse.stage("items", items))
+    given = arguments(config, warehouse, "interests.source=[department, category]")
+    for job in (build_interests, train_tiers, assign_tiers):
+        assert job.main(given) == 0
+    record = json.loads((Path(warehouse.location) / "models" / "tiers" / AS_OF.isoformat() / "training.json").read_text())
+    assert record["features"][-3:] == ["attribute_0", "attribute_1", "level"]
+    interests = warehouse.read(INTERESTS, AS_OF).select("interest_id", "level", "parent_id")
+    tiers = warehouse.read(USER_TIERS, AS_OF).join(interests, "interest_id").cache()
+    assert tiers.count() == warehouse.read(USER_INTERESTS, AS_OF).count()
+    assert {row["level"] for row in tiers.where("method = 'model'").select("level").distinct().collect()} == {1, 2}
+    below = tiers.select("user_id", F.col("parent_id").alias("interest_id"), F.col("tier").alias("child"))
+    both = tiers.join(below, ["user_id", "interest_id"])
+    assert both.count() == tiers.where("level = 2").count()
+    assert both.where("child = 'core' AND tier != 'core' OR child = 'secondary' AND tier = 'marginal'").isEmpty()
 
 
 def test_too_few_users_leave_the_rule_and_say_so(warehouse: Warehouse, config: Path, spark: SparkSession) -> None:

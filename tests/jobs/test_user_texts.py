@@ -26,7 +26,7 @@ def embedded(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> S
     """u1 writes of gardens under a pan; u2 and u3 use both. All texts have their vectors."""
     folder = tmp_path_factory.mktemp("texts")
     warehouse = Warehouse(spark, str(folder / "warehouse"))
-    items = [(item, text, hashlib.sha256(text.encode()).hexdigest(), category) for item, (text, category) in ITEM_TEXTS.items()]
+    items = [(item, text, hashlib.sha256(text.encode()).hexdigest(), category, None) for item, (text, category) in ITEM_TEXTS.items()]
     warehouse.replace(ITEMS, warehouse.spark.createDataFrame(items, ITEMS.schema))
     touched = [("u1", "pan", 10, ABOUT_GARDENS), ("u1", "pan", 40, "xyzzy 12345"), ("u2", "spade", 50, None), ("u2", "pan", 5, None)]
     touched += [("u3", "spade", 45, None), ("u3", "pan", 3, "ok"), ("u3", "pan", -1, TOMORROW)]

@@ -36,10 +36,10 @@ NOON = datetime(2017, 10, 9, 12, tzinfo=UTC)
 ROWS = (
     (INTERACTIONS, ("e1", "u1", "i1", "purchase", NOON, MONDAY, 1.5, None, None, "interactions")),
     (INTERACTIONS_QUARANTINE, ("h1", ["day cannot be read"], "{}", "interactions", "r1", None, False)),
-    (ITEMS, ("i1", "whole milk", "h1", "MILK")),
+    (ITEMS, ("i1", "whole milk", "h1", "MILK", None)),
     (USERS, ("u1", {})),
-    (INTERESTS, ("n1", TUESDAY, "MILK", "category", None, 1, 1, ["milk"])),
-    (USER_INTERESTS, ("u1", "n1", TUESDAY, 1.0, 0.0, 1.0, 1, 1, 1, 1, 1, 1, 1, 0, 1.0, None, 1.5)),
+    (INTERESTS, ("n1", TUESDAY, "MILK", "category", None, 1, 1, ["milk"], None, None)),
+    (USER_INTERESTS, ("u1", "n1", TUESDAY, 1.0, 0.0, 1.0, 1, 1, 1, 1, 1, 1, 1, 0, 1.0, None, 1.5, None)),
     (USER_TIERS, ("u1", "n1", TUESDAY, "core", 0.7, 0.2, 0.1, "rule", "v1")),
     (USER_VECTORS, ("u1", TUESDAY, [0.6, 0.8])),
     (CLUSTERS, ("c1", TUESDAY, "Milk", 1, [0.6, 0.8], None, ["MILK"], "v1")),

@@ -1,30 +1,34 @@
-"""The item catalogue: one row per item, with a normalised text and its category."""
+"""The item catalogue: one row per item, with a normalised text, its category and its place in a hierarchy."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import reduce
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from interest_tiers.cleaning.columns import given_column, identifier, kind_of, require_columns
 from interest_tiers.cleaning.quarantine import assessed_rows, is_good
-from interest_tiers.config import ItemSource
+from interest_tiers.config import ColumnRef, ItemSource
 from interest_tiers.text import joined, normalise, text_hash, wildcard_expression
 
 
-def assess_items(raw: DataFrame, source: ItemSource, path: str) -> DataFrame:
+def assess_items(raw: DataFrame, source: ItemSource, path: str, levels: Sequence[str] = ()) -> DataFrame:
     """Map the rows that describe items: a catalogue, or the events themselves.
 
-    Returns item_id, text, category, is_dropped boolean (its category is to be dropped), reasons array<string>,
-    raw (JSON; null for a good row), event_date (null), one row per row of the source.
+    levels: columns of a hierarchy, coarse to fine.
+    Returns item_id, text, category, levels array<string> (see _names_of_levels), is_dropped boolean (its category is to be dropped),
+    reasons array<string>, raw (JSON; null for a good row), event_date (null), one row per row of the source.
     Raises ConfigError for a column that the source does not have.
     """
     columns = source.columns
     wanted = {"items.columns.item_id": columns.item_id} | {f"items.columns.text[{i}]": ref for i, ref in enumerate(columns.text)}
     if columns.category is not None:
         wanted["items.columns.category"] = columns.category
+    wanted |= {f"interests.source.{i}": column for i, column in enumerate(levels)}
     require_columns(raw, wanted, path)
-    category = F.lit(None).cast("string") if columns.category is None else F.trim(given_column(raw, columns.category).cast("string"))
-    category = F.when(category != "", category)
+    category = F.lit(None).cast("string") if columns.category is None else _name(raw, columns.category)
     # Each part alone, so that one that says nothing leaves no trace.
     text = joined([normalise(given_column(raw, ref).cast("string")) for ref in columns.text])
     return assessed_rows(
@@ -33,33 +37,55 @@ def assess_items(raw: DataFrame, source: ItemSource, path: str) -> DataFrame:
         item_id=identifier(given_column(raw, columns.item_id), kind_of(raw, columns.item_id)),
         text=text,
         category=category,
+        levels=_names_of_levels([_name(raw, column) for column in levels]),
         is_dropped=matches_any(category, source.drop_categories),
     )
 
 
+def _name(raw: DataFrame, ref: ColumnRef) -> Column:
+    """As given, blanks around it taken away; null where nothing is left."""
+    name = F.trim(given_column(raw, ref).cast("string"))
+    return F.when(name != "", name)
+
+
+def _names_of_levels(names: Sequence[Column]) -> Column:
+    """An item's names, coarse to fine; null without a coarsest. A level without a name has that of the level above it.
+
+    So every level holds the same items, and no event is lost on the way from one to the next.
+    """
+    if not names:
+        return F.lit(None).cast("array<string>")
+    filled = reduce(lambda above, name: [*above, F.coalesce(name, above[-1])], names[1:], [names[0]])
+    return F.when(names[0].isNotNull(), F.array(*filled))
+
+
 def item_versions(assessed: DataFrame, before: DataFrame | None = None) -> DataFrame:
-    """How often usable rows say what of an item: item_id, text, category (both empty where there is none), is_dropped, n_rows.
+    """How often usable rows say what of an item: item_id, text, category, levels (all empty where there is none), is_dropped, n_rows.
 
     before: the same of rows that were counted earlier.
     """
     texts = [F.coalesce(name, F.lit("")).alias(name) for name in ("text", "category")]
-    counted = assessed.where(is_good()).select("item_id", *texts, "is_dropped", F.lit(1).alias("n_rows"))
+    counted = assessed.where(is_good()).select("item_id", *texts, "levels", "is_dropped", F.lit(1).alias("n_rows"))
     together = counted if before is None else counted.unionByName(before)
-    return together.groupBy("item_id", "text", "category", "is_dropped").agg(F.sum("n_rows").alias("n_rows"))
+    # Also where there were no levels yet when a row was counted.
+    together = together.withColumn("levels", F.coalesce("levels", F.array().cast("array<string>")))
+    return together.groupBy("item_id", "text", "category", "levels", "is_dropped").agg(F.sum("n_rows").alias("n_rows"))
 
 
 def catalogue(versions: DataFrame) -> DataFrame:
-    """One row per item: item_id, text, text_hash, category, is_dropped. versions: see item_versions.
+    """One row per item: item_id, text, text_hash, category, levels, is_dropped. versions: see item_versions.
 
-    An item that stands several times takes its most frequent text and category, ties by alphabet; it is
+    An item that stands several times takes its most frequent text, category and levels, ties by alphabet; it is
     dropped when any of its rows is.
     """
-    versions = versions.withColumns({name: F.when(F.col(name) != "", F.col(name)) for name in ("text", "category")})
+    known = {name: F.when(F.col(name) != "", F.col(name)) for name in ("text", "category")}
+    versions = versions.withColumns(known | {"levels": F.when(F.size("levels") > 0, F.col("levels"))})
     # A row without a text says nothing of the text, however often it stands there.
-    preference = F.struct(F.col("text").isNull(), F.col("category").isNull(), -F.col("n_rows"), "text", "category")
+    lacks = [F.col(name).isNull() for name in ("text", "category", "levels")]
+    preference = F.struct(*lacks, -F.col("n_rows"), "text", "category", "levels")
     chosen = versions.groupBy("item_id").agg(F.min(preference).alias("best"), F.max("is_dropped").alias("is_dropped"))
     text = F.col("best.text")
-    return chosen.select("item_id", text, text_hash(text).alias("text_hash"), "best.category", "is_dropped")
+    return chosen.select("item_id", text, text_hash(text).alias("text_hash"), "best.category", "best.levels", "is_dropped")
 
 
 def matches_any(column: Column, patterns: list[str]) -> Column:

@@ -51,6 +51,8 @@ def cleaning_rules(config: Config, source: Source, version: str) -> str:
             "values": {name: bounds.model_dump(mode="json") for name, bounds in config.values.items()},
             "noise": config.noise.model_dump(mode="json"),
         }
+    elif source is config.items and config.interests.levels:
+        shared = {"levels": config.interests.levels}
     return hashlib.sha256(json.dumps([version, own, shared], sort_keys=True).encode()).hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""The catalogue of interests: one per item category, or per topic, that anybody touched before the day."""
+"""The catalogue of interests: one per item category, per category of every level, or per topic, that anybody touched before the day."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from interest_tiers.evidence import category_interest
+from interest_tiers.hierarchy import level_of, own_name, parent
 from interest_tiers.kmeans import features
 from interest_tiers.text import with_terms
 
@@ -30,6 +31,15 @@ def category_catalogue(days_of_items: DataFrame, items: DataFrame, vectors: Data
     return _as_catalogue(described.join(named, "interest_id"), "category")
 
 
+def hierarchy_catalogue(days_of_items: DataFrame, items: DataFrame, vectors: DataFrame, languages: Sequence[str]) -> DataFrame:
+    """The categories of every level with evidence, described by the items that users touched, and named as given.
+
+    days_of_items: see hierarchy.at_every_level. The other arguments and the columns as in category_catalogue.
+    """
+    described = _described(days_of_items, items, vectors, languages).withColumn("name", own_name(F.col("interest_id")))
+    return _as_catalogue(described, "category")
+
+
 def topic_catalogue(days_of_items: DataFrame, items: DataFrame, vectors: DataFrame, languages: Sequence[str]) -> DataFrame:
     """The topics with evidence, described by the items that users touched, and named by their most characteristic words.
 
@@ -46,7 +56,7 @@ def topic_catalogue(days_of_items: DataFrame, items: DataFrame, vectors: DataFra
 
 
 def _described(days_of_items: DataFrame, items: DataFrame, vectors: DataFrame, languages: Sequence[str]) -> DataFrame:
-    counts = days_of_items.groupBy("interest_id").agg(
+    counts = days_of_items.groupBy("interest_id", *level_of(days_of_items)).agg(
         F.countDistinct("item_id").alias("n_items"), F.countDistinct("user_id").alias("n_users")
     )
     terms = characteristic_terms(touched_texts(days_of_items, items), languages)
@@ -55,14 +65,20 @@ def _described(days_of_items: DataFrame, items: DataFrame, vectors: DataFrame, l
 
 
 def _as_catalogue(named: DataFrame, kind: str) -> DataFrame:
-    return named.select("interest_id", "name", F.lit(kind).alias("kind"), "embedding", "n_items", "n_users", "top_terms")
+    places = [F.col("level"), parent(F.col("interest_id"))] if level_of(named) else [F.lit(None).cast("bigint"), F.lit(None).cast("string")]
+    place = [column.alias(name) for column, name in zip(places, ("level", "parent_id"), strict=True)]
+    return named.select("interest_id", "name", F.lit(kind).alias("kind"), "embedding", "n_items", "n_users", "top_terms", *place)
 
 
 def touched_texts(days_of_items: DataFrame, items: DataFrame) -> DataFrame:
-    """The texts of the items touched: interest_id, text_hash, text, n_items (items of the interest with this text)."""
-    touched = days_of_items.select("interest_id", "item_id").distinct()
+    """The texts of the items touched: interest_id, text_hash, text, n_items (items of the interest with this text).
+
+    Also level, where the days have one.
+    """
+    keys = ["interest_id", *level_of(days_of_items)]
+    touched = days_of_items.select(*keys, "item_id").distinct()
     described = items.where(F.col("text").isNotNull()).select("item_id", "text_hash", "text")
-    return touched.join(described, "item_id").groupBy("interest_id", "text_hash", "text").agg(F.count(F.lit(1)).alias("n_items"))
+    return touched.join(described, "item_id").groupBy(*keys, "text_hash", "text").agg(F.count(F.lit(1)).alias("n_items"))
 
 
 def mean_embeddings(texts: DataFrame, embeddings: DataFrame) -> DataFrame:
@@ -78,15 +94,17 @@ def characteristic_terms(texts: DataFrame, languages: Sequence[str]) -> DataFram
 
     texts: see touched_texts. Words are those of text.with_terms.
     A word scores tf * ln((N + 1) / df): tf the share of the interest's items whose text has it, N the number of
-    interests, df those in which it occurs (Salton and Buckley 1988).
+    interests, df those in which it occurs (Salton and Buckley 1988); where there are levels, N and df are those of the level.
     """
-    size = texts.groupBy("interest_id").agg(F.sum("n_items").alias("size"))
+    level = level_of(texts)
+    size = texts.groupBy("interest_id", *level).agg(F.sum("n_items").alias("size"))
     terms = F.explode(F.array_distinct("terms")).alias("term")
-    words = with_terms(texts, languages).select("interest_id", "n_items", terms)
-    counts = words.groupBy("interest_id", "term").agg(F.sum("n_items").alias("n"))
-    spread = counts.groupBy("term").agg(F.count(F.lit(1)).alias("df"))
-    total = size.agg(F.count(F.lit(1)).alias("n_interests"))
-    scored = counts.join(size, "interest_id").join(spread, "term").crossJoin(F.broadcast(total))
+    words = with_terms(texts, languages).select("interest_id", *level, "n_items", terms)
+    counts = words.groupBy("interest_id", *level, "term").agg(F.sum("n_items").alias("n"))
+    spread = counts.groupBy(*level, "term").agg(F.count(F.lit(1)).alias("df"))
+    total = size.groupBy(*level).agg(F.count(F.lit(1)).alias("n_interests"))
+    scored = counts.join(size, ["interest_id", *level]).join(spread, [*level, "term"])
+    scored = scored.join(F.broadcast(total), level) if level else scored.crossJoin(F.broadcast(total))
     # N + 1, so that a word found in the only interest there is still counts.
     scored = scored.withColumn("score", F.col("n") / F.col("size") * F.log((F.col("n_interests") + 1) / F.col("df")))
     best = Window.partitionBy("interest_id").orderBy(F.desc("score"), "term")

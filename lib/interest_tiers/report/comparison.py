@@ -130,13 +130,15 @@ class BackTest:
     tiers: Comparison | None
     recommendations: tuple[Comparison, ...]
     singles: tuple[Single, ...]
+    levels: tuple[Comparison, ...] = ()  # tiers of each level of a hierarchy, coarse to fine
 
 
-def describe_back_test(rows: Sequence[Mapping[str, Any]], as_of: date, horizon_days: int) -> BackTest | None:
+def describe_back_test(rows: Sequence[Mapping[str, Any]], as_of: date, horizon_days: int, levels: Sequence[str] = ()) -> BackTest | None:
     """Sort the measures of evaluate into tables; None where there are none.
 
     rows: (metric, slice, value, lower, upper). A slice names the model and may narrow the cases
     (``items=new,model=popularity``); metrics named ``n_…`` and slices without a model compare nothing.
+    levels: of a hierarchy, coarse to fine.
     """
     if not rows:
         return None
@@ -147,6 +149,8 @@ def describe_back_test(rows: Sequence[Mapping[str, Any]], as_of: date, horizon_d
             compared.setdefault(_cases_of(row["slice"]), []).append(row)
         else:
             singles.append(row)
+    of_levels = [cases for cases in (_cases_of(f"level={level}") for level in levels) if cases in compared]
+    level_comparisons = tuple(compare(cases, compared.pop(cases)) for cases in of_levels)
     comparisons = [compare(cases, compared[cases]) for cases in sorted(compared)]
     return BackTest(
         cut=as_of - timedelta(days=horizon_days),
@@ -154,6 +158,7 @@ def describe_back_test(rows: Sequence[Mapping[str, Any]], as_of: date, horizon_d
         tiers=next((c for c in comparisons if not c.cases), None),
         recommendations=tuple(c for c in comparisons if c.cases),
         singles=tuple(dict.fromkeys(_describe_single(row) for row in singles)),
+        levels=level_comparisons,
     )
 
 

@@ -17,6 +17,7 @@ from pyspark.sql import functions as F
 from sklearn.decomposition import PCA
 
 from interest_tiers.config import TIERS
+from interest_tiers.hierarchy import all_names
 from interest_tiers.report.comparison import MEASURES_LIMIT, BackTest, describe_back_test, parse_slice
 from interest_tiers.report.quality import DataQuality, describe_quality
 
@@ -123,6 +124,14 @@ class TierSummary:
 
 
 @dataclass(frozen=True)
+class LevelTiers:
+    """The tiers of one level of a hierarchy."""
+
+    name: str
+    tiers: TierSummary
+
+
+@dataclass(frozen=True)
 class CoreInterest:
     """An interest and the users for whom it is core or secondary."""
 
@@ -174,6 +183,7 @@ class StoryInterest:
     p_core: float | None
     p_secondary: float | None
     p_marginal: float | None
+    level: str | None = None  # of a hierarchy
 
 
 @dataclass(frozen=True)
@@ -227,6 +237,7 @@ class Content:
     silhouettes: SilhouetteChoice
     stories: tuple[Story, ...]
     back_test: BackTest | None
+    levels: tuple[LevelTiers, ...] = ()  # of a hierarchy, coarse to fine
 
     @property
     def run_ids(self) -> tuple[str, ...]:
@@ -250,10 +261,10 @@ class Content:
         return tuple(dict.fromkeys(run.config_sha256 for run in self.stages))
 
 
-def build_content(sources: Sources, name: str, as_of: date, horizon_days: int) -> Content:
+def build_content(sources: Sources, name: str, as_of: date, horizon_days: int, levels: Sequence[str] = ()) -> Content:
     """Summarise the tables of one as_of.
 
-    name: of the data set. horizon_days: the days that the back-test holds back.
+    name: of the data set. horizon_days: the days that the back-test holds back. levels: of a hierarchy of interests, coarse to fine.
     """
     measures = _collect_measures(sources.metrics, as_of)
     clusters = list_clusters(sources.clusters)
@@ -266,13 +277,23 @@ def build_content(sources: Sources, name: str, as_of: date, horizon_days: int) -
         reasons=count_reasons(sources.quarantine),
         quality=None if sources.data_quality is None else describe_quality(sources.data_quality),
         tiers=summarise_tiers(sources.user_tiers),
-        core_interests=find_core_interests(sources.user_tiers, sources.interests),
+        core_interests=find_core_interests(_finest(sources, levels), sources.interests),
         clusters=clusters,
         user_map=draw_user_map(sources.user_vectors, sources.user_clusters),
         silhouettes=describe_silhouettes(measures),
-        stories=tell_stories(sources, choose_story_users(sources)),
-        back_test=describe_back_test([row for row in measures if row["stage"] == "evaluate"], as_of, horizon_days),
+        stories=tell_stories(sources, choose_story_users(sources), levels),
+        back_test=describe_back_test([row for row in measures if row["stage"] == "evaluate"], as_of, horizon_days, levels),
+        levels=tuple(LevelTiers(level, summarise_tiers(_of_level(sources, place))) for place, level in enumerate(levels, start=1)),
     )
+
+
+def _of_level(sources: Sources, level: int) -> DataFrame:
+    """The tiers of one level, 1 for the coarsest."""
+    return sources.user_tiers.join(sources.interests.where(F.col("level") == level).select("interest_id"), "interest_id", "left_semi")
+
+
+def _finest(sources: Sources, levels: Sequence[str]) -> DataFrame:
+    return _of_level(sources, len(levels)) if levels else sources.user_tiers
 
 
 def count_totals(sources: Sources) -> Totals:
@@ -436,10 +457,10 @@ def choose_story_users(sources: Sources) -> tuple[str, ...]:
     return tuple(row["user_id"] for row in chosen.select("user_id").collect())
 
 
-def tell_stories(sources: Sources, user_ids: Sequence[str]) -> tuple[Story, ...]:
-    """What the tables say of the given users, in their order; at most STORIES_LIMIT of them."""
+def tell_stories(sources: Sources, user_ids: Sequence[str], levels: Sequence[str] = ()) -> tuple[Story, ...]:
+    """What the tables say of the given users, in their order; at most STORIES_LIMIT of them. levels: of a hierarchy."""
     told = tuple(user_ids[:STORIES_LIMIT])
-    interests = _by_user(_story_interests(sources, told))
+    interests = _by_user(_story_interests(sources, told, levels))
     clusters = _by_user(_story_clusters(sources, told))
     recommendations = _by_user(_story_recommendations(sources, told))
     held = sources.user_tiers.where(F.col("user_id").isin(*told)).groupBy("user_id").count()
@@ -456,13 +477,16 @@ def tell_stories(sources: Sources, user_ids: Sequence[str]) -> tuple[Story, ...]
     )
 
 
-def _story_interests(sources: Sources, user_ids: Sequence[str]) -> list[Row]:
+def _story_interests(sources: Sources, user_ids: Sequence[str], levels: Sequence[str]) -> list[Row]:
     evidence = sources.user_interests.where(F.col("user_id").isin(*user_ids) & (F.col("rank") <= STORY_INTERESTS_LIMIT))
-    evidence = evidence.select("user_id", "interest_id", "rank", "evidence", "share", "n_days", "recency_days")
+    level = F.col("level") if levels else F.lit(None).cast("bigint")
+    evidence = evidence.select("user_id", "interest_id", level.alias("level"), "rank", "evidence", "share", "n_days", "recency_days")
     tiers = sources.user_tiers.select("user_id", "interest_id", "tier", "p_core", "p_secondary", "p_marginal")
     told = _with_interest_name(evidence.join(tiers, ["user_id", "interest_id"], "left"), sources.interests)
     columns = ["evidence", "share", "n_days", "recency_days", "tier", "p_core", "p_secondary", "p_marginal"]
-    return told.orderBy("user_id", "rank").select("user_id", F.col("interest").alias("name"), *columns).collect()
+    level_name = F.element_at(F.array(*[F.lit(name) for name in levels]), F.col("level").cast("int")) if levels else F.lit(None)
+    named = told.orderBy("user_id", "level", "rank").select("user_id", F.col("interest").alias("name"), *columns, level_name.alias("level"))
+    return named.collect()
 
 
 def _story_clusters(sources: Sources, user_ids: Sequence[str]) -> list[Row]:
@@ -490,8 +514,12 @@ def _by_user(rows: Sequence[Row]) -> dict[str, list[dict[str, Any]]]:
 
 
 def _with_interest_name(rows: DataFrame, interests: DataFrame) -> DataFrame:
-    """Add the column interest: the name, or the id of an interest that the catalogue lacks."""
-    names = interests.select("interest_id", F.col("name").alias("interest"))
+    """Add the column interest: the name, in a hierarchy after those of what holds it; the id where the catalogue lacks it."""
+    way = F.when(
+        F.col("level").isNotNull(), F.array_join(all_names(F.col("interest_id")), " \N{SINGLE RIGHT-POINTING ANGLE QUOTATION MARK} ")
+    )
+    name = F.coalesce(way, F.col("name")) if "level" in interests.columns else F.col("name")
+    names = interests.select("interest_id", name.alias("interest"))
     return rows.join(names, "interest_id", "left").withColumn("interest", F.coalesce("interest", "interest_id"))
 
 

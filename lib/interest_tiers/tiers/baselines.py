@@ -6,27 +6,29 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from interest_tiers.config import TIERS
+from interest_tiers.hierarchy import rivals
 from interest_tiers.tiers.calibration import Calibration
 
 
 def predictions(labelled: DataFrame, calibration: Calibration, name: str = "rule") -> DataFrame:
     """What a calibrated rule and its baselines say of the same pairs.
 
-    labelled: user_id, NAME_tier, label. calibration: of an earlier cut. name: of the rule.
-    Returns model, user_id, label, tier, p_core, p_secondary, p_marginal. Models: NAME (its tier as a certainty),
+    labelled: user_id, NAME_tier, label; level, where there is a hierarchy. calibration: of an earlier cut. name: of the rule.
+    Returns model, user_id, label, tier, p_core, p_secondary, p_marginal; level, where there is one. Models: NAME (its tier as a certainty),
     NAME_calibrated (its tier, probabilities as calibrated), NAME_calibrated_argmax (the likeliest tier), and beside the first rule
     class_prior (the shares of the earlier cut for everyone).
     """
     rule_tier = F.col(f"{name}_tier")
     calibrated = calibration.columns(rule_tier)
-    prior = [F.lit(calibration.prior[tier]) for tier in TIERS]
+    prior = calibration.prior_columns()
     models = [
         _model(name, rule_tier, _one_hot(rule_tier)),
         _model(f"{name}_calibrated", rule_tier, calibrated),
         _model(f"{name}_calibrated_argmax", _likeliest(calibrated), calibrated),
         *([_model("class_prior", _likeliest(prior), prior)] if name == "rule" else []),
     ]
-    return labelled.select("user_id", "label", F.explode(F.array(*models)).alias("said")).select("user_id", "label", "said.*")
+    keys = [*rivals(labelled), "label"]
+    return labelled.select(*keys, F.explode(F.array(*models)).alias("said")).select(*keys, "said.*")
 
 
 def _model(name: str, tier: Column, probabilities: list[Column]) -> Column:

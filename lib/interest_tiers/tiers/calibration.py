@@ -2,40 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import Column, DataFrame, Row
 from pyspark.sql import functions as F
 
 from interest_tiers.config import TIERS
+from interest_tiers.hierarchy import level_of
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """probabilities[rule tier][tier]: the chance that an interest the rule calls so turns out so; each row sums to 1."""
+    """probabilities[rule tier][tier]: the chance that an interest the rule calls so turns out so; each row sums to 1.
+
+    of_levels: the same of each level of a hierarchy; none where there is no hierarchy.
+    """
 
     probabilities: Mapping[str, Mapping[str, float]]
     prior: Mapping[str, float]
     n_pairs: int
+    of_levels: Mapping[int, Calibration] = field(default_factory=dict)
 
     def columns(self, rule_tier: Column) -> list[Column]:
-        """p_core, p_secondary, p_marginal for a column that holds the rule's tier."""
+        """p_core, p_secondary, p_marginal for a column that holds the rule's tier; of the column level, where there is a hierarchy."""
         table = {
             tier: F.create_map(*[part for rule in TIERS for part in (F.lit(rule), F.lit(self.probabilities[rule][tier]))]) for tier in TIERS
         }
-        return [table[tier][rule_tier].alias(f"p_{tier}") for tier in TIERS]
+        return self._of_level([table[tier][rule_tier] for tier in TIERS], lambda level: level.columns(rule_tier))
+
+    def prior_columns(self) -> list[Column]:
+        """The same whatever the rule says."""
+        return self._of_level([F.lit(self.prior[tier]) for tier in TIERS], Calibration.prior_columns)
+
+    def _of_level(self, whole: list[Column], of: Callable[[Calibration], list[Column]]) -> list[Column]:
+        for level, calibration in self.of_levels.items():
+            is_it = F.col("level") == level
+            whole = [F.when(is_it, own).otherwise(others) for own, others in zip(of(calibration), whole, strict=True)]
+        return [column.alias(f"p_{tier}") for column, tier in zip(whole, TIERS, strict=True)]
 
 
 def calibrate(pairs: DataFrame) -> Calibration:
     """Count outcomes at an earlier cut.
 
-    pairs: rule_tier, label. One is added to every count (Laplace), so that nothing is called impossible, and
-    so that a warehouse too young for any outcome gives 1/3 each.
+    pairs: rule_tier, label; level, where there is a hierarchy. One is added to every count (Laplace), so that nothing is called
+    impossible, and so that a warehouse too young for any outcome gives 1/3 each.
     """
+    rows = pairs.groupBy(*level_of(pairs), "rule_tier", "label").count().collect()  # at most 9 a level
+    levels = sorted({row["level"] for row in rows}) if level_of(pairs) else []
+    return replace(_counted(rows), of_levels={level: _counted([row for row in rows if row["level"] == level]) for level in levels})
+
+
+def _counted(rows: Sequence[Row]) -> Calibration:
     counts = {(rule, label): 0 for rule in TIERS for label in TIERS}
-    for row in pairs.groupBy("rule_tier", "label").count().collect():  # at most 9 rows
-        counts[row["rule_tier"], row["label"]] = row["count"]
+    for row in rows:
+        counts[row["rule_tier"], row["label"]] += row["count"]
     return Calibration(
         probabilities={rule: _shares({label: counts[rule, label] for label in TIERS}) for rule in TIERS},
         prior=_shares({label: sum(counts[rule, label] for rule in TIERS) for label in TIERS}),

@@ -13,6 +13,7 @@ from pyspark.sql import functions as F
 
 from interest_tiers.config import TIERS, Tiers
 from interest_tiers.evidence import exact_sum, positive_part, summed_evidence
+from interest_tiers.hierarchy import level_of, rivals
 from interest_tiers.sampling import drawn_by_hash
 from interest_tiers.tiers.labels import labelled_by_mass
 from interest_tiers.tiers.rule import with_tier
@@ -50,6 +51,8 @@ PARTS_OF_ALL_USERS = 10**6
 def own_features(days: DataFrame, cut: date, config: Tiers, half_life_days: float, attributes: DataFrame | None = None) -> DataFrame:
     """What every user's days before the cut say of each interest: user_id, interest_id, and doubles, null where undefined.
 
+    Where the days have a level, shares and ranks are within a level of the user's, and level is among the columns.
+
     days: see evidence.interest_days; only days before the cut are looked at. half_life_days: of the rule's evidence.
     attributes: of users, which become features as they are; see attributes.attributes_of.
     Also rule_tier, by mass of that evidence, and rule_recent_tier, by mass of the last horizon's days.
@@ -65,7 +68,7 @@ def own_features(days: DataFrame, cut: date, config: Tiers, half_life_days: floa
 
 
 def pair_features(own: DataFrame, alike: DataFrame, texts: DataFrame, days: DataFrame, cut: date, config: Tiers) -> DataFrame:
-    """All features: user_id, interest_id, rule_tier, rule_recent_tier, FEATURES, and the attributes of users that own has.
+    """All features: user_id, interest_id, rule_tier, rule_recent_tier, FEATURES, and the attributes of users and the level that own has.
 
     own: of own_features for the same cut. alike: of similar_interests. Both are stored already, since they are read often.
     texts: of texts.text_similarities.
@@ -73,8 +76,8 @@ def pair_features(own: DataFrame, alike: DataFrame, texts: DataFrame, days: Data
     of_interests = _of_interests(own).join(_outcomes(_before(days, cut), cut, config), "interest_id", "left")
     similar = _similar_evidence(own, alike)
     every = own.join(of_interests, "interest_id").join(similar, PAIR, "left").join(texts, PAIR, "left")
-    attributes = [name for name in own.columns if name.startswith(ATTRIBUTE)]
-    return every.withColumn(SIMILAR, F.coalesce(SIMILAR, F.lit(0.0))).select(*PAIR, *RULES, *FEATURES, *attributes)
+    others = [*[name for name in own.columns if name.startswith(ATTRIBUTE)], *level_of(own)]
+    return every.withColumn(SIMILAR, F.coalesce(SIMILAR, F.lit(0.0))).select(*PAIR, *RULES, *FEATURES, *others)
 
 
 def _before(days: DataFrame, cut: date) -> DataFrame:
@@ -96,7 +99,7 @@ def _of_pairs(days: DataFrame, horizon_days: int, half_life_days: float) -> Data
     short = window_days(WINDOWS["third"], horizon_days)
     summed = (
         days.withColumn("gap", gap)
-        .groupBy(*PAIR)
+        .groupBy(*PAIR, *level_of(days))
         .agg(
             summed_evidence(weight * _decay(half_life_days)).alias("evidence"),
             *evidence,
@@ -150,7 +153,7 @@ def _of_users(days: DataFrame, horizon_days: int) -> DataFrame:
 
 def _within_users(pairs: DataFrame) -> DataFrame:
     """Add what an interest is among the others of its user: shares, rates per visit, ranks, and the mass of those above it."""
-    user = Window.partitionBy("user_id")
+    user = Window.partitionBy(*rivals(pairs))
     totals = {
         "user_interests": F.count(F.lit(1)).over(user).cast("double"),
         "user_interests_one": F.sum((F.col("recent_one") > 0).cast("double")).over(user),
@@ -164,7 +167,7 @@ def _within_users(pairs: DataFrame) -> DataFrame:
     rates |= {f"visit_rate_{name}": _share(F.col(f"recent_{name}"), F.col(f"user_visits_{name}")) for name in ("third", "one", "two")}
     pairs = pairs.withColumns(shares | rates)
     for name in ORDERED_BY:
-        pairs = pairs.withColumns(_order(name, [F.desc(f"evidence_{name}"), F.asc("interest_id")], f"share_{name}"))
+        pairs = pairs.withColumns(_order(name, user, [F.desc(f"evidence_{name}"), F.asc("interest_id")], f"share_{name}"))
     recent_first = [F.desc("recent_one"), F.desc("evidence_one"), F.asc("interest_id")]
     pairs = pairs.withColumn("recent_share", F.col("recent_one") / F.greatest(exact_sum(F.col("recent_one"), over=user), F.lit(1.0)))
     return pairs.withColumn("mass_recent", _mass_above("recent_share", user.orderBy(*recent_first)))
@@ -174,8 +177,8 @@ def _share(part: Column, whole: Column) -> Column:
     return F.when(whole > 0, part / whole).otherwise(F.lit(0.0))
 
 
-def _order(name: str, order: list[Column], share: str) -> dict[str, Column]:
-    in_order = Window.partitionBy("user_id").orderBy(*order)
+def _order(name: str, user: WindowSpec, order: list[Column], share: str) -> dict[str, Column]:
+    in_order = user.orderBy(*order)
     rank = F.row_number().over(in_order).cast("double")
     return {f"rank_{name}": rank, f"relative_rank_{name}": rank / F.col("user_interests"), f"mass_{name}": _mass_above(share, in_order)}
 
@@ -218,13 +221,15 @@ def _of_interests(pairs: DataFrame) -> DataFrame:
 def _outcomes(before: DataFrame, cut: date, config: Tiers) -> DataFrame:
     """How often an interest turned out so in the horizon that ends at the cut: interest_id, interest_core, interest_secondary."""
     start = cut - timedelta(days=config.horizon_days)
-    earlier = before.where(F.col("event_date") < F.lit(start)).select(*PAIR).distinct()
+    level = level_of(before)
+    earlier = before.where(F.col("event_date") < F.lit(start)).select(*PAIR, *level).distinct()
     known = labelled_by_mass(earlier, before.where(F.col("event_date") >= F.lit(start)), config)
-    counts = known.groupBy("interest_id").agg(
+    counts = known.groupBy("interest_id", *level).agg(
         F.count(F.lit(1)).alias("n"), *[F.count_if(F.col("label") == tier).alias(tier) for tier in TIERS[:2]]
     )
-    total = counts.agg(*[F.sum(name).alias(f"all_{name}") for name in ("n", *TIERS[:2])])
-    return counts.crossJoin(F.broadcast(total)).select(
+    total = counts.groupBy(*level).agg(*[F.sum(name).alias(f"all_{name}") for name in ("n", *TIERS[:2])])
+    beside = counts.join(F.broadcast(total), level) if level else counts.crossJoin(F.broadcast(total))
+    return beside.select(
         "interest_id",
         *[
             ((F.col(tier) + PRIOR_PAIRS * F.col(f"all_{tier}") / F.col("all_n")) / (F.col("n") + PRIOR_PAIRS)).alias(f"interest_{tier}")
@@ -234,15 +239,17 @@ def _outcomes(before: DataFrame, cut: date, config: Tiers) -> DataFrame:
 
 
 def similar_interests(own: DataFrame) -> DataFrame:
-    """The interests most alike to each, by the cosine of the square roots of users' shares.
+    """The interests most alike to each, of the same level, by the cosine of the square roots of users' shares.
 
     own: of own_features. Returns interest_id, other_id, similarity, place (1 for the most alike).
     """
     strongest = _strongest(own)
     n_users = own.select("user_id").distinct().count()
     drawn = drawn_by_hash(strongest, "user_id", SIMILARITY_USERS, n_users)
-    others = drawn.select("user_id", F.col("interest_id").alias("other_id"), F.col("root").alias("other_root"))
-    both = drawn.join(others, "user_id").groupBy("interest_id", "other_id").agg(exact_sum(F.col("root") * F.col("other_root")).alias("dot"))
+    others = drawn.select(*rivals(own), F.col("interest_id").alias("other_id"), F.col("root").alias("other_root"))
+    both = (
+        drawn.join(others, rivals(own)).groupBy("interest_id", "other_id").agg(exact_sum(F.col("root") * F.col("other_root")).alias("dot"))
+    )
     norms = both.where("interest_id = other_id").select("interest_id", F.sqrt("dot").alias("norm"))
     other_norms = norms.select(F.col("interest_id").alias("other_id"), F.col("norm").alias("other_norm"))
     alike = both.where("interest_id != other_id AND dot > 0").join(norms, "interest_id").join(other_norms, "other_id")
@@ -261,7 +268,7 @@ def _similar_evidence(own: DataFrame, alike: DataFrame) -> DataFrame:
 
 def _strongest(own: DataFrame) -> DataFrame:
     """The strongest interests of every user: user_id, interest_id, root (of the share)."""
-    return own.where(F.col("rank_one") <= SIMILARITY_INTERESTS).select(*PAIR, F.sqrt("share_one").alias("root"))
+    return own.where(F.col("rank_one") <= SIMILARITY_INTERESTS).select(*PAIR, *level_of(own), F.sqrt("share_one").alias("root"))
 
 
 #: The tiers of the rules, beside the features.

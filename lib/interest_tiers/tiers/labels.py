@@ -11,6 +11,7 @@ from pyspark.sql import functions as F
 from interest_tiers.config import LabelRule, Tiers
 from interest_tiers.errors import ConfigError
 from interest_tiers.evidence import interest_days, summed_evidence
+from interest_tiers.hierarchy import rivals
 from interest_tiers.tiers.rule import with_tier
 
 
@@ -26,7 +27,8 @@ def labelled(pairs: DataFrame, future_days: DataFrame, config: Tiers) -> DataFra
     added = [rule for rule in config.label_rules if rule.add]
     if not added:
         return known
-    silent = pairs.join(by_mass.select("user_id").distinct(), "user_id", "left_anti").withColumn("label", _tier_by_rules(added))
+    keys = rivals(pairs)
+    silent = pairs.join(by_mass.select(*keys).distinct(), keys, "left_anti").withColumn("label", _tier_by_rules(added))
     return known.unionByName(silent.where("label IS NOT NULL"))
 
 
@@ -55,12 +57,13 @@ def labelled_by_mass(pairs: DataFrame, future_days: DataFrame, config: Tiers) ->
     pairs: user_id, interest_id, … as of the cut. future_days: of items or of interests (see evidence), all within
     [cut, cut + horizon). The label is the tier by mass of the undecayed evidence of the horizon, over the
     interests that the user had before the cut; users without any such evidence, or with all of it taken away
-    again, carry no label and are left out.
+    again, carry no label and are left out. Where there are levels, this holds within each of them.
     """
-    pair = ["user_id", "interest_id"]
+    keys = rivals(pairs)
+    pair = [*keys, "interest_id"]
     future = interest_days(future_days).groupBy(*pair).agg(summed_evidence(F.col("weight")).alias("future_evidence"))
     # Semi-joined first: evidence of an interest that is new to the user makes nobody labelled.
-    active = future.where("future_evidence > 0").join(pairs.select(*pair), pair, "left_semi").select("user_id").distinct()
-    known = pairs.join(active, "user_id", "left_semi").join(future, pair, "left")
+    active = future.where("future_evidence > 0").join(pairs.select(*pair), pair, "left_semi").select(*keys).distinct()
+    known = pairs.join(active, keys, "left_semi").join(future, pair, "left")
     known = known.withColumn("future_evidence", F.coalesce("future_evidence", F.lit(0.0)))
     return with_tier(known, config, "future_evidence", "label").drop("future_evidence")

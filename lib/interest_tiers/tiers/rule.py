@@ -6,16 +6,17 @@ from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from interest_tiers.config import Tiers
+from interest_tiers.hierarchy import rivals
 
 
 def with_tier(pairs: DataFrame, config: Tiers, evidence: str, name: str) -> DataFrame:
-    """Add a column with the tier that each interest has within its user.
+    """Add a column with the tier that each interest has within its user, and where there are levels within its level.
 
     pairs: user_id, interest_id and the column named evidence (>= 0). The user's interests are taken by
     evidence, largest first, ties by interest_id; core until core_mass of the total is reached, secondary until
     secondary_mass is, marginal the rest. An interest without evidence is marginal.
     """
-    user = Window.partitionBy("user_id")
+    user = Window.partitionBy(*rivals(pairs))
     in_order = user.orderBy(F.desc(evidence), "interest_id")
     # Totals in the same order as the running sums, so that both round alike and a boundary is met exactly.
     total = F.sum(evidence).over(in_order.rowsBetween(Window.unboundedPreceding, Window.unboundedFollowing))

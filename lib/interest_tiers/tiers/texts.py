@@ -10,6 +10,7 @@ from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from interest_tiers.evidence import exact_sum
+from interest_tiers.hierarchy import level_of, rivals
 from interest_tiers.sampling import drawn_by_hash
 from interest_tiers.tiers.features import PAIR, TEXT_FEATURES
 
@@ -60,10 +61,10 @@ def text_similarities(own: DataFrame, points: DataFrame) -> DataFrame:
     """Cosines of an interest with the mean of its user's interests, weighted by share: user_id, interest_id, TEXT_FEATURES.
 
     own: see features.own_features. points: see interest_points. The mean is that of all interests, and that of the others;
-    null where one has no direction.
+    null where one has no direction. Where there are levels, those are the interests of the level.
     """
-    user, share = Window.partitionBy("user_id"), F.col("share_one")
-    known = own.select(*PAIR, "share_one").join(points, "interest_id")
+    user, share = Window.partitionBy(*rivals(own)), F.col("share_one")
+    known = own.select(*PAIR, *level_of(own), "share_one").join(points, "interest_id")
     names = [f"text_{place}" for place in range(COMPONENTS)]
     sums = known.withColumns({f"user_{name}": exact_sum(share * F.col(name), over=user) for name in names})
     own_point = [F.col(name) for name in names]

@@ -1,0 +1,68 @@
+"""A hierarchy of interests, such as department over category over type.
+
+An interest is known by its way from the coarsest level: ``category:DAIRY > CHEESE > SHREDDED``. So a type of that name under
+another category is another interest, and what holds an interest can be read off its id. Where interests have levels, rows of
+days and of pairs say theirs in the column level, 1 for the coarsest; where they have none, there is no such column.
+"""
+
+from __future__ import annotations
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+PREFIX = "category:"
+
+#: Between the names of an id. Within a name, > is written with a backslash before it.
+SEPARATOR = " > "
+
+
+def rivals(rows: DataFrame) -> list[str]:
+    """The keys of the interests among which a user's shares, ranks and tiers are given: all of the user's, or those of a level."""
+    return ["user_id", *level_of(rows)]
+
+
+def level_of(rows: DataFrame) -> list[str]:
+    """The key level, where rows have one."""
+    return ["level"] if "level" in rows.columns else []
+
+
+def path_interest(names: Column) -> Column:
+    """The id of the interest with these names, coarse to fine. names: array<string>."""
+    escaped = F.transform(names, lambda name: F.regexp_replace(name, r"([\\>])", r"\\$1"))
+    return F.concat(F.lit(PREFIX), F.array_join(escaped, SEPARATOR))
+
+
+def all_names(interest_id: Column) -> Column:
+    """The names in an id of path_interest, coarse to fine, as given: array<string>."""
+    names = F.split(F.regexp_replace(interest_id, f"^{PREFIX}", ""), SEPARATOR)
+    return F.transform(names, lambda name: F.regexp_replace(name, r"\\(.)", "$1"))
+
+
+def own_name(interest_id: Column) -> Column:
+    """The finest name in an id of path_interest, as given."""
+    return F.element_at(all_names(interest_id), -1)
+
+
+def parent(interest_id: Column) -> Column:
+    """The interest of the level above that holds it; null at the coarsest."""
+    parts = _parts(interest_id)
+    return F.when(F.size(parts) > 1, F.array_join(F.slice(parts, F.lit(1), F.size(parts) - 1), SEPARATOR))
+
+
+def ancestors(interest_id: Column) -> Column:
+    """The interests that hold it, and itself, coarse to fine: array<string>."""
+    parts = _parts(interest_id)
+    return F.transform(F.sequence(F.lit(1), F.size(parts)), lambda level: F.array_join(F.slice(parts, F.lit(1), level), SEPARATOR))
+
+
+def at_every_level(days: DataFrame) -> DataFrame:
+    """Days of items once for every level, each for the interest of that level; adds level.
+
+    days: see evidence.item_days, of the finest interests.
+    """
+    placed = days.select("*", F.posexplode(ancestors(F.col("interest_id"))).alias("place", "of_level"))
+    return placed.withColumns({"interest_id": F.col("of_level"), "level": (F.col("place") + 1).cast("bigint")}).drop("place", "of_level")
+
+
+def _parts(interest_id: Column) -> Column:
+    return F.split(interest_id, SEPARATOR)
