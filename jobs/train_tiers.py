@@ -37,7 +37,7 @@ from interest_tiers.jobs.job import (
     stage_parser,
     write_metrics,
 )
-from interest_tiers.model_record import put_in_place, write_json, write_model_card
+from interest_tiers.model_record import MODEL_CARD, put_in_place, write_json, write_model_card
 from interest_tiers.sampling import drawn_by_hash
 from interest_tiers.tables import INTERESTS, ITEMS, USERS
 from interest_tiers.tiers.attributes import Attribute, attribute_names, attributes_of, frequent_attributes
@@ -102,10 +102,9 @@ def search(context: StageContext, n_trials: int) -> StageResult:
     """Look for better settings of the network; none is used before the config has it."""
     require_search(context.config.tiers.network, n_trials)
     day = model_day(context.as_of, context.config.tiers.training)
-    training = TrainingOfTiers(context, evidence_of(context), day, "train_tiers")
+    training = TrainingOfTiers(context, evidence_of(context), day, "train_tiers", suffix="search.training")
     found, file = training.search(n_trials)
-    j = f"J of held-out users {found.best_j:.4f}, with the settings of the config {found.given_j:.4f}"
-    said = f"{j}; {file}; to use them: {found.overrides()}"
+    said = f"{found.summary()}; {file}; to use the best: {found.overrides()}"
     return StageResult(training.examples.count(), found.n_trials, said)
 
 
@@ -192,12 +191,16 @@ def beside_features(network: str) -> list[str]:
 
 @dataclass
 class TrainingOfTiers:
-    """One training: its day, its folders, its frames."""
+    """One training: its day, its folders, its frames.
+
+    suffix: of the folder beside the models that it works in. Trainings of other things are removed from there, searches are not.
+    """
 
     context: StageContext
     evidence: Evidence
     day: date
     staged: str
+    suffix: str = "training"
 
     @property
     def config(self) -> Tiers:
@@ -214,7 +217,7 @@ class TrainingOfTiers:
     @cached_property
     def workplace(self) -> Path:
         """Where a training under way keeps its rows and checkpoints; what is made of something else has another one."""
-        return self.folder.parent.with_name(f"{self.folder.parent.name}.training") / f"{self.day}-{self.made_of[:16]}"
+        return self.folder.parent.with_name(f"{self.folder.parent.name}.{self.suffix}") / f"{self.day}-{self.made_of[:16]}"
 
     @cached_property
     def made_of(self) -> str:
@@ -286,8 +289,9 @@ class TrainingOfTiers:
             raise ConfigError(f"there is too little to search with as of {self.day}: {too_little}")
         with self._written_rows() as n_training:
 
-            def judged(settings: TierTraining, number: int) -> float:
-                place = self.workplace / f"trial-{number}"
+            def judged(settings: TierTraining) -> float:
+                # By what is tried, so that a trial that was killed goes on from its checkpoints.
+                place = self.workplace / f"trial-{hashlib.sha256(settings.model_dump_json().encode()).hexdigest()[:16]}"
                 trained = run_training(self.context.spark, self._plan(settings, n_training, place))
                 shutil.rmtree(place)
                 assert trained.best.validation_loss is not None  # there are held-out users
@@ -410,9 +414,10 @@ class TrainingOfTiers:
         record |= {"decision": asdict(decision), "calibration": asdict(calibration), "is_chosen": is_chosen, "reason": reason}
         write_json(result / RECORD, record)
         write_model_card(result, f"{record['name']}: a network of tiers, {record['network']}", _introduction(record), record)
-        put_in_place(result, self.folder)
+        # Before the model is in its place: after that, no further run would train it, and log it.
         if self.settings.mlflow_experiment is not None:
-            log_training(self.settings.mlflow_experiment, self.folder, record)
+            log_training(self.settings.mlflow_experiment, self.folder, record, result / MODEL_CARD)
+        put_in_place(result, self.folder)
         return self.made()
 
     def _record(self, plan: TrainingPlan[TierTask], trained: Trained, metrics: dict[str, float], n_training: int, n_tuning: int) -> dict:
