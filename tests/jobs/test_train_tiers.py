@@ -222,6 +222,19 @@ def test_a_killed_search_goes_on_and_sees_nothing_after_the_day(
     assert f"--set tiers.training.width={found['tiers']['training']['width']}" in said
 
 
+def test_a_search_without_a_network_is_for_the_half_life(warehouse: Warehouse, config: Path, spark: SparkSession) -> None:
+    given = [*arguments(config, warehouse, "tiers.network=rule"), "--search", "3"]
+    assert train_tiers.main(given) == 0
+    file = Path(warehouse.location) / "models" / "tiers.search" / f"{AS_OF}.yaml"
+    before = file.read_text(encoding="utf-8")
+    best = yaml.safe_load(before)["interests"]["half_life_days"]
+    assert best in (2.0, 13.0, 80.0, 90.0)  # of 20 days a 13th, four times, and what is between; and the config's
+    assert f"to use the best: --set interests.half_life_days={best}" in last_message(warehouse, "train_tiers")
+    write_tables(warehouse, seed_after=3)
+    assert train_tiers.main(given) == 0
+    assert file.read_text(encoding="utf-8") == before
+
+
 def test_the_back_test_judges_the_network_beside_rules_and_boosting(
     warehouse: Warehouse, config: Path, spark: SparkSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -21,7 +21,7 @@ BATCH_SIZES, WIDTHS, LOSSES = (512, 1024, 2048, 4096), (64, 128, 256, 512), ("br
 
 @dataclass(frozen=True)
 class Found:
-    """best: keys of tiers.training and their values, with the smallest J. given_j: of the settings of the config, None where they
+    """best: keys of a section of the config and their values, with the smallest J. given_j: of the settings of the config, None where they
     diverged. n_trials: that ended. n_diverged: of them, those without a J.
     """
 
@@ -29,11 +29,12 @@ class Found:
     best_j: float
     given_j: float | None
     n_trials: int
-    n_diverged: int
+    n_diverged: int = 0
+    section: str = "tiers.training"
 
     def overrides(self) -> str:
         """As arguments of a command line."""
-        return " ".join(f"--set tiers.training.{key}={value}" for key, value in self.best.items())
+        return " ".join(f"--set {self.section}.{key}={value}" for key, value in self.best.items())
 
     def summary(self) -> str:
         """What came of it, for a person."""
@@ -118,4 +119,7 @@ def _drawn(trial: Trial, settings: TierTraining) -> dict[str, Any]:
 def write_found(file: Path, found: Found) -> None:
     """The part of a config that has the best settings."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(f"# {found.summary()}\n" + yaml.safe_dump({"tiers": {"training": found.best}}, sort_keys=False), encoding="utf-8")
+    tree: dict[str, Any] = found.best
+    for name in reversed(found.section.split(".")):
+        tree = {name: tree}
+    file.write_text(f"# {found.summary()}\n" + yaml.safe_dump(tree, sort_keys=False), encoding="utf-8")
