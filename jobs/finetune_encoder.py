@@ -24,7 +24,7 @@ from interest_tiers.embedding.training_rows import shards_in
 from interest_tiers.errors import ConfigError
 from interest_tiers.experiment_log import log_training, require_mlflow
 from interest_tiers.jobs.job import Measurement, StageContext, StageResult, models_folder, stage_main, write_metrics
-from interest_tiers.model_record import put_in_place
+from interest_tiers.model_record import MODEL_CARD, put_in_place
 from interest_tiers.sampling import drawn_by_hash
 from interest_tiers.tables import INTERACTIONS, ITEMS
 from interest_tiers.training import Trained, TrainingPlan
@@ -54,9 +54,9 @@ def run(context: StageContext) -> StageResult:
             shutil.rmtree(job.workplace / rows, ignore_errors=True)
     # Last, so that a command killed before it finds its checkpoints again.
     write_metrics(context, "finetune_encoder", [*_of_training(trained), *measurements])
-    put_in_place(result, job.folder)
     if job.settings.mlflow_experiment is not None:
-        log_training(job.settings.mlflow_experiment, job.folder, record)
+        log_training(job.settings.mlflow_experiment, job.folder, record, result / MODEL_CARD)
+    put_in_place(result, job.folder)
     shutil.rmtree(job.workplace.parent)
     return StageResult(examples["training"] + examples["validation"], trained.best.step, _message(job, trained, measurements))
 

@@ -37,7 +37,7 @@ from interest_tiers.jobs.job import (
     stage_parser,
     write_metrics,
 )
-from interest_tiers.model_record import put_in_place, write_json, write_model_card
+from interest_tiers.model_record import MODEL_CARD, put_in_place, write_json, write_model_card
 from interest_tiers.sampling import drawn_by_hash
 from interest_tiers.tables import INTERESTS, ITEMS, USERS
 from interest_tiers.tiers.attributes import Attribute, attribute_names, attributes_of, frequent_attributes
@@ -45,6 +45,7 @@ from interest_tiers.tiers.calibration import calibrate
 from interest_tiers.tiers.examples import as_numbers, in_files, is_held_out, scaling_of, training_cuts, with_weight
 from interest_tiers.tiers.features import FEATURES, PAIR, RULES, own_features, pair_features, similar_interests
 from interest_tiers.tiers.following import with_followed
+from interest_tiers.tiers.half_life import half_lives, rule_tiers
 from interest_tiers.tiers.labels import labelled
 from interest_tiers.tiers.model import RECORD, read_record
 from interest_tiers.tiers.search import Found, searched, write_found
@@ -99,23 +100,23 @@ def run(context: StageContext) -> StageResult:
 
 
 def search(context: StageContext, n_trials: int) -> StageResult:
-    """Look for better settings of the network; none is used before the config has it."""
+    """Look for better settings of the network, or for a better half-life of the rule; none is used before the config has it."""
     require_search(context.config.tiers.network, n_trials)
     day = model_day(context.as_of, context.config.tiers.training)
-    training = TrainingOfTiers(context, evidence_of(context), day, "train_tiers")
-    found, file = training.search(n_trials)
-    j = f"J of held-out users {found.best_j:.4f}, with the settings of the config {found.given_j:.4f}"
-    said = f"{j}; {file}; to use them: {found.overrides()}"
-    return StageResult(training.examples.count(), found.n_trials, said)
+    training = TrainingOfTiers(context, evidence_of(context), day, "train_tiers", suffix="search.training")
+    by_rule = context.config.tiers.network == "rule"
+    found = training.search_half_life(n_trials) if by_rule else training.search(n_trials)
+    file = training.folder.parent.with_name(f"{training.folder.parent.name}.search") / f"{day}.yaml"
+    write_found(file, found)
+    said = f"{found.summary()}; {file}; to use the best: {found.overrides()}"
+    return StageResult(training.n_searched, found.n_trials, said)
 
 
 def require_search(network: str, n_trials: int) -> None:
-    """Raise ConfigError where there is nothing to search, or nothing to search with."""
+    """Raise ConfigError where there is nothing to search with."""
     if n_trials < 1:
         raise ConfigError(f"--search is {n_trials}; expected a number of trials, 1 or more")
-    if network == "rule":
-        raise ConfigError("--search looks for settings of a network, and tiers.network is rule")
-    if importlib.util.find_spec("optuna") is None:
+    if network != "rule" and importlib.util.find_spec("optuna") is None:
         raise ConfigError("--search needs optuna: pip install 'interest-tiers[search]'")
 
 
@@ -192,12 +193,18 @@ def beside_features(network: str) -> list[str]:
 
 @dataclass
 class TrainingOfTiers:
-    """One training: its day, its folders, its frames."""
+    """One training: its day, its folders, its frames.
+
+    suffix: of the folder beside the models that it works in. Trainings of other things are removed from there, searches are not.
+    n_searched: examples of a search that is over.
+    """
 
     context: StageContext
     evidence: Evidence
     day: date
     staged: str
+    suffix: str = "training"
+    n_searched: int = 0
 
     @property
     def config(self) -> Tiers:
@@ -214,7 +221,7 @@ class TrainingOfTiers:
     @cached_property
     def workplace(self) -> Path:
         """Where a training under way keeps its rows and checkpoints; what is made of something else has another one."""
-        return self.folder.parent.with_name(f"{self.folder.parent.name}.training") / f"{self.day}-{self.made_of[:16]}"
+        return self.folder.parent.with_name(f"{self.folder.parent.name}.{self.suffix}") / f"{self.day}-{self.made_of[:16]}"
 
     @cached_property
     def made_of(self) -> str:
@@ -278,26 +285,54 @@ class TrainingOfTiers:
         shutil.rmtree(self.workplace.parent)
         return model
 
-    def search(self, n_trials: int) -> tuple[Found, Path]:
-        """Try settings on the rows of this training; the best ones, and the file that they were written to."""
+    def search(self, n_trials: int) -> Found:
+        """Try settings of the network on the rows of this training."""
         require_room(self.context.spark, self.settings.num_processes, "tiers.training.num_processes")
         too_little = self._too_little()
         if too_little:
             raise ConfigError(f"there is too little to search with as of {self.day}: {too_little}")
         with self._written_rows() as n_training:
 
-            def judged(settings: TierTraining, number: int) -> float:
-                place = self.workplace / f"trial-{number}"
+            def judged(settings: TierTraining) -> float:
+                # By what is tried, so that a trial that was killed goes on from its checkpoints.
+                place = self.workplace / f"trial-{hashlib.sha256(settings.model_dump_json().encode()).hexdigest()[:16]}"
                 trained = run_training(self.context.spark, self._plan(settings, n_training, place))
                 shutil.rmtree(place)
                 assert trained.best.validation_loss is not None  # there are held-out users
                 return trained.best.validation_loss
 
             found = searched(self.settings, n_trials, self.workplace / "trials.log", judged)
-        file = self.folder.parent.with_name(f"{self.folder.parent.name}.search") / f"{self.day}.yaml"
-        write_found(file, found)
+        self.n_searched = self.examples.count()
         shutil.rmtree(self.workplace.parent)
-        return found, file
+        return found
+
+    def search_half_life(self, n_trials: int) -> Found:
+        """Try half-lives of the rule's evidence at the latest cut; the label stays as it is."""
+        given, cut, horizon = self.context.config.interests.half_life_days, self.cuts[0], self.config.horizon_days
+        tried = half_lives(n_trials, horizon, given)
+        end, happened = cut + timedelta(days=horizon), F.col("event_date")
+        after = self.evidence.of_interests.where((happened >= F.lit(cut)) & (happened < F.lit(end)))
+        tiers = rule_tiers(self.evidence.of_interests, cut, self.config, tried)
+        for place in range(len(tried)):
+            tiers = followed(self.context, tiers, f"tier_{place}")
+        tiers = self.context.warehouse.stage(f"{self.staged}/rules", tiers)
+        pairs = tiers.select(*PAIR, *level_of(tiers))
+        if self.config.label_rules:
+            pairs = pairs_as_of(self.context, self.evidence.of_items.where(happened < F.lit(cut)), cut)
+        labels = labels_of(self.context, pairs, after).select(*PAIR, "label")
+        examples = self.context.warehouse.stage(f"{self.staged}/judged", tiers.join(labels, PAIR).withColumn("cut", F.lit(cut)))
+        is_judged = is_held_out(F.col("user_id"))
+        others = examples.where(~is_judged)
+        judged = self.context.warehouse.stage(f"{self.staged}/held_out", with_weight(examples.where(is_judged)))
+        n_users = judged.select("user_id").distinct().count()
+        if n_users < FEWEST_TUNING_USERS:
+            raise ConfigError(
+                f"there is too little to search with as of {self.day}: {n_users} held-out users of {FEWEST_TUNING_USERS} needed"
+            )
+        js = [rule_j(others, judged, f"tier_{place}") for place in range(len(tried))]
+        best = min(range(len(tried)), key=lambda place: js[place])
+        self.n_searched = examples.count()
+        return Found({"half_life_days": tried[best]}, js[best], js[tried.index(given)], len(tried), section="interests")
 
     def _too_little(self) -> str:
         """Why there is too little to learn from; empty where there is enough."""
@@ -401,7 +436,7 @@ class TrainingOfTiers:
         metrics = {
             "J": objective_j(probabilities, rows.label, rows.weight),
             "macro_f1": macro_f1(rows.label, decision.tiers(probabilities)),
-            "J_of_the_calibrated_rule": _rule_j(self.training_examples, self.tuning_examples),
+            "J_of_the_calibrated_rule": rule_j(self.training_examples, self.tuning_examples, "rule_tier"),
         }
         by_rule = metrics["J_of_the_calibrated_rule"]
         is_chosen = metrics["J"] < by_rule
@@ -410,9 +445,10 @@ class TrainingOfTiers:
         record |= {"decision": asdict(decision), "calibration": asdict(calibration), "is_chosen": is_chosen, "reason": reason}
         write_json(result / RECORD, record)
         write_model_card(result, f"{record['name']}: a network of tiers, {record['network']}", _introduction(record), record)
-        put_in_place(result, self.folder)
+        # Before the model is in its place: after that, no further run would train it, and log it.
         if self.settings.mlflow_experiment is not None:
-            log_training(self.settings.mlflow_experiment, self.folder, record)
+            log_training(self.settings.mlflow_experiment, self.folder, record, result / MODEL_CARD)
+        put_in_place(result, self.folder)
         return self.made()
 
     def _record(self, plan: TrainingPlan[TierTask], trained: Trained, metrics: dict[str, float], n_training: int, n_tuning: int) -> dict:
@@ -458,9 +494,10 @@ def _readable(folder: Path) -> tuple[int, int]:
     return n_rows, n_groups
 
 
-def _rule_j(training: DataFrame, tuning: DataFrame) -> float:
-    """J of the rule on the held-out users, calibrated on the others."""
-    error = squared_error(calibrate(training).columns(F.col("rule_tier")))
+def rule_j(training: DataFrame, tuning: DataFrame, tier: str) -> float:
+    """J of a rule on the held-out users, calibrated on the others. tier: the column of the rule's tiers, beside label and weight."""
+    calibration = calibrate(training.select(*level_of(training), F.col(tier).alias("rule_tier"), "label"))
+    error = squared_error(calibration.columns(F.col(tier)))
     found = tuning.agg((F.sum(error * F.col("weight")) / F.sum("weight")).alias("J")).first()
     assert found is not None  # an aggregate without keys has one row
     return float(found["J"])
@@ -485,7 +522,12 @@ def _message(model: ModelOfTiers, record: dict) -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line of train_tiers."""
     parser = stage_parser("train_tiers", run.__doc__)
-    parser.add_argument("--search", type=int, metavar="N", help="train no model: try N settings of the network, and say which are best")
+    parser.add_argument(
+        "--search",
+        type=int,
+        metavar="N",
+        help="train no model: try N settings of the network (of the rule: N half-lives), and say which are best",
+    )
     arguments = parser.parse_args(argv)
     stage = run if arguments.search is None else partial(search, n_trials=arguments.search)
     return run_command("train_tiers", arguments, lambda context: run_stage("train_tiers", stage, context))

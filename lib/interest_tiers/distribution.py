@@ -14,11 +14,14 @@ from typing import TextIO
 
 from pyspark.sql import SparkSession
 
-from interest_tiers.errors import ConfigError, TrainingError
+from interest_tiers.errors import ConfigError, DivergedError, TrainingError
 from interest_tiers.training import Task, Trained, TrainingPlan, train
 
 #: The port that the processes meet at is looked for and then let go, so that a neighbour may take it first.
 PORT_TAKEN, STARTS = re.compile("EADDRINUSE|address already in use", re.IGNORECASE), 3
+
+#: How a process notes that its settings are of no use (see training).
+DIVERGED = re.compile(r"process \d+ of \d+ failed with FloatingPointError: ")
 
 #: How torchrun reports a process that a signal ended. It ends the others by SIGTERM itself.
 ENDED_BY_SIGNAL = re.compile(r"rank\s*: (?P<rank>\d+) \(local_rank: \d+\)\s*exitcode\s*: -(?P<signal>\d+) \(pid: (?P<pid>\d+)\)")
@@ -45,7 +48,8 @@ def require_room(spark: SparkSession, num_processes: int, key: str) -> None:
 def run_training(spark: SparkSession, plan: TrainingPlan[Task]) -> Trained:
     """Train by TorchDistributor: in local mode on the driver's machine, else one process per barrier task.
 
-    A process that fails ends the others. Raises TrainingError with its traceback, or with what killed it.
+    A process that fails ends the others. Raises TrainingError with its traceback, or with what killed it; DivergedError where the
+    loss or the gradient was not a number.
     """
     from pyspark.ml.torch.distributor import TorchDistributor
 
@@ -64,6 +68,8 @@ def run_training(spark: SparkSession, plan: TrainingPlan[Task]) -> Trained:
             return trained
         except Exception as error:
             reason = _what_killed(plan, printed.last) or _what_failed(plan) or str(error)
+            if DIVERGED.search(reason):
+                raise DivergedError(reason) from error
             if attempt == STARTS or not PORT_TAKEN.search(reason):
                 raise TrainingError(reason) from error
     raise AssertionError  # the last attempt returns or raises

@@ -23,6 +23,10 @@ class TrainingError(InterestTiersError):
     """A process of a training failed; the message holds its traceback."""
 
 
+class DivergedError(TrainingError):
+    """The loss of a training, or its gradient, was no longer a number: its settings are of no use."""
+
+
 class DataQualityError(InterestTiersError):
     """The quality gate refused the data; what was found stands in the quarantine and in the run record."""
 

@@ -4,40 +4,75 @@ from __future__ import annotations
 
 import importlib.util
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from interest_tiers.errors import ConfigError
-from interest_tiers.model_record import MODEL_CARD
+from interest_tiers.errors import ConfigError, InterestTiersError, TrainingError
 
 #: MLflow takes so many characters of a value.
 LONGEST_VALUE = 500
 
+#: User and password in an address.
+SECRET = re.compile(r"//[^/@\s]*@")
+
 
 def require_mlflow(experiment: str | None, key: str) -> None:
-    """Raise ConfigError where an experiment is asked for and MLflow is not installed. key: of the config, that asks."""
-    if experiment is not None and importlib.util.find_spec("mlflow") is None:
+    """Raise ConfigError where an experiment is asked for and MLflow is not installed or its store takes none: known before hours of work.
+
+    key: of the config, that asks.
+    """
+    if experiment is None:
+        return
+    if importlib.util.find_spec("mlflow") is None:
         raise ConfigError(f"{key} is {experiment!r}, and MLflow is not installed: pip install mlflow-skinny, or leave the key out")
+    import mlflow
+
+    with _refused(ConfigError, f"{key} is {experiment!r}, and MLflow's store takes no such experiment; see MLFLOW_TRACKING_URI"):
+        mlflow.set_experiment(experiment)
 
 
-def log_training(experiment: str, folder: Path, record: Mapping[str, Any]) -> None:
+def log_training(experiment: str, folder: Path, record: Mapping[str, Any], model_card: Path) -> None:
     """A run of an experiment: the parameters, the losses of every epoch, the metrics, the record itself, and the model card.
 
-    folder: of the model. record: name, parameters, epochs, metrics (see model_record.write_model_card), code_version and run_id.
+    folder: where the model will be. model_card: its file, where it is now. record: name, parameters, epochs, metrics (see
+    model_record.write_model_card), code_version, run_id, and made_of where there is one. Raises TrainingError where MLflow does not
+    take it.
     """
     import mlflow
 
-    mlflow.set_experiment(experiment)
-    with mlflow.start_run(run_name=f"{record['name']} {folder.name}"):
-        mlflow.set_tags({"code_version": record["code_version"], "run_id": record["run_id"], "folder": str(folder)})
+    tags = {name: record[name] for name in ("code_version", "run_id", "made_of") if name in record} | {"folder": str(folder)}
+    kept = _refused(TrainingError, "the training is done, and MLflow does not log it; start it again and it goes on from its checkpoints")
+    with kept, _run(experiment, f"{record['name']} {folder.name}"):
+        mlflow.set_tags(tags)
         mlflow.log_params({name: str(value)[:LONGEST_VALUE] for name, value in _flat(record["parameters"]).items()})
         for epoch in record["epochs"]:
             losses = {name: epoch[name] for name in ("loss", "validation_loss") if epoch[name] is not None}
             mlflow.log_metrics(losses, step=epoch["step"])
         mlflow.log_metrics({_allowed(name): value for name, value in record["metrics"].items() if value is not None})
         mlflow.log_dict(dict(record), "record.json")
-        mlflow.log_artifact(str(folder / MODEL_CARD))
+        mlflow.log_artifact(str(model_card))
+
+
+@contextmanager
+def _run(experiment: str, name: str) -> Iterator[None]:
+    import mlflow
+
+    mlflow.set_experiment(experiment)
+    with mlflow.start_run(run_name=name):
+        yield
+
+
+@contextmanager
+def _refused(kind: type[InterestTiersError], said: str) -> Iterator[None]:
+    """What MLflow raises becomes an error of this project."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except MlflowException as error:
+        raise kind(f"{said}: {SECRET.sub('//', str(error))}") from None
 
 
 def _allowed(name: str) -> str:

@@ -258,7 +258,9 @@ class _Training:
         with self._autocast():
             differentiated, loss = self._objective.training_loss(self._network, self._rows.rows(step))
         differentiated.backward()
-        torch.nn.utils.clip_grad_norm_(self._objective.model.parameters(), MAX_GRADIENT_NORM, error_if_nonfinite=True)
+        norm = torch.nn.utils.clip_grad_norm_(self._objective.model.parameters(), MAX_GRADIENT_NORM)
+        if not torch.isfinite(norm):
+            raise FloatingPointError("the gradient is not a number: lower learning_rate")
         self._optimizer.step()
         return loss
 

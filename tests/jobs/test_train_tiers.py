@@ -14,6 +14,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 from pyspark.testing import assertDataFrameEqual
 
+from interest_tiers.distribution import run_training
 from interest_tiers.jobs import assign_tiers, build_interests, evaluate, train_tiers
 from interest_tiers.tables import (
     INTERACTIONS,
@@ -28,6 +29,8 @@ from interest_tiers.tables import (
     Warehouse,
 )
 from interest_tiers.tiers.model import version_of
+from interest_tiers.tiers.tier_training import TierTask
+from interest_tiers.training import Trained, TrainingPlan
 from tests.jobs.shop import require_success, submit
 
 AS_OF, HORIZON = date(2024, 6, 1), 20
@@ -182,6 +185,54 @@ def test_a_model_is_trained_asked_and_made_anew_only_for_other_days(warehouse: W
     other = config.parent / "other"
     assert train_tiers.main([*given, "--set", f"tiers.training.folder={other}"]) == 0
     assert (other / AS_OF.isoformat() / "model.safetensors").read_bytes() == before
+
+
+def test_a_killed_search_goes_on_and_sees_nothing_after_the_day(
+    warehouse: Warehouse, config: Path, spark: SparkSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = [*arguments(config, warehouse, "tiers.training.epochs=1"), "--search", "2"]
+    tried: list[TrainingPlan[TierTask]] = []
+
+    def killed_at_the_second(session: SparkSession, plan: TrainingPlan[TierTask]) -> Trained:
+        tried.append(plan)
+        if len(tried) == 2:
+            raise KeyboardInterrupt
+        return run_training(session, plan)
+
+    monkeypatch.setattr(train_tiers, "run_training", killed_at_the_second)
+    with pytest.raises(KeyboardInterrupt):
+        train_tiers.main(given)
+    models = Path(warehouse.location) / "models"
+    # No rows are left, and a training of another day would not remove the trials.
+    assert [path.name for path in models.iterdir()] == ["tiers.search.training"]
+    assert [path.name for path in next((models / "tiers.search.training").iterdir()).iterdir()] == ["trials.log"]
+
+    # The other future changes nothing: the search goes on, by the trial that was broken off, in the same place.
+    write_tables(warehouse, seed_after=3)
+    assert train_tiers.main(given) == 0
+    assert len(tried) == 3
+    assert (tried[2].settings, tried[2].checkpoints) == (tried[1].settings, tried[1].checkpoints)
+    assert {plan.task.tuning for plan in tried} == {tried[0].task.tuning}
+    assert [path.name for path in models.iterdir()] == ["tiers.search"]
+    found = yaml.safe_load((models / "tiers.search" / f"{AS_OF}.yaml").read_text(encoding="utf-8"))
+    assert found["tiers"]["training"] in [{name: plan.settings.model_dump()[name] for name in found["tiers"]["training"]} for plan in tried]
+    assert tried[0].settings.width == 16  # the config's come first
+    said = last_message(warehouse, "train_tiers")
+    assert "best of 2 trials; with the settings of the config 0." in said
+    assert f"--set tiers.training.width={found['tiers']['training']['width']}" in said
+
+
+def test_a_search_without_a_network_is_for_the_half_life(warehouse: Warehouse, config: Path, spark: SparkSession) -> None:
+    given = [*arguments(config, warehouse, "tiers.network=rule"), "--search", "3"]
+    assert train_tiers.main(given) == 0
+    file = Path(warehouse.location) / "models" / "tiers.search" / f"{AS_OF}.yaml"
+    before = file.read_text(encoding="utf-8")
+    best = yaml.safe_load(before)["interests"]["half_life_days"]
+    assert best in (2.0, 11.0, 80.0, 90.0)  # of 20 days a 13th, four times, and their geometric mean; and the config's
+    assert f"to use the best: --set interests.half_life_days={best}" in last_message(warehouse, "train_tiers")
+    write_tables(warehouse, seed_after=3)
+    assert train_tiers.main(given) == 0
+    assert file.read_text(encoding="utf-8") == before
 
 
 def test_the_back_test_judges_the_network_beside_rules_and_boosting(

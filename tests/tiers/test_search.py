@@ -8,28 +8,29 @@ import pytest
 import yaml
 
 from interest_tiers.config import TierTraining
+from interest_tiers.errors import DivergedError, TrainingError
 from interest_tiers.tiers.search import searched, write_found
 
 SETTINGS = TierTraining(num_processes=2, batch_size=4096, learning_rate=0.001, dropout=0.5)
 
 
-def judged(settings: TierTraining, number: int) -> float:
+def judged(settings: TierTraining) -> float:
     return 0.3 + (settings.dropout - 0.2) ** 2 + 0.01 * abs(settings.layers - 2)
 
 
 def test_the_settings_of_the_config_come_first_and_better_ones_are_found(tmp_path: Path) -> None:
     seen: list[TierTraining] = []
-    found = searched(SETTINGS, 12, tmp_path / "trials.log", lambda settings, number: (seen.append(settings), judged(settings, number))[1])
+    found = searched(SETTINGS, 12, tmp_path / "trials.log", lambda settings: (seen.append(settings), judged(settings))[1])
     assert seen[0] == SETTINGS
     assert len(seen) == found.n_trials == 12
     assert found.given_j == pytest.approx(0.3 + 0.09 + 0.01)
-    assert found.best_j == pytest.approx(min(judged(settings, 0) for settings in seen))
-    assert found.best_j < found.given_j
+    assert found.best_j == pytest.approx(min(judged(settings) for settings in seen))
+    assert found.given_j is not None and found.best_j < found.given_j
     assert all(settings.batch_size % settings.num_processes == 0 for settings in seen)
     # What is told to a person is a config, with those settings.
     write_found(tmp_path / "found" / "day.yaml", found)
     said = yaml.safe_load((tmp_path / "found" / "day.yaml").read_text(encoding="utf-8"))
-    assert judged(TierTraining(num_processes=2, **said["tiers"]["training"]), 0) == pytest.approx(found.best_j)
+    assert judged(TierTraining(num_processes=2, **said["tiers"]["training"])) == pytest.approx(found.best_j)
     assert f"--set tiers.training.layers={found.best['layers']}" in found.overrides()
 
 
@@ -40,17 +41,62 @@ def test_one_seed_tries_the_same(tmp_path: Path) -> None:
 def test_a_search_that_was_killed_goes_on(tmp_path: Path) -> None:
     tried: list[dict[str, object]] = []
 
-    def breaks(settings: TierTraining, number: int) -> float:
+    def breaks(settings: TierTraining) -> float:
         if len(tried) == 3:
             tried.append(settings.model_dump())
             raise KeyboardInterrupt
         tried.append(settings.model_dump())
-        return judged(settings, number)
+        return judged(settings)
 
     with pytest.raises(KeyboardInterrupt):
         searched(SETTINGS, 6, tmp_path / "trials.log", breaks)
     again: list[dict[str, object]] = []
-    found = searched(SETTINGS, 6, tmp_path / "trials.log", lambda s, number: (again.append(s.model_dump()), judged(s, number))[1])
+    found = searched(SETTINGS, 6, tmp_path / "trials.log", lambda s: (again.append(s.model_dump()), judged(s))[1])
     assert found.n_trials == 6
     assert len(again) == 3
     assert again[0] == tried[3]  # what was broken off is tried again
+
+
+def test_settings_that_diverge_are_no_end_of_the_search(tmp_path: Path) -> None:
+    tried: list[float] = []
+
+    def diverges(settings: TierTraining) -> float:
+        tried.append(settings.learning_rate)
+        if settings.learning_rate >= 0.001:
+            raise DivergedError("the loss is not a number")
+        return judged(settings)
+
+    found = searched(SETTINGS, 12, tmp_path / "trials.log", diverges)
+    assert len(tried) == found.n_trials == 12
+    assert found.n_diverged == sum(rate >= 0.001 for rate in tried)
+    assert 1 <= found.n_diverged < 12
+    assert found.best["learning_rate"] < 0.001
+    assert found.given_j is None
+    summary = f"best of 12 trials, of which {found.n_diverged} diverged; with the settings of the config diverged"
+    assert found.summary() == f"J of held-out users {found.best_j:.4f}, {summary}"
+    # Asked again, what is over is not tried again.
+    assert searched(SETTINGS, 12, tmp_path / "trials.log", diverges) == found
+    assert len(tried) == 12
+
+
+def test_a_search_in_which_all_diverges_says_so(tmp_path: Path) -> None:
+    def diverges(settings: TierTraining) -> float:
+        raise DivergedError("the loss is not a number")
+
+    with pytest.raises(TrainingError, match="all 2 trials diverged: lower"):
+        searched(SETTINGS, 2, tmp_path / "trials.log", diverges)
+
+
+def test_a_fault_ends_the_search(tmp_path: Path) -> None:
+    def fails(settings: TierTraining) -> float:
+        raise TrainingError("process 0 of 1 was killed")
+
+    with pytest.raises(TrainingError, match="was killed"):
+        searched(SETTINGS, 2, tmp_path / "trials.log", fails)
+
+
+def test_a_killed_search_goes_on_with_another_number_of_processes(tmp_path: Path) -> None:
+    searched(SETTINGS, 3, tmp_path / "trials.log", judged)
+    three = SETTINGS.model_copy(update={"num_processes": 3, "batch_size": 3072})
+    found = searched(three, 3, tmp_path / "trials.log", judged)
+    assert found.best["batch_size"] % 3 == 0

@@ -14,6 +14,7 @@ from sklearn.metrics import f1_score, log_loss
 
 from interest_tiers.config import TierTraining
 from interest_tiers.distribution import run_training
+from interest_tiers.errors import DivergedError
 from interest_tiers.tiers.model import Decision, load_network, scores_of
 from interest_tiers.tiers.networks import SEQUENCE_CHANNELS, TierNetwork, signed_log
 from interest_tiers.tiers.tier_training import Scaling, TierTask, shape_of
@@ -108,6 +109,16 @@ def test_a_training_killed_in_mid_epoch_ends_as_the_undisturbed_one(
     assert resumed.resumed_at == {5: 3, 8: 8, 13: 12}[killed_at]
     assert resumed.epochs == expected.epochs
     assert weights(killed) == weights(undisturbed)
+
+
+def test_a_training_that_diverges_is_told_from_one_that_fails(spark: SparkSession, tmp_path: Path) -> None:
+    plan = plan_in(tmp_path)
+    for file in (tmp_path / "training").glob("*.parquet"):
+        rows = pq.read_table(file)
+        endless = pa.array(np.full(len(rows), np.inf), pa.float32())
+        pq.write_table(rows.set_column(rows.schema.get_field_index("weight"), "weight", endless), file)
+    with pytest.raises(DivergedError, match="the loss is not a number: lower"):
+        run_training(spark, plan)
 
 
 def test_an_epoch_of_two_processes_holds_every_row_once(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from interest_tiers.config import TierTraining
+from interest_tiers.errors import DivergedError, TrainingError
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
@@ -20,23 +21,34 @@ BATCH_SIZES, WIDTHS, LOSSES = (512, 1024, 2048, 4096), (64, 128, 256, 512), ("br
 
 @dataclass(frozen=True)
 class Found:
-    """best: keys of tiers.training and their values, with the smallest J. given_j: of the settings of the config. n_trials: that ended."""
+    """best: keys of a section of the config and their values, with the smallest J. given_j: of the settings of the config, None where they
+    diverged. n_trials: that ended. n_diverged: of them, those without a J.
+    """
 
     best: dict[str, Any]
     best_j: float
-    given_j: float
+    given_j: float | None
     n_trials: int
+    n_diverged: int = 0
+    section: str = "tiers.training"
 
     def overrides(self) -> str:
         """As arguments of a command line."""
-        return " ".join(f"--set tiers.training.{key}={value}" for key, value in self.best.items())
+        return " ".join(f"--set {self.section}.{key}={value}" for key, value in self.best.items())
+
+    def summary(self) -> str:
+        """What came of it, for a person."""
+        given = "diverged" if self.given_j is None else f"{self.given_j:.4f}"
+        diverged = f", of which {self.n_diverged} diverged" if self.n_diverged else ""
+        return f"J of held-out users {self.best_j:.4f}, best of {self.n_trials} trials{diverged}; with the settings of the config {given}"
 
 
-def searched(settings: TierTraining, n_trials: int, storage: Path, judged: Callable[[TierTraining, int], float]) -> Found:
+def searched(settings: TierTraining, n_trials: int, storage: Path, judged: Callable[[TierTraining], float]) -> Found:
     """Try settings, those of the config first, until n_trials have ended; a search that was killed goes on where it was.
 
-    storage: a file of the trials so far. judged: J of some settings, and the number of their trial. The sampler is the tree-structured
-    Parzen estimator (Bergstra et al., Algorithms for Hyper-Parameter Optimization, 2011), with the seed of the settings.
+    storage: a file of the trials so far. judged: J of some settings. One whose training diverges is the
+    worst there is, and the search goes on. Raises TrainingError where all diverged. The sampler is the tree-structured Parzen estimator
+    (Bergstra et al., Algorithms for Hyper-Parameter Optimization, 2011), with the seed of the settings.
     """
     import optuna
     from optuna.storages import JournalStorage
@@ -46,25 +58,40 @@ def searched(settings: TierTraining, n_trials: int, storage: Path, judged: Calla
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(
         storage=JournalStorage(JournalFileBackend(str(storage))),
-        study_name="tiers",
+        # What may be drawn depends on it, and one study has one range.
+        study_name=f"tiers, {settings.num_processes} processes",
         load_if_exists=True,
         sampler=optuna.samplers.TPESampler(seed=settings.seed),
     )
+    ended, given = (TrialState.COMPLETE, TrialState.PRUNED), _of_config(settings)
+    first = [] if any(trial.params == given for trial in study.get_trials(states=ended)) else [given]
     for broken_off in study.get_trials(states=(TrialState.RUNNING,)):
         study.tell(broken_off.number, state=TrialState.FAIL)
-        study.enqueue_trial(broken_off.params)
-    if not study.trials:
-        study.enqueue_trial(_of_config(settings))
-    while len(done := study.get_trials(states=(TrialState.COMPLETE,))) < n_trials:
+        if broken_off.params not in (given, {}):
+            first.append(broken_off.params)
+    for params in first:
+        study.enqueue_trial(params)
+    while len(done := study.get_trials(states=ended)) < n_trials:
         _try(study, settings, judged)
-    given = [trial.value for trial in done if trial.params == _of_config(settings)]
-    return Found(dict(study.best_params), float(study.best_value), float(given[0] or 0.0), len(done))
+    told = [trial for trial in done if trial.value is not None]
+    if not told:
+        raise TrainingError(f"all {len(done)} trials diverged: lower tiers.training.learning_rate, and look at the features")
+    of_given = next((trial.value for trial in told if trial.params == given), None)
+    return Found(dict(study.best_params), float(study.best_value), of_given, len(done), len(done) - len(told))
 
 
-def _try(study: Study, settings: TierTraining, judged: Callable[[TierTraining, int], float]) -> None:
+def _try(study: Study, settings: TierTraining, judged: Callable[[TierTraining], float]) -> None:
+    from optuna.trial import TrialState
+
     trial = study.ask()
     drawn = _drawn(trial, settings)
-    j = judged(settings.model_copy(update=drawn), trial.number)
+    try:
+        j = judged(settings.model_copy(update=drawn))
+    except DivergedError:
+        # To the sampler, what is pruned without a value is worse than what has one; what fails it would forget, and draw again.
+        study.tell(trial, state=TrialState.PRUNED)
+        print(f"trial {trial.number + 1}  diverged  {drawn}", flush=True)
+        return
     study.tell(trial, j)
     print(f"trial {trial.number + 1}  J {j:.4f}  best {study.best_value:.4f}  {drawn}", flush=True)
 
@@ -92,5 +119,7 @@ def _drawn(trial: Trial, settings: TierTraining) -> dict[str, Any]:
 def write_found(file: Path, found: Found) -> None:
     """The part of a config that has the best settings."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    said = f"# J of the held-out users {found.best_j:.4f}, best of {found.n_trials} trials; as configured {found.given_j:.4f}\n"
-    file.write_text(said + yaml.safe_dump({"tiers": {"training": found.best}}, sort_keys=False), encoding="utf-8")
+    tree: dict[str, Any] = found.best
+    for name in reversed(found.section.split(".")):
+        tree = {name: tree}
+    file.write_text(f"# {found.summary()}\n" + yaml.safe_dump(tree, sort_keys=False), encoding="utf-8")

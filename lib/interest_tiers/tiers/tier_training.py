@@ -98,7 +98,7 @@ class _Objective:
             dist.all_reduce(whole)
             whole /= dist.get_world_size()
         if not torch.isfinite(whole):
-            raise ValueError("the loss is not a number: lower tiers.training.learning_rate")
+            raise FloatingPointError("the loss is not a number: lower tiers.training.learning_rate")
         return loss, whole.item()
 
     def validation_loss(self, network: Any, rows: RowBatch) -> tuple[float, float]:
