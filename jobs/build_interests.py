@@ -45,7 +45,7 @@ def run(context: StageContext) -> StageResult:
     n_interests = warehouse.replace_day(INTERESTS, _catalogue(context, found, with_levels(context, days)), as_of)
     evidence = evidence_days(context)
     pairs = augmented_pairs_as_of(context, evidence, as_of, "build_interests/borrowing")
-    n_pairs = warehouse.replace_day(USER_INTERESTS, _with_level(pairs), as_of)
+    n_pairs = warehouse.replace_day(USER_INTERESTS, with_level(pairs), as_of)
     n_interactions = context.read(INTERACTIONS, as_of).count()
     n_used = days.agg(F.sum("n_interactions").alias("n")).first()
     assert n_used is not None  # an aggregate without keys has one row
@@ -103,7 +103,8 @@ def stored_pairs(context: StageContext) -> DataFrame:
     return pairs if context.config.interests.levels else pairs.drop("level")
 
 
-def _with_level(pairs: DataFrame) -> DataFrame:
+def with_level(pairs: DataFrame) -> DataFrame:
+    """The rows of user_interests as the table has them: level is null where there is no hierarchy."""
     return pairs if "level" in pairs.columns else pairs.withColumn("level", F.lit(None).cast("bigint"))
 
 

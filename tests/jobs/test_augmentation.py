@@ -12,7 +12,7 @@ from pyspark.sql import DataFrame, SparkSession
 from interest_tiers.config import load_config
 from interest_tiers.jobs import evaluate
 from interest_tiers.jobs.assign_tiers import calibration_as_of, tiers_as_of
-from interest_tiers.jobs.build_interests import augmented_pairs_as_of, pairs_as_of
+from interest_tiers.jobs.build_interests import augmented_pairs_as_of, pairs_as_of, with_level
 from interest_tiers.jobs.job import StageContext
 from interest_tiers.jobs.train_tiers import ModelOfTiers
 from interest_tiers.tables import USER_INTERESTS, Warehouse
@@ -68,7 +68,7 @@ def test_rows_that_are_wholly_borrowed_can_be_stored(
     before = days.where(f"event_date < DATE'{CUT}'")
     plain, borrowing = contexts
     assert sorted(augmented_pairs_as_of(plain, before, CUT, "x").collect()) == sorted(pairs_as_of(plain, before, CUT).collect())
-    assert warehouse.replace_day(USER_INTERESTS, augmented_pairs_as_of(borrowing, before, CUT, "x"), CUT) == 4
+    assert warehouse.replace_day(USER_INTERESTS, with_level(augmented_pairs_as_of(borrowing, before, CUT, "x")), CUT) == 4
     stored = {(row["user_id"], row["interest_id"]): row for row in warehouse.read(USER_INTERESTS, CUT).collect()}
     assert (stored["thin", "B"]["n_days"], stored["thin", "B"]["recency_days"]) == (0, None)
     assert stored["thin", "B"]["evidence"] == stored["thin", "B"]["borrowed"] > 0
