@@ -5,6 +5,7 @@ from argparse import ArgumentParser
 from collections.abc import Sequence
 from datetime import date, timedelta
 from functools import partial
+from pathlib import Path
 from typing import Literal, get_args
 
 from pyspark.sql import DataFrame
@@ -97,29 +98,18 @@ def tiers_as_of(
 
     pairs: rows of user_interests. features: of train_tiers.features_as_of for the same day, where there is a model.
     """
-    said = _said(context, pairs, features, calibration, model, day, staged)
+    said = tiers_by_rule(context, pairs, calibration, day)
+    if model.folder is not None and features is not None:
+        by_model = context.warehouse.stage(staged, _by_network(context, pairs, features, model.folder))
+        said = by_model.unionByName(said.join(by_model.select(*PAIR), PAIR, "left_anti"))
     return parents_raised(said) if context.config.levels_that_follow else said
 
 
-def _said(
-    context: StageContext,
-    pairs: DataFrame,
-    features: DataFrame | None,
-    calibration: Calibration,
-    model: ModelOfTiers,
-    day: date,
-    staged: str,
-) -> DataFrame:
-    """What is said of each interest by itself."""
-    by_rule = tiers_by_rule(context, pairs, calibration, day)
-    if model.folder is None or features is None:
-        return by_rule
+def _by_network(context: StageContext, pairs: DataFrame, features: DataFrame, folder: Path) -> DataFrame:
+    """What a network says of the pairs that it decides on."""
     known = features.where(F.col("user_visits") >= context.config.tiers.training.min_days).drop(*RULES)
     known = known.join(pairs.where("borrowed > 0").select("user_id").distinct(), "user_id", "left_anti")
-    said = scored(known, str(model.folder))
-    said = said.withColumns({"method": F.lit("model"), "model_version": F.lit(version_of(model.folder))})
-    by_model = context.warehouse.stage(staged, said)
-    return by_model.unionByName(by_rule.join(by_model.select(*PAIR), PAIR, "left_anti"))
+    return scored(known, str(folder)).withColumns({"method": F.lit("model"), "model_version": F.lit(version_of(folder))})
 
 
 def calibration_cut(context: StageContext, as_of: date) -> date:
