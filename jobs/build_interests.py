@@ -75,6 +75,11 @@ def embeddings_as_of(context: StageContext, found: InterestsOfItems, days: DataF
     """The embeddings of the interests as of any day: interest_id, embedding. found: as of it. days: before it."""
     if found.topics is not None:
         return topic_vectors(found.topics, like=days)
+    return category_embeddings(context, days)
+
+
+def category_embeddings(context: StageContext, days: DataFrame) -> DataFrame:
+    """The same of categories: the mean of the texts of their items that users touched. days: of items."""
     return mean_embeddings(touched_texts(days, context.read(ITEMS)), text_embeddings(context))
 
 

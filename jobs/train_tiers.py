@@ -25,8 +25,7 @@ from interest_tiers.errors import ConfigError
 from interest_tiers.evaluation.tier_quality import squared_error
 from interest_tiers.experiment_log import log_training, require_mlflow
 from interest_tiers.hierarchy import level_of
-from interest_tiers.interests.catalogue import mean_embeddings, touched_texts
-from interest_tiers.jobs.build_interests import evidence_days, evidence_days_of_interests, pairs_as_of, text_embeddings
+from interest_tiers.jobs.build_interests import category_embeddings, evidence_days, evidence_days_of_interests, pairs_as_of
 from interest_tiers.jobs.job import (
     Measurement,
     StageContext,
@@ -105,11 +104,11 @@ def search(context: StageContext, n_trials: int) -> StageResult:
     day = model_day(context.as_of, context.config.tiers.training)
     training = TrainingOfTiers(context, evidence_of(context), day, "train_tiers", suffix="search.training")
     by_rule = context.config.tiers.network == "rule"
-    found = training.search_half_life(n_trials) if by_rule else training.search(n_trials)
-    file = training.folder.parent.with_name(f"{training.folder.parent.name}.search") / f"{day}.yaml"
+    found, n_examples = training.search_half_life(n_trials) if by_rule else training.search(n_trials)
+    file = training.beside_models("search") / f"{day}.yaml"
     write_found(file, found)
     said = f"{found.summary()}; {file}; to use the best: {found.overrides()}"
-    return StageResult(training.n_searched, found.n_trials, said)
+    return StageResult(n_examples, found.n_trials, said)
 
 
 def require_search(network: str, n_trials: int) -> None:
@@ -169,7 +168,7 @@ def _embeddings_before(context: StageContext, evidence: Evidence, day: date) -> 
     if evidence.topics is not None:
         return evidence.topics
     before = evidence.of_items.where(F.col("event_date") < F.lit(day))
-    return mean_embeddings(touched_texts(before, context.read(ITEMS)), text_embeddings(context))
+    return category_embeddings(context, before)
 
 
 def labels_of(context: StageContext, pairs: DataFrame, after: DataFrame) -> DataFrame:
@@ -196,7 +195,6 @@ class TrainingOfTiers:
     """One training: its day, its folders, its frames.
 
     suffix: of the folder beside the models that it works in. Trainings of other things are removed from there, searches are not.
-    n_searched: examples of a search that is over.
     """
 
     context: StageContext
@@ -204,7 +202,6 @@ class TrainingOfTiers:
     day: date
     staged: str
     suffix: str = "training"
-    n_searched: int = 0
 
     @property
     def config(self) -> Tiers:
@@ -221,7 +218,11 @@ class TrainingOfTiers:
     @cached_property
     def workplace(self) -> Path:
         """Where a training under way keeps its rows and checkpoints; what is made of something else has another one."""
-        return self.folder.parent.with_name(f"{self.folder.parent.name}.{self.suffix}") / f"{self.day}-{self.made_of[:16]}"
+        return self.beside_models(self.suffix) / f"{self.day}-{self.made_of[:16]}"
+
+    def beside_models(self, suffix: str) -> Path:
+        """The folder with the name of that of the models, and a suffix."""
+        return self.folder.parent.with_name(f"{self.folder.parent.name}.{suffix}")
 
     @cached_property
     def made_of(self) -> str:
@@ -235,10 +236,10 @@ class TrainingOfTiers:
             mode="json",
             exclude={"training": {"folder", "num_processes", "every_days", "mlflow_experiment"}, "drift": True, "parents_follow": True},
         )
-        half_life = self.context.config.interests.half_life_days
+        half_life, following = self.context.config.interests.half_life_days, self.context.config.levels_that_follow
         attributes = [asdict(attribute) for attribute in self.attributes]
-        levels = [self.context.config.levels_that_follow] if self.context.config.levels_that_follow else []
-        parts = [*levels, tiers, half_life, encoder, attributes, found["n"], found["hash"], self.day.isoformat(), __version__]
+        days = [found["n"], found["hash"], self.day.isoformat()]
+        parts = [tiers, following, half_life, encoder, attributes, *days, __version__]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     @cached_property
@@ -276,21 +277,19 @@ class TrainingOfTiers:
         """Train, calibrate, and put the model in its place; the rule decides where there is too little to learn from."""
         require_mlflow(self.settings.mlflow_experiment, "tiers.training.mlflow_experiment")
         require_room(self.context.spark, self.settings.num_processes, "tiers.training.num_processes")
-        too_little = self._too_little()
-        if too_little:
-            return ModelOfTiers(None, too_little)
+        lacking = too_little(self.training_examples, self.tuning_examples)
+        if lacking:
+            return ModelOfTiers(None, lacking)
         with self._written_rows() as n_training:
             plan = self._plan(self.settings, n_training, self.workplace)
             model = self._finish(plan, run_training(self.context.spark, plan))
         shutil.rmtree(self.workplace.parent)
         return model
 
-    def search(self, n_trials: int) -> Found:
-        """Try settings of the network on the rows of this training."""
+    def search(self, n_trials: int) -> tuple[Found, int]:
+        """Try settings of the network on the rows of this training: what was found, of how many examples."""
         require_room(self.context.spark, self.settings.num_processes, "tiers.training.num_processes")
-        too_little = self._too_little()
-        if too_little:
-            raise ConfigError(f"there is too little to search with as of {self.day}: {too_little}")
+        self._require_enough(self.training_examples, self.tuning_examples)
         with self._written_rows() as n_training:
 
             def judged(settings: TierTraining) -> float:
@@ -302,45 +301,32 @@ class TrainingOfTiers:
                 return trained.best.validation_loss
 
             found = searched(self.settings, n_trials, self.workplace / "trials.log", judged)
-        self.n_searched = self.examples.count()
         shutil.rmtree(self.workplace.parent)
-        return found
+        return found, self.examples.count()
 
-    def search_half_life(self, n_trials: int) -> Found:
-        """Try half-lives of the rule's evidence at the latest cut; the label stays as it is."""
-        given, cut, horizon = self.context.config.interests.half_life_days, self.cuts[0], self.config.horizon_days
-        tried = half_lives(n_trials, horizon, given)
-        end, happened = cut + timedelta(days=horizon), F.col("event_date")
-        after = self.evidence.of_interests.where((happened >= F.lit(cut)) & (happened < F.lit(end)))
+    def search_half_life(self, n_trials: int) -> tuple[Found, int]:
+        """Try half-lives of the rule's evidence at the latest cut, the label as it is: what was found, of how many examples."""
+        given, cut = self.context.config.interests.half_life_days, self.cuts[0]
+        tried = half_lives(n_trials, self.config.horizon_days, given)
         tiers = rule_tiers(self.evidence.of_interests, cut, self.config, tried)
         for place in range(len(tried)):
             tiers = followed(self.context, tiers, f"tier_{place}")
         tiers = self.context.warehouse.stage(f"{self.staged}/rules", tiers)
-        pairs = tiers.select(*PAIR, *level_of(tiers))
-        if self.config.label_rules:
-            pairs = pairs_as_of(self.context, self.evidence.of_items.where(happened < F.lit(cut)), cut)
-        labels = labels_of(self.context, pairs, after).select(*PAIR, "label")
-        examples = self.context.warehouse.stage(f"{self.staged}/judged", tiers.join(labels, PAIR).withColumn("cut", F.lit(cut)))
+        examples = self.context.warehouse.stage(f"{self.staged}/judged", self._labelled(tiers, cut))
         is_judged = is_held_out(F.col("user_id"))
         others = examples.where(~is_judged)
         judged = self.context.warehouse.stage(f"{self.staged}/held_out", with_weight(examples.where(is_judged)))
-        n_users = judged.select("user_id").distinct().count()
-        if n_users < FEWEST_TUNING_USERS:
-            raise ConfigError(
-                f"there is too little to search with as of {self.day}: {n_users} held-out users of {FEWEST_TUNING_USERS} needed"
-            )
+        self._require_enough(others, judged)
         js = [rule_j(others, judged, f"tier_{place}") for place in range(len(tried))]
         best = min(range(len(tried)), key=lambda place: js[place])
-        self.n_searched = examples.count()
-        return Found({"half_life_days": tried[best]}, js[best], js[tried.index(given)], len(tried), section="interests")
+        found = Found({"half_life_days": tried[best]}, js[best], js[tried.index(given)], len(tried), section="interests")
+        return found, examples.count()
 
-    def _too_little(self) -> str:
-        """Why there is too little to learn from; empty where there is enough."""
-        n_users = self.tuning_examples.select("user_id").distinct().count()
-        n_training = self.training_examples.count()
-        if n_training > 0 and n_users >= FEWEST_TUNING_USERS:
-            return ""
-        return f"{n_training:,} examples, and {n_users} held-out users of {FEWEST_TUNING_USERS} needed"
+    def _require_enough(self, training: DataFrame, tuning: DataFrame) -> None:
+        """Raise ConfigError where there is too little to search with."""
+        lacking = too_little(training, tuning)
+        if lacking:
+            raise ConfigError(f"there is too little to search with as of {self.day}: {lacking}")
 
     @contextmanager
     def _written_rows(self) -> Iterator[int]:
@@ -360,17 +346,18 @@ class TrainingOfTiers:
         return self.context.warehouse.stage(f"{self.staged}/examples", reduce(DataFrame.unionByName, cuts))
 
     def _examples_at(self, cut: date) -> DataFrame:
-        end = cut + timedelta(days=self.config.horizon_days)
-        days = self.evidence.of_interests
-        after = days.where((F.col("event_date") >= F.lit(cut)) & (F.col("event_date") < F.lit(end)))
-        features = features_as_of(self.context, self.evidence, self.attributes, cut, f"{self.staged}/{cut}")
-        pairs = features.select(*PAIR, *level_of(features))
+        return self._labelled(features_as_of(self.context, self.evidence, self.attributes, cut, f"{self.staged}/{cut}"), cut)
+
+    def _labelled(self, known: DataFrame, cut: date) -> DataFrame:
+        """The pairs known at a cut that have a label, with label and cut. known: user_id, interest_id, level where there is one, …"""
+        end, happened = cut + timedelta(days=self.config.horizon_days), F.col("event_date")
+        after = self.evidence.of_interests.where((happened >= F.lit(cut)) & (happened < F.lit(end)))
+        pairs = known.select(*PAIR, *level_of(known))
         if self.config.label_rules:
-            before = self.evidence.of_items.where(F.col("event_date") < F.lit(cut))
-            pairs = pairs_as_of(self.context, before, cut)
+            pairs = pairs_as_of(self.context, self.evidence.of_items.where(happened < F.lit(cut)), cut)
         # Of the keys alone first: there are many features.
         labels = labels_of(self.context, pairs, after).select(*PAIR, "label")
-        return features.join(labels, PAIR).withColumn("cut", F.lit(cut))
+        return known.join(labels, PAIR).withColumn("cut", F.lit(cut))
 
     @cached_property
     def training_examples(self) -> DataFrame:
@@ -492,6 +479,14 @@ def _readable(folder: Path) -> tuple[int, int]:
             file.unlink()
         n_rows, n_groups = n_rows + metadata.num_rows, n_groups + (metadata.num_row_groups if metadata.num_rows else 0)
     return n_rows, n_groups
+
+
+def too_little(training: DataFrame, tuning: DataFrame) -> str:
+    """Why there is too little to learn from; empty where there is enough. training, tuning: examples, of the held-out users the latter."""
+    n_training, n_users = training.count(), tuning.select("user_id").distinct().count()
+    if n_training > 0 and n_users >= FEWEST_TUNING_USERS:
+        return ""
+    return f"{n_training:,} examples, and {n_users} held-out users of {FEWEST_TUNING_USERS} needed"
 
 
 def rule_j(training: DataFrame, tuning: DataFrame, tier: str) -> float:
