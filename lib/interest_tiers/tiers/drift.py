@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from datetime import date
 
 import numpy as np
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from interest_tiers.config import TIERS, TierDrift
+from interest_tiers.tiers.rule import place_of
 
 #: Probabilities are compared by so many parts of equal length.
 BINS = 10
@@ -43,14 +44,13 @@ class Drift:
 
 def drift_between(before: DataFrame, after: DataFrame, since: date, have_identity: bool) -> Drift:
     """Compare the rows of user_tiers of two days. have_identity: whether an interest_id means the same on both."""
-    tenth = F.least(F.floor(F.col("p_core") * BINS), F.lit(BINS - 1)).cast("int")
-    tier = F.coalesce(*[F.when(F.col("tier") == name, F.lit(place)) for place, name in enumerate(TIERS)])
+    first, second = _counted(before), _counted(after)
     return Drift(
         since,
-        stability_index(*(_counts(rows, tier, len(TIERS)) for rows in (before, after))),
-        stability_index(*(_counts(rows, tenth, BINS) for rows in (before, after))),
+        stability_index(first.of_tiers, second.of_tiers),
+        stability_index(first.of_tenths, second.of_tenths),
         _core_changed_share(before, after) if have_identity else None,
-        _versions(before) == _versions(after),
+        first.models == second.models,
     )
 
 
@@ -63,11 +63,24 @@ def stability_index(before: np.ndarray, after: np.ndarray) -> float:
     return float(((second - first) * np.log(second / first)).sum())
 
 
-def _counts(rows: DataFrame, part: Column, n_parts: int) -> np.ndarray:
-    counts = np.zeros(n_parts)
-    for row in rows.groupBy(part.alias("part")).count().collect():
-        counts[row["part"]] = row["count"]
-    return counts
+@dataclass(frozen=True)
+class _Counted:
+    """Rows of a day by tier and by tenth of p_core, and the versions of its models: the rule's names its day, and says nothing of one."""
+
+    of_tiers: np.ndarray
+    of_tenths: np.ndarray
+    models: set[str]
+
+
+def _counted(rows: DataFrame) -> _Counted:
+    tenth = F.least(F.floor(F.col("p_core") * BINS), F.lit(BINS - 1)).cast("int")
+    # A day has a model and a rule, so these are few.
+    groups = rows.groupBy(place_of(F.col("tier")).alias("tier"), tenth.alias("tenth"), "method", "model_version").count().collect()
+    of_tiers, of_tenths = np.zeros(len(TIERS)), np.zeros(BINS)
+    for group in groups:
+        of_tiers[group["tier"]] += group["count"]
+        of_tenths[group["tenth"]] += group["count"]
+    return _Counted(of_tiers, of_tenths, {group["model_version"] for group in groups if group["method"] == "model"})
 
 
 def _core_changed_share(before: DataFrame, after: DataFrame) -> float | None:
@@ -81,9 +94,3 @@ def _core_changed_share(before: DataFrame, after: DataFrame) -> float | None:
     found = users.where("was_there AND is_there").agg(F.avg(F.col("changed").cast("int")).alias("share")).first()
     assert found is not None  # an aggregate without keys has one row
     return None if found["share"] is None else float(found["share"])
-
-
-def _versions(rows: DataFrame) -> set[str]:
-    """The models of a day; the rule's version names its day, which says nothing of a model."""
-    models = rows.where("method = 'model'").select("model_version").distinct().limit(10)
-    return {row["model_version"] for row in models.collect()}

@@ -8,9 +8,10 @@ from datetime import date, timedelta
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
-from interest_tiers.config import TIERS, TierTraining
+from interest_tiers.config import TierTraining
 from interest_tiers.evidence import exact_sum
 from interest_tiers.hierarchy import rivals
+from interest_tiers.tiers.rule import place_of
 from interest_tiers.tiers.tier_training import Scaling
 
 #: One user in so many trains nothing: they choose the epoch, the calibration and the decision.
@@ -48,8 +49,7 @@ def as_numbers(examples: DataFrame, features: Sequence[str], others: Sequence[st
 
     In an order by hash, in files by hash: any row group is a sample of all rows, and the same whatever wrote it.
     """
-    place = F.coalesce(*[F.when(F.col("label") == tier, F.lit(place)) for place, tier in enumerate(TIERS)])
-    columns = [*[F.col(name).cast("float") for name in features], place.alias("label"), F.col("weight").cast("float")]
+    columns = [*[F.col(name).cast("float") for name in features], place_of(F.col("label")).alias("label"), F.col("weight").cast("float")]
     return examples.select(*columns, *others, F.xxhash64("user_id", "interest_id", "cut").alias("place"))
 
 

@@ -5,11 +5,12 @@ That holds for the rule, for labels and for what a network says.
 
 from __future__ import annotations
 
-from pyspark.sql import Column, DataFrame, Window
+from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
 from interest_tiers.config import TIERS
 from interest_tiers.hierarchy import ancestors
+from interest_tiers.tiers.rule import place_of
 
 
 def with_followed(pairs: DataFrame, name: str, n_levels: int) -> DataFrame:
@@ -17,11 +18,11 @@ def with_followed(pairs: DataFrame, name: str, n_levels: int) -> DataFrame:
 
     pairs: user_id, interest_id (of hierarchy.path_interest), and the column name, a tier. n_levels: of the hierarchy.
     """
-    way, best = ancestors(F.col("interest_id")), _place(F.col(name))
+    way, best = ancestors(F.col("interest_id")), place_of(F.col(name))
     for level in range(1, n_levels):
         # Rows of a user are together already; no other shuffle is needed for what an interest holds.
         within = Window.partitionBy("user_id", F.get(way, F.lit(level - 1)))
-        best = F.when(F.size(way) == level, F.min(_place(F.col(name))).over(within)).otherwise(best)
+        best = F.when(F.size(way) == level, F.min(place_of(F.col(name))).over(within)).otherwise(best)
     return pairs.withColumn(name, F.element_at(F.array(*[F.lit(tier) for tier in TIERS]), best + 1))
 
 
@@ -38,13 +39,8 @@ def parents_raised(tiers: DataFrame) -> DataFrame:
     voices = tiers.select("user_id", own, holder, *said)
     is_own = F.col("interest_id") == F.col("holder")
     # Smallest first, so that texts can decide ties too.
-    order = [_place(F.col("tier")), ~is_own, -F.col("p_core"), -F.col("p_secondary"), F.col("interest_id")]
+    order = [place_of(F.col("tier")), ~is_own, -F.col("p_core"), -F.col("p_secondary"), F.col("interest_id")]
     best = F.min(F.struct(*[column.alias(f"order_{place}") for place, column in enumerate(order)], *said)).alias("best")
     # Where evidence was borrowed, a user may have an interest and none that holds it.
     raised = voices.groupBy("user_id", "holder").agg(best, F.max(is_own).alias("is_there")).where("is_there")
     return raised.select("user_id", F.col("holder").alias("interest_id"), *[F.col(f"best.{name}").alias(name) for name in said])
-
-
-def _place(tier: Column) -> Column:
-    """0 for the best."""
-    return F.coalesce(*[F.when(tier == name, F.lit(place)) for place, name in enumerate(TIERS)])

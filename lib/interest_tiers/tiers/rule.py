@@ -5,7 +5,7 @@ from __future__ import annotations
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
-from interest_tiers.config import Tiers
+from interest_tiers.config import TIERS, Tiers
 from interest_tiers.hierarchy import rivals
 
 
@@ -22,6 +22,11 @@ def with_tier(pairs: DataFrame, config: Tiers, evidence: str, name: str) -> Data
     total = F.sum(evidence).over(in_order.rowsBetween(Window.unboundedPreceding, Window.unboundedFollowing))
     before = F.coalesce(F.sum(evidence).over(in_order.rowsBetween(Window.unboundedPreceding, -1)), F.lit(0.0))
     return pairs.withColumn(name, _tier(F.col(evidence), before, total, config))
+
+
+def place_of(tier: Column) -> Column:
+    """The place of a tier in TIERS, 0 for the best."""
+    return F.coalesce(*[F.when(tier == name, F.lit(place)) for place, name in enumerate(TIERS)])
 
 
 def _tier(evidence: Column, before: Column, total: Column, config: Tiers) -> Column:
