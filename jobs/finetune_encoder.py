@@ -54,8 +54,7 @@ def run(context: StageContext) -> StageResult:
             shutil.rmtree(job.workplace / rows, ignore_errors=True)
     # Last, so that a command killed before it finds its checkpoints again.
     write_metrics(context, "finetune_encoder", [*_of_training(trained), *measurements])
-    if job.settings.mlflow_experiment is not None:
-        log_training(job.settings.mlflow_experiment, job.folder, record, result / MODEL_CARD)
+    log_training(job.settings.mlflow_experiment, job.folder, record, result / MODEL_CARD)
     put_in_place(result, job.folder)
     shutil.rmtree(job.workplace.parent)
     return StageResult(examples["training"] + examples["validation"], trained.best.step, _message(job, trained, measurements))

@@ -433,8 +433,7 @@ class TrainingOfTiers:
         write_json(result / RECORD, record)
         write_model_card(result, f"{record['name']}: a network of tiers, {record['network']}", _introduction(record), record)
         # Before the model is in its place: after that, no further run would train it, and log it.
-        if self.settings.mlflow_experiment is not None:
-            log_training(self.settings.mlflow_experiment, self.folder, record, result / MODEL_CARD)
+        log_training(self.settings.mlflow_experiment, self.folder, record, result / MODEL_CARD)
         put_in_place(result, self.folder)
         return self.made()
 

@@ -33,13 +33,15 @@ def require_mlflow(experiment: str | None, key: str) -> None:
         mlflow.set_experiment(experiment)
 
 
-def log_training(experiment: str, folder: Path, record: Mapping[str, Any], model_card: Path) -> None:
+def log_training(experiment: str | None, folder: Path, record: Mapping[str, Any], model_card: Path) -> None:
     """A run of an experiment: the parameters, the losses of every epoch, the metrics, the record itself, and the model card.
 
-    folder: where the model will be. model_card: its file, where it is now. record: name, parameters, epochs, metrics (see
-    model_record.write_model_card), code_version, run_id, and made_of where there is one. Raises TrainingError where MLflow does not
-    take it.
+    experiment: None where none is asked for. folder: where the model will be. model_card: its file, where it is now. record: name,
+    parameters, epochs, metrics (see model_record.write_model_card), code_version, run_id, and made_of where there is one. Raises
+    TrainingError where MLflow does not take it.
     """
+    if experiment is None:
+        return
     import mlflow
 
     tags = {name: record[name] for name in ("code_version", "run_id", "made_of") if name in record} | {"folder": str(folder)}

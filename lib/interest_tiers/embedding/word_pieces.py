@@ -34,8 +34,8 @@ def _unfit_words(tokenizer: dict[str, Any]) -> str | None:
     normalizer, pre_tokenizer = tokenizer.get("normalizer") or {}, tokenizer.get("pre_tokenizer") or {}
     if (normalizer.get("type"), pre_tokenizer.get("type")) != ("BertNormalizer", "BertPreTokenizer"):
         return "its tokenizer.json has other rules for words than BERT's (BertNormalizer, BertPreTokenizer)"
-    strips = normalizer.get("strip_accents")
-    if not normalizer.get("lowercase") or not (normalizer.get("lowercase") if strips is None else strips):
+    # Accents go with the case where nothing is said of them.
+    if not normalizer.get("lowercase") or normalizer.get("strip_accents") is False:
         return "it tells words apart by case or accents"
     return None
 
