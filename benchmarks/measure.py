@@ -87,7 +87,8 @@ def _resident_bytes() -> int:
     return total
 
 
-def _cpu_seconds() -> float:
+def cpu_seconds() -> float:
+    """Of this process and all that it started."""
     times = [process.cpu_times() for process in _processes()]
     return sum(time.user + time.system for time in times)
 
@@ -169,9 +170,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _timed(run: Runner, transactions: Path, target: Path) -> tuple[float, float]:
     """Seconds and CPU seconds of one run."""
-    start, cpu = time.monotonic(), _cpu_seconds()
+    start, cpu = time.monotonic(), cpu_seconds()
     run(transactions, target)
-    return round(time.monotonic() - start, 2), round(_cpu_seconds() - cpu, 2)
+    return round(time.monotonic() - start, 2), round(cpu_seconds() - cpu, 2)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from typing import Any
 import psutil
 import pyarrow.parquet as pq
 
-from benchmarks.measure import CORES, GIBIBYTE, MEMORY_GIB
+from benchmarks.measure import CORES, GIBIBYTE, MEMORY_GIB, cpu_seconds
 from interest_tiers import session
 from interest_tiers.config import TierTraining
 from interest_tiers.tiers.model import BATCH_ROWS, RECORD, load_network, save_network, scored, scores_of
@@ -44,7 +44,7 @@ ROWS_IN_MEMORY = 500_000
 
 WAYS = ("training in memory", "training", "forward in memory", "scoring")
 
-#: Least share of the way in memory that the other must reach, and most growth of memory from the first tenth of the steps to the last.
+#: Least share of the way in memory that the other must reach, and most growth of memory from the second tenth of the steps to the last.
 LEAST_SHARE = {"training": 0.8, "scoring": 0.6}
 MOST_GROWTH = 1.05
 
@@ -294,9 +294,9 @@ def _measure_scoring(folder: Path, n_rows: int) -> Measurement:
     pairs, found = _repeated(folder / PAIRS, folder / "tiers-repeated-pairs", n_rows)
     # What is not timed starts the workers, which load the model.
     scored(spark.read.parquet(str(folder / PAIRS)), str(folder / MODEL)).write.format("noop").mode("overwrite").save()
-    start, cpu = time.perf_counter(), _cpu_seconds()
+    start, cpu = time.perf_counter(), cpu_seconds()
     scored(spark.read.parquet(str(pairs)), str(folder / MODEL)).write.format("noop").mode("overwrite").save()
-    return Measurement("scoring", found, time.perf_counter() - start, _cpu_seconds() - cpu)
+    return Measurement("scoring", found, time.perf_counter() - start, cpu_seconds() - cpu)
 
 
 def _spark_settings() -> None:
@@ -304,13 +304,6 @@ def _spark_settings() -> None:
     own = {"spark.master": f"local[{CORES}]", "spark.ui.enabled": "false", "spark.ui.showConsoleProgress": "false"}
     settings = session.packaged_settings() | own | {"spark.driver.memory": f"{MEMORY_GIB}g"}
     session.packaged_settings = lambda: settings
-
-
-def _cpu_seconds() -> float:
-    """Of this process, the JVM and its workers."""
-    own = psutil.Process()
-    times = [process.cpu_times() for process in (own, *own.children(recursive=True))]
-    return sum(time.user + time.system for time in times)
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
