@@ -465,7 +465,8 @@ class TierTraining(Training):
     tier_weights: dict[Literal["core", "secondary", "marginal"], Annotated[float, Field(gt=0, le=1000)]] = Field(
         default_factory=dict, description="of a tier in the loss; default 1"
     )
-    width: int = Field(256, ge=4, le=8192, description="of the dense layers")
+    members: int = Field(4, ge=1, le=64, description="stacks of dense layers, trained side by side; their probabilities are averaged")
+    width: int = Field(128, ge=4, le=8192, description="of the dense layers of a member")
     layers: int = Field(3, ge=1, le=50)
     dropout: float = Field(0.1, ge=0, lt=1)
     sequence_length: int = Field(64, ge=1, le=1024, description="lstm, transformer: newest event-days of the interest and those like it")

@@ -33,6 +33,7 @@ SETTINGS = TierTraining(
     learning_rate=0.02,
     checkpoint_steps=3,
     width=8,
+    members=2,
     layers=1,
     dropout=0.2,
     sequence_length=LENGTH,
@@ -143,6 +144,29 @@ def test_what_is_missing_is_told_and_what_is_far_away_is_cut() -> None:
     scaled = network._scaled(torch.tensor([[np.e - 1, float("nan")], [1e30, -1.0]]))
     assert torch.allclose(scaled, torch.tensor([[0.0, 0.0, 1.0], [6.0, float(-np.log(2) - 0.5) / 0.5, 0.0]]))
     assert signed_log(torch.tensor([-3.0, 0.0, 3.0])).tolist() == pytest.approx([-np.log(4), 0, np.log(4)])
+
+
+def test_members_say_together_the_mean_of_their_probabilities() -> None:
+    scores = torch.tensor([[[2.0, 0.0, -1.0], [0.0, 1.0, 5.0]], [[0.0, 0.0, 0.0], [0.0, 0.0, 0.0]]])
+    joined = TierNetwork.joined(scores)
+    assert joined.shape == (2, 3)
+    assert torch.allclose(joined.exp(), torch.softmax(scores, dim=2).mean(dim=1))
+    assert torch.allclose(joined.exp().sum(dim=1), torch.ones(2))
+
+
+def test_members_differ_and_each_learns_for_itself(tmp_path: Path) -> None:
+    plan = plan_in(tmp_path)
+    train(plan)
+    network, features = load_network(Path(plan.result))
+    (rows,) = stored_batches(plan.task.tuning, features, 1000)
+    with torch.inference_mode():
+        scores = network(*(torch.from_numpy(part) for part in (rows.features, rows.sequences, rows.tokens)))
+    assert scores.shape == (len(rows), SETTINGS.members, 3)
+    js = [objective_j(torch.softmax(scores[:, member], 1).numpy(), rows.label, rows.weight) for member in range(SETTINGS.members)]
+    assert max(js) < 0.5
+    assert js[0] != js[1]
+    # The error of a mean is at most the mean of the errors.
+    assert objective_j(TierNetwork.joined(scores).exp().numpy(), rows.label, rows.weight) <= np.mean(js)
 
 
 def test_calibration_takes_back_what_makes_scores_too_sure() -> None:

@@ -79,13 +79,14 @@ def load_network(folder: Path) -> tuple[TierNetwork, tuple[str, ...]]:
 
 
 def scores_of(network: TierNetwork, batches: Iterable[RowBatch]) -> Iterator[tuple[Any, RowBatch]]:
-    """The scores (rows, 3) of batches, each with its batch."""
+    """The joined scores (rows, 3) of batches, each with its batch."""
     import torch
 
     device = next(network.parameters()).device
     with torch.inference_mode():
         for rows in batches:
-            yield network(*(torch.from_numpy(part).to(device) for part in (rows.features, rows.sequences, rows.tokens))), rows
+            inputs = (torch.from_numpy(part).to(device) for part in (rows.features, rows.sequences, rows.tokens))
+            yield network.joined(network(*inputs)), rows
 
 
 def decision_of(folder: Path) -> Decision:

@@ -5,6 +5,7 @@ All end in a softmax over the tiers, calibrated by a scale and an offset per tie
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,8 +29,8 @@ class NetworkShape:
     """What a network is built of, beside its weights.
 
     kind: mlp, lstm, transformer or bert. n_features: as they come. missing: which of them may be missing.
-    width, layers, dropout: of the dense layers. sequence_length: event-days, for lstm and transformer. encoder: the folder of the language
-    model, for bert.
+    width, layers, dropout: of the dense layers of each member. members: stacks of dense layers. sequence_length: event-days, for lstm and
+    transformer. encoder: the folder of the language model, for bert.
     """
 
     kind: str
@@ -38,15 +39,17 @@ class NetworkShape:
     width: int
     layers: int
     dropout: float
+    members: int = 1
     sequence_length: int = 0
     encoder: str | None = None
 
 
 class TierNetwork(nn.Module):
-    """Features (rows, n_features), sequences (rows, length, SEQUENCE_CHANNELS) and tokens (rows, length) to scores (rows, 3).
+    """Features (rows, n_features), sequences (rows, length, SEQUENCE_CHANNELS) and tokens (rows, length) to scores (rows, members, 3).
 
     Features are given as they are in the data: the scaling, fitted on the training cuts, is a part of the network. What a kind
-    of network does not read may be empty.
+    of network does not read may be empty. The members are stacks of dense layers that are trained each for itself, on what they all read,
+    and asked together (Lakshminarayanan et al., Simple and Scalable Predictive Uncertainty Estimation using Deep Ensembles, 2017).
     """
 
     mean: torch.Tensor
@@ -62,14 +65,20 @@ class TierNetwork(nn.Module):
         self.register_buffer("calibration_scale", torch.ones(len(TIERS)))
         self.register_buffer("calibration_offset", torch.zeros(len(TIERS)))
         self.reader = _reader(shape)
-        self.dense = _dense_layers(shape, shape.n_features + len(shape.missing) + self.reader.width)
+        n_inputs = shape.n_features + len(shape.missing) + self.reader.width
+        self.members = nn.ModuleList(_dense_layers(shape, n_inputs) for _ in range(shape.members))
 
     def forward(self, features: torch.Tensor, sequences: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-        read = self.reader(sequences, tokens)
-        return self.dense(torch.cat([self._scaled(features), read], dim=1))
+        read = torch.cat([self._scaled(features), self.reader(sequences, tokens)], dim=1)
+        return torch.stack([member(read) for member in self.members], dim=1)
+
+    @staticmethod
+    def joined(scores: torch.Tensor) -> torch.Tensor:
+        """What the members say together, (rows, 3): ln of the mean of their probabilities. scores: (rows, members, 3)."""
+        return torch.logsumexp(torch.log_softmax(scores.float(), dim=2), dim=1) - math.log(scores.shape[1])
 
     def probabilities(self, scores: torch.Tensor) -> torch.Tensor:
-        """Calibrated, (rows, 3)."""
+        """Calibrated, (rows, 3). scores: joined."""
         return torch.softmax(scores.float() * self.calibration_scale + self.calibration_offset, dim=1)
 
     def set_scaling(self, mean: Sequence[float], deviation: Sequence[float]) -> None:

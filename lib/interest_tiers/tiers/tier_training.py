@@ -91,7 +91,9 @@ class _Objective:
         import torch.distributed as dist
 
         scores, tier, weight = self._scores(network, rows)
-        loss = (self._loss(scores, tier, self._tier_weights) * weight).mean()
+        members = scores.shape[1]
+        of_members = self._loss(scores.flatten(0, 1), tier.repeat_interleave(members), self._tier_weights)
+        loss = (of_members * weight.repeat_interleave(members)).mean()
         # Each process has as many rows: the mean of their means is that of the batch.
         whole = loss.detach().clone()
         if dist.is_initialized():
@@ -107,7 +109,7 @@ class _Objective:
         from interest_tiers.tiers.losses import brier
 
         scores, tier, weight = self._scores(network, rows)
-        return (brier(scores, tier, torch.ones_like(self._tier_weights)) * weight).sum().item(), weight.sum().item()
+        return (brier(self.model.joined(scores), tier, torch.ones_like(self._tier_weights)) * weight).sum().item(), weight.sum().item()
 
     def save(self, path: Path) -> None:
         from interest_tiers.tiers.model import save_network
@@ -128,7 +130,7 @@ def shape_of(network: str, settings: TierTraining, n_features: int, scaling: Sca
     has_sequence = network in ("lstm", "transformer")
     return NetworkShape(
         kind=network, n_features=n_features, missing=scaling.missing, width=settings.width, layers=settings.layers,
-        dropout=settings.dropout, sequence_length=settings.sequence_length if has_sequence else 0,
+        dropout=settings.dropout, members=settings.members, sequence_length=settings.sequence_length if has_sequence else 0,
         encoder=encoder if network == "bert" else None,
     )  # fmt: skip
 
