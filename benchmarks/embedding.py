@@ -147,7 +147,8 @@ def measure(way: str, file: Path, folder: Path) -> Measurement:
     if way == REFERENCE:
         np.save(stored, vectors)
     cosines = (vectors * np.load(stored)).sum(axis=1) / np.linalg.norm(vectors, axis=1)
-    return Measurement(way, len(texts), n_tokens(texts), round(seconds, 3), round(few_seconds, 3), float(cosines.mean()), float(cosines.min()))
+    speeds = len(texts), n_tokens(texts), round(seconds, 3), round(few_seconds, 3)
+    return Measurement(way, *speeds, float(cosines.mean()), float(cosines.min()))
 
 
 def fastest(embed: Callable[[], np.ndarray]) -> tuple[float, np.ndarray]:

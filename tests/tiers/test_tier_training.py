@@ -158,7 +158,7 @@ def test_members_differ_and_each_learns_for_itself(tmp_path: Path) -> None:
     plan = plan_in(tmp_path)
     train(plan)
     network, features = load_network(Path(plan.result))
-    (rows,) = stored_batches(plan.task.tuning, features, 1000)
+    rows = RowBatch.joined(list(stored_batches(plan.task.tuning, features, 1000)))
     with torch.inference_mode():
         scores = network(*(torch.from_numpy(part) for part in (rows.features, rows.sequences, rows.tokens)))
     assert scores.shape == (len(rows), SETTINGS.members, 3)
