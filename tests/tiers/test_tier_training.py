@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import petastorm
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -136,6 +137,22 @@ def test_an_epoch_of_two_processes_holds_every_row_once(tmp_path: Path) -> None:
     turn = np.concatenate([alone.rows(step).features[:, 0] for step in range(10)])
     assert sorted(turn) == sorted(every)
     assert not np.array_equal(turn[:60], alone.rows(10).features[:, 0])
+
+
+def test_rows_are_the_same_where_a_gpu_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_rows(tmp_path / "rows", 600, seed=1)
+
+    def features_of_steps() -> np.ndarray:
+        rows = PetastormRows(str(tmp_path / "rows"), FEATURES, 60, 17, 0, 1, 10)
+        return np.concatenate([rows.rows(step).features for step in range(25)])
+
+    pools: list[str] = []
+    petastorm_reader = petastorm.make_batch_reader
+    monkeypatch.setattr(petastorm, "make_batch_reader", lambda *a, **k: (pools.append(k["reader_pool_type"]), petastorm_reader(*a, **k))[1])
+    on_cpu = features_of_steps()
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert np.array_equal(on_cpu, features_of_steps(), equal_nan=True)
+    assert pools == ["dummy"] * 3 + ["thread"] * 3
 
 
 def test_what_is_missing_is_told_and_what_is_far_away_is_cut() -> None:

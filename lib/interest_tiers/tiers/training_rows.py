@@ -19,7 +19,7 @@ from interest_tiers.tiers.networks import SEQUENCE_CHANNELS
 #: Columns beside the features: the place of the tier in TIERS, the row's weight, and what some networks read beside features.
 LABEL, WEIGHT, SEQUENCE, TOKENS = "label", "weight", "sequence", "tokens"
 
-#: Row groups that are read ahead of the training.
+#: Row groups that are read ahead of a training on a GPU.
 READ_AHEAD = 4
 
 
@@ -128,6 +128,7 @@ class PetastormRows:
             Path(self._folder).as_uri(),
             # One worker: several would hand their row groups over in the order in which they happen to be ready.
             workers_count=1,
+            reader_pool_type=_pool(),
             results_queue_size=READ_AHEAD,
             shuffle_row_groups=True,
             seed=seed,
@@ -142,6 +143,13 @@ class PetastormRows:
         finally:
             reader.stop()
             reader.join()
+
+
+def _pool() -> str:
+    """Where petastorm reads: beside a training on a GPU; else in its turn, since a thread beside it would take the cores that train."""
+    import torch
+
+    return "thread" if torch.cuda.is_available() else "dummy"
 
 
 def stored_batches(folder: str | Path, features: Sequence[str], batch_rows: int, rank: int = 0, processes: int = 1) -> Iterator[RowBatch]:
