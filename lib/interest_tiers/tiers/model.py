@@ -32,6 +32,9 @@ WEIGHTS, MODEL, RECORD, ENCODER = "model.safetensors", "model.json", "training.j
 #: Rows that go through the network at once.
 BATCH_ROWS = 8192
 
+#: The column of all features of a row, on its way to the network.
+FEATURES = "features"
+
 #: Columns of what a model says.
 SAID = "user_id string, interest_id string, tier string, p_core double, p_secondary double, p_marginal double"
 
@@ -120,10 +123,10 @@ def scored(rows: DataFrame, folder: str) -> DataFrame:
                 yield scorer.said(batch)
 
     features = json.loads((Path(folder) / MODEL).read_text(encoding="utf-8"))["features"]
-    # As the network was trained on them, and half as much to hand over.
-    floats = [F.col(name).cast("float") for name in features]
+    # As the network was trained on them, and in one column: each further one costs time for every row that is handed over.
+    floats = [F.coalesce(F.col(name).cast("float"), F.lit(float("nan")).cast("float")) for name in features]
     others = [name for name in rows.columns if name not in features]
-    return rows.select(*others, *floats).mapInArrow(say, SAID)
+    return rows.select(*others, F.array(*floats).alias(FEATURES)).mapInArrow(say, SAID)
 
 
 @lru_cache(maxsize=2)
@@ -137,7 +140,7 @@ class _Scorer:
         import torch
 
         torch.set_num_threads(threads)
-        network, self._features = load_network(folder)
+        network, _ = load_network(folder)
         self._network = network.to(device)
         self._decision = decision_of(folder)
 
@@ -152,6 +155,6 @@ class _Scorer:
     def _probabilities(self, batch: pa.RecordBatch) -> np.ndarray:
         from interest_tiers.tiers.training_rows import unlabelled_batch
 
-        ((scores, _),) = scores_of(self._network, [unlabelled_batch(batch, self._features)])
+        ((scores, _),) = scores_of(self._network, [unlabelled_batch(batch, FEATURES)])
         probabilities = self._network.probabilities(scores).double().cpu().numpy()
         return probabilities / probabilities.sum(axis=1, keepdims=True)

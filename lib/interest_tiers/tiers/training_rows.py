@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -70,11 +70,12 @@ def _writable(array: np.ndarray, dtype: type) -> np.ndarray:
     return np.require(array, dtype, ["W"])
 
 
-def unlabelled_batch(record_batch: Any, features: Sequence[str]) -> RowBatch:
-    """The same of an Arrow batch whose tiers are to be said."""
-    names = [*features, *(name for name in (SEQUENCE, TOKENS) if name in record_batch.schema.names)]
-    columns = {name: _matrix(record_batch.column(name)) for name in names}
-    return batch_of(columns | {name: np.zeros(len(record_batch)) for name in (LABEL, WEIGHT)}, features)
+def unlabelled_batch(record_batch: Any, features: str) -> RowBatch:
+    """The same of an Arrow batch whose tiers are to be said. features: the column of all features, each row's in a list."""
+    n_rows = len(record_batch)
+    of_rows = {name: _matrix(record_batch.column(name)) for name in (SEQUENCE, TOKENS) if name in record_batch.schema.names}
+    without_features = batch_of(of_rows | {name: np.zeros(n_rows) for name in (LABEL, WEIGHT)}, ())
+    return replace(without_features, features=_writable(_matrix(record_batch.column(features)), np.float32))
 
 
 class PetastormRows:
