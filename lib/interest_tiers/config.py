@@ -474,7 +474,7 @@ class TierTraining(Training):
     max_tuning_users: int = Field(
         20_000, ge=10, description="held-out users, drawn by hash, that choose the epoch, the calibration and the decision"
     )
-    min_days: int = Field(2, ge=1, description="users with events on fewer days have the tier of the rule")
+    min_days: int = Field(1, ge=1, description="users with events on fewer days have the tier of the rule")
 
 
 class TierDrift(Section):

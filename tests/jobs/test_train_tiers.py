@@ -85,6 +85,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 "layers": 1,
                 "cuts": 1,
                 "learning_rate": 0.01,
+                "min_days": 2,
             },
         },
         "clustering": {"k": [2], "components": 2},
