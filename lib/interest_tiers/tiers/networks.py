@@ -39,7 +39,7 @@ class NetworkShape:
     width: int
     layers: int
     dropout: float
-    members: int = 1
+    members: int
     sequence_length: int = 0
     encoder: str | None = None
 

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
+import torch
 
 from interest_tiers.tiers.networks import SEQUENCE_CHANNELS
 
@@ -50,14 +51,19 @@ class RowBatch:
 
 def batch_of(columns: dict[str, np.ndarray], features: Sequence[str]) -> RowBatch:
     """A batch from its columns, lists as matrices."""
-    n_rows = len(columns[LABEL])
-    sequences = columns.get(SEQUENCE, np.zeros((n_rows, 0), np.float32))
     # Filled in place: neither a copy of all columns nor one of them as wider numbers is made.
-    matrix = np.empty((n_rows, len(features)), np.float32)
+    matrix = np.empty((len(columns[LABEL]), len(features)), np.float32)
     for place, name in enumerate(features):
         matrix[:, place] = columns[name]
+    return _beside(matrix, columns)
+
+
+def _beside(features: np.ndarray, columns: dict[str, np.ndarray]) -> RowBatch:
+    """A batch of a matrix of features and the columns beside it."""
+    n_rows = len(features)
+    sequences = columns.get(SEQUENCE, np.zeros((n_rows, 0), np.float32))
     return RowBatch(
-        matrix,
+        _writable(features, np.float32),
         _writable(sequences.reshape(n_rows, -1, SEQUENCE_CHANNELS), np.float32),
         _writable(columns.get(TOKENS, np.zeros((n_rows, 0))), np.int64),
         _writable(columns[LABEL], np.int64),
@@ -72,10 +78,8 @@ def _writable(array: np.ndarray, dtype: type) -> np.ndarray:
 
 def unlabelled_batch(record_batch: Any, features: str) -> RowBatch:
     """The same of an Arrow batch whose tiers are to be said. features: the column of all features, each row's in a list."""
-    n_rows = len(record_batch)
-    of_rows = {name: _matrix(record_batch.column(name)) for name in (SEQUENCE, TOKENS) if name in record_batch.schema.names}
-    without_features = batch_of(of_rows | {name: np.zeros(n_rows) for name in (LABEL, WEIGHT)}, ())
-    return replace(without_features, features=_writable(_matrix(record_batch.column(features)), np.float32))
+    beside = {name: _matrix(record_batch.column(name)) for name in (SEQUENCE, TOKENS) if name in record_batch.schema.names}
+    return _beside(_matrix(record_batch.column(features)), beside | {name: np.zeros(len(record_batch)) for name in (LABEL, WEIGHT)})
 
 
 class PetastormRows:
@@ -129,7 +133,8 @@ class PetastormRows:
             Path(self._folder).as_uri(),
             # One worker: several would hand their row groups over in the order in which they happen to be ready.
             workers_count=1,
-            reader_pool_type=_pool(),
+            # A thread that reads beside the training would take the cores that train; dummy reads in the training's turn.
+            reader_pool_type="thread" if torch.cuda.is_available() else "dummy",
             results_queue_size=READ_AHEAD,
             shuffle_row_groups=True,
             seed=seed,
@@ -144,13 +149,6 @@ class PetastormRows:
         finally:
             reader.stop()
             reader.join()
-
-
-def _pool() -> str:
-    """Where petastorm reads: beside a training on a GPU; else in its turn, since a thread beside it would take the cores that train."""
-    import torch
-
-    return "thread" if torch.cuda.is_available() else "dummy"
 
 
 def stored_batches(folder: str | Path, features: Sequence[str], batch_rows: int, rank: int = 0, processes: int = 1) -> Iterator[RowBatch]:
