@@ -192,10 +192,10 @@ def _write_examples(context: Any, folder: Path) -> Any:
     training = TrainingOfTiers(context, evidence_of(context), model_day(context.as_of, context.config.tiers.training), "train_tiers")
     examples = training.training_examples
     n_rows = examples.count()
-    numbers = in_files(as_numbers(examples, training.features, []), -(-n_rows // ROWS_PER_FILE))
+    numbers = in_files(as_numbers(examples, []), -(-n_rows // ROWS_PER_FILE))
     context.warehouse.write_parquet((folder / EXAMPLES).as_uri(), numbers)
-    examples.select("user_id", "interest_id", *training.features).coalesce(CORES).write.mode("overwrite").parquet(str(folder / PAIRS))
-    said = {"features": training.features, "scaling": asdict(scaling_of(examples, training.features))}
+    examples.select("user_id", "interest_id", "features").coalesce(CORES).write.mode("overwrite").parquet(str(folder / PAIRS))
+    said = {"features": training.features, "scaling": asdict(scaling_of(examples, len(training.features)))}
     (folder / SCALING).write_text(json.dumps(said), encoding="utf-8")
     return StageResult(n_rows, n_rows, "")
 
@@ -270,9 +270,9 @@ def _measure_forward(folder: Path, n_rows: int) -> Measurement:
     """The network alone on rows in memory, in batches as the stage has them, a thread per core."""
     import torch
 
-    network, features = load_network(folder / MODEL)
+    network = load_network(folder / MODEL)
     n_batches = n_rows // CORES // BATCH_ROWS
-    batches = [rows for rows, _ in zip(stored_batches(folder / EXAMPLES, features, BATCH_ROWS), range(20), strict=False)]
+    batches = [rows for rows, _ in zip(stored_batches(folder / EXAMPLES, BATCH_ROWS), range(20), strict=False)]
 
     def forward(n: int) -> None:
         torch.set_num_threads(1)

@@ -137,10 +137,10 @@ def _baselines_on_features(context: StageContext, known: DataFrame, features: Da
     """What the rule on the last horizon's days, and gradient boosting, say of the same pairs."""
     rows = context.warehouse.stage("evaluate/with_features", features.join(known.select(*PAIR, "label"), PAIR))
     latest = training.training_examples.where(F.col("cut") == F.lit(training.cuts[0]))
-    level, features_read = level_of(known), training.features
+    level = level_of(known)
     calibration = calibrate(latest.select(*level, F.col("rule_recent_tier").alias("rule_tier"), "label"))
-    classifier = fitted_boosting(training.training_examples, features_read, context.config.tiers.training.seed)
-    boosted = said_by_boosting(rows, classifier, features_read).join(known.select(*PAIR, *level, "label"), PAIR)
+    classifier = fitted_boosting(training.training_examples, context.config.tiers.training.seed)
+    boosted = said_by_boosting(rows, classifier).join(known.select(*PAIR, *level, "label"), PAIR)
     by_rule = predictions(rows, calibration, "rule_recent")
     return by_rule.unionByName(boosted.withColumn("model", F.lit("gradient_boosting")).select(*by_rule.columns))
 

@@ -42,7 +42,7 @@ from interest_tiers.tables import INTERESTS, ITEMS, USERS
 from interest_tiers.tiers.attributes import Attribute, attribute_names, attributes_of, frequent_attributes
 from interest_tiers.tiers.calibration import calibrate
 from interest_tiers.tiers.examples import as_numbers, in_files, is_held_out, scaling_of, training_cuts, with_weight
-from interest_tiers.tiers.features import FEATURES, PAIR, RULES, own_features, pair_features, similar_interests
+from interest_tiers.tiers.features import FEATURES, PAIR, RULES, in_one_column, own_features, pair_features, similar_interests
 from interest_tiers.tiers.following import with_followed
 from interest_tiers.tiers.half_life import half_lives, rule_tiers
 from interest_tiers.tiers.labels import labelled
@@ -154,13 +154,18 @@ def features_as_of(context: StageContext, evidence: Evidence, attributes: Sequen
     own = stage(f"{staged}/own", own)
     alike = stage(f"{staged}/alike", similar_interests(own))
     texts = text_similarities(own, interest_points(stage(f"{staged}/texts", _embeddings_before(context, evidence, day))))
-    features = pair_features(own, alike, texts, days, day, config)
+    features = in_one_column(pair_features(own, alike, texts, days, day, config), feature_names(attributes, days))
     if config.network in ("lstm", "transformer"):
         features = with_sequence(stage(f"{staged}/plain", features), days, alike, day, config.training)
     if config.network == "bert":
         plain, tokens = stage(f"{staged}/plain", features), config.training.max_tokens
         features = with_tokens(plain, evidence.of_items, context.read(ITEMS), day, _encoder_folder(context), tokens)
     return stage(f"{staged}/features", features)
+
+
+def feature_names(attributes: Sequence[Attribute], days: DataFrame) -> tuple[str, ...]:
+    """In the order in which the network takes them. days: of interests."""
+    return (*FEATURES, *attribute_names(attributes), *level_of(days))
 
 
 def _embeddings_before(context: StageContext, evidence: Evidence, day: date) -> DataFrame:
@@ -239,7 +244,7 @@ class TrainingOfTiers:
         half_life, following = self.context.config.interests.half_life_days, self.context.config.levels_that_follow
         attributes = [asdict(attribute) for attribute in self.attributes]
         days = [found["n"], found["hash"], self.day.isoformat()]
-        parts = [tiers, following, half_life, encoder, attributes, *days, __version__]
+        parts = [tiers, following, half_life, encoder, attributes, self.features, *days, __version__]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     @cached_property
@@ -257,8 +262,8 @@ class TrainingOfTiers:
 
     @property
     def features(self) -> tuple[str, ...]:
-        """In the order in which the network takes them."""
-        return (*FEATURES, *attribute_names(self.attributes), *level_of(self.evidence.of_interests))
+        """Their names, in the order in which the network takes them."""
+        return feature_names(self.attributes, self.evidence.of_interests)
 
     def is_made(self) -> bool:
         """Whether the model is there, made of the same."""
@@ -355,7 +360,6 @@ class TrainingOfTiers:
         pairs = known.select(*PAIR, *level_of(known))
         if self.config.label_rules:
             pairs = pairs_as_of(self.context, self.evidence.of_items.where(happened < F.lit(cut)), cut)
-        # Of the keys alone first: there are many features.
         labels = labels_of(self.context, pairs, after).select(*PAIR, "label")
         return known.join(labels, PAIR).withColumn("cut", F.lit(cut))
 
@@ -378,7 +382,7 @@ class TrainingOfTiers:
         n_training, others = training.count(), beside_features(self.config.network)
         n_files = max(2 * self.settings.num_processes, -(-n_training // ROWS_PER_FILE))
         for name, rows, files in (("training", training, n_files), ("tuning", tuning, 1)):
-            numbers = in_files(as_numbers(rows, self.features, others), files)
+            numbers = in_files(as_numbers(rows, others), files)
             self.context.warehouse.write_parquet((self.workplace / name).as_uri(), numbers)
         n_rows, n_groups = _readable(self.workplace / "training")
         if n_rows != n_training:
@@ -402,7 +406,7 @@ class TrainingOfTiers:
 
     @cached_property
     def _scaling(self) -> Scaling:
-        return scaling_of(self.training_examples, self.features)
+        return scaling_of(self.training_examples, len(self.features))
 
     def _finish(self, plan: TrainingPlan[TierTask], trained: Trained) -> ModelOfTiers:
         """Calibrate, choose the decision, compare with the rule, and put the model where it belongs."""
@@ -411,15 +415,15 @@ class TrainingOfTiers:
         from interest_tiers.tiers.tuning import fitted_calibration, fitted_decision, macro_f1, objective_j
 
         result = Path(plan.result)
-        network, features = load_network(result)
-        said = [(scores.numpy(), rows) for scores, rows in scores_of(network, stored_batches(plan.task.tuning, features, 65_536))]
+        network = load_network(result)
+        said = [(scores.numpy(), rows) for scores, rows in scores_of(network, stored_batches(plan.task.tuning, 65_536))]
         scores = np.concatenate([part for part, _ in said]).astype(float)
         rows = RowBatch.joined([part for _, part in said])
         calibration = fitted_calibration(scores, rows.label, rows.weight)
         probabilities = calibration.probabilities(scores)
         decision = fitted_decision(probabilities, rows.label)
         network.set_calibration(calibration.scale, calibration.offset)
-        save_network(result, network, plan.task.shape, features)
+        save_network(result, network, plan.task.shape, plan.task.features)
         metrics = {
             "J": objective_j(probabilities, rows.label, rows.weight),
             "macro_f1": macro_f1(rows.label, decision.tiers(probabilities)),

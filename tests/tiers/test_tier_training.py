@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from sklearn.metrics import f1_score, log_loss
 from interest_tiers.config import TierTraining
 from interest_tiers.distribution import run_training
 from interest_tiers.errors import DivergedError
-from interest_tiers.tiers.model import Decision, load_network, scores_of
+from interest_tiers.tiers.model import MODEL, Decision, load_network, scores_of
 from interest_tiers.tiers.networks import SEQUENCE_CHANNELS, TierNetwork, signed_log
 from interest_tiers.tiers.tier_training import Scaling, TierTask, shape_of
 from interest_tiers.tiers.training_rows import PetastormRows, RowBatch, stored_batches
@@ -51,8 +52,7 @@ def write_rows(folder: Path, n_rows: int, seed: int) -> None:
     sequence = np.repeat(label[:, None], LENGTH * SEQUENCE_CHANNELS, axis=1)
     rows = pa.table(
         {
-            "days": pa.array(days, pa.float32()),
-            "gap": pa.array(gap, pa.float32()),
+            "features": pa.array(list(np.stack([days, gap], axis=1)), pa.list_(pa.float32())),
             "label": pa.array(label, pa.int32()),
             "weight": pa.array(np.ones(n_rows), pa.float32()),
             "sequence": pa.array(list(sequence), pa.list_(pa.float32())),
@@ -85,9 +85,8 @@ def test_every_network_trains_by_two_processes_and_is_read_back(spark: SparkSess
     assert [epoch.step for epoch in trained.epochs] == [8, 16, 24]
     assert trained.best.validation_loss is not None
     assert trained.best.validation_loss < 0.5 < 2 / 3  # two thirds is J of a guess
-    loaded, features = load_network(Path(plan.result))
-    assert features == FEATURES
-    said = list(scores_of(loaded, stored_batches(plan.task.tuning, features, 1000)))
+    assert json.loads((Path(plan.result) / MODEL).read_text())["features"] == list(FEATURES)
+    said = list(scores_of(load_network(Path(plan.result)), stored_batches(plan.task.tuning, 1000)))
     scores, rows = torch.cat([part for part, _ in said]), RowBatch.joined([part for _, part in said])
     assert objective_j(torch.softmax(scores, 1).numpy(), rows.label, rows.weight) == pytest.approx(trained.best.validation_loss, abs=1e-5)
 
@@ -126,14 +125,14 @@ def test_a_training_that_diverges_is_told_from_one_that_fails(spark: SparkSessio
 def test_an_epoch_of_two_processes_holds_every_row_once(tmp_path: Path) -> None:
     """600 rows in nine row groups of unequal size: what both see of the first turn is all that there is."""
     write_rows(tmp_path / "rows", 600, seed=1)
-    every = np.concatenate([rows.features[:, 0] for rows in stored_batches(tmp_path / "rows", FEATURES, 100)])
-    readers = [PetastormRows(str(tmp_path / "rows"), FEATURES, 20, 17, rank, 2, 10) for rank in (0, 1)]
+    every = np.concatenate([rows.features[:, 0] for rows in stored_batches(tmp_path / "rows", 100)])
+    readers = [PetastormRows(str(tmp_path / "rows"), 20, 17, rank, 2, 10) for rank in (0, 1)]
     seen = [np.concatenate([reader.rows(step).features[:, 0] for step in range(10)]) for reader in readers]
     assert not set(seen[0]) & set(seen[1])
     assert set(np.concatenate(seen)) <= set(every)
-    again = PetastormRows(str(tmp_path / "rows"), FEATURES, 20, 17, 0, 2, 10)
+    again = PetastormRows(str(tmp_path / "rows"), 20, 17, 0, 2, 10)
     assert np.array_equal(again.rows(13).features, readers[0].rows(13).features, equal_nan=True)
-    alone = PetastormRows(str(tmp_path / "rows"), FEATURES, 60, 17, 0, 1, 10)
+    alone = PetastormRows(str(tmp_path / "rows"), 60, 17, 0, 1, 10)
     turn = np.concatenate([alone.rows(step).features[:, 0] for step in range(10)])
     assert sorted(turn) == sorted(every)
     assert not np.array_equal(turn[:60], alone.rows(10).features[:, 0])
@@ -143,7 +142,7 @@ def test_rows_are_the_same_where_a_gpu_trains(tmp_path: Path, monkeypatch: pytes
     write_rows(tmp_path / "rows", 600, seed=1)
 
     def features_of_steps() -> np.ndarray:
-        rows = PetastormRows(str(tmp_path / "rows"), FEATURES, 60, 17, 0, 1, 10)
+        rows = PetastormRows(str(tmp_path / "rows"), 60, 17, 0, 1, 10)
         return np.concatenate([rows.rows(step).features for step in range(25)])
 
     pools: list[str] = []
@@ -174,8 +173,8 @@ def test_members_say_together_the_mean_of_their_probabilities() -> None:
 def test_members_differ_and_each_learns_for_itself(tmp_path: Path) -> None:
     plan = plan_in(tmp_path)
     train(plan)
-    network, features = load_network(Path(plan.result))
-    rows = RowBatch.joined(list(stored_batches(plan.task.tuning, features, 1000)))
+    network = load_network(Path(plan.result))
+    rows = RowBatch.joined(list(stored_batches(plan.task.tuning, 1000)))
     with torch.inference_mode():
         scores = network(*(torch.from_numpy(part) for part in (rows.features, rows.sequences, rows.tokens)))
     assert scores.shape == (len(rows), SETTINGS.members, 3)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
 
 from interest_tiers.config import TIERS
 from interest_tiers.sampling import drawn_by_hash
@@ -22,30 +21,30 @@ PRIOR_REMOVED = 0.5
 _SAID = "user_id string, interest_id string, tier string, p_core double, p_secondary double, p_marginal double"
 
 
-def fitted_boosting(examples: DataFrame, features: Sequence[str], seed: int) -> Any:
-    """A scikit-learn HistGradientBoostingClassifier. examples: user_id, interest_id, cut, features, label, weight."""
+def fitted_boosting(examples: DataFrame, seed: int) -> Any:
+    """A scikit-learn HistGradientBoostingClassifier. examples: user_id, interest_id, cut, features (in one column), label, weight."""
     from sklearn.ensemble import HistGradientBoostingClassifier
 
     drawn = drawn_by_hash(examples, "user_id", MAX_ROWS, examples.count()).orderBy("user_id", "interest_id", "cut")
-    rows = drawn.select(*[F.col(name).cast("float") for name in features], "label", "weight").toPandas()
+    rows = drawn.select("features", "label", "weight").toPandas()
     classifier = HistGradientBoostingClassifier(
         max_iter=200, learning_rate=0.08, min_samples_leaf=100, l2_regularization=1.0, early_stopping=False, random_state=seed
     )
-    return classifier.fit(rows[list(features)].to_numpy(), rows["label"].map(TIERS.index).to_numpy(), sample_weight=rows["weight"])
+    return classifier.fit(np.stack(list(rows["features"])), rows["label"].map(TIERS.index).to_numpy(), sample_weight=rows["weight"])
 
 
-def said_by_boosting(rows: DataFrame, classifier: Any, features: Sequence[str]) -> DataFrame:
+def said_by_boosting(rows: DataFrame, classifier: Any) -> DataFrame:
     """What it says of pairs: user_id, interest_id, tier, p_core, p_secondary, p_marginal. rows: user_id, interest_id, features."""
-    columns, prior = list(features), _prior(classifier)
+    prior = _prior(classifier)
 
     def say(batches: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
         for batch in batches:
-            probabilities = _of_all_tiers(classifier, batch[columns].to_numpy(dtype=np.float32))
+            probabilities = _of_all_tiers(classifier, np.stack(list(batch["features"])))
             places = (np.log(np.maximum(probabilities, 1e-12)) - PRIOR_REMOVED * np.log(prior)).argmax(axis=1)
             said = {f"p_{tier}": probabilities[:, place] for place, tier in enumerate(TIERS)}
             yield pd.DataFrame({"user_id": batch["user_id"], "interest_id": batch["interest_id"], "tier": np.array(TIERS)[places], **said})
 
-    return rows.select("user_id", "interest_id", *columns).mapInPandas(say, _SAID)
+    return rows.select("user_id", "interest_id", "features").mapInPandas(say, _SAID)
 
 
 def _prior(classifier: Any) -> np.ndarray:

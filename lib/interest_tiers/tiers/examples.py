@@ -17,11 +17,11 @@ from interest_tiers.tiers.tier_training import Scaling
 #: One user in so many trains nothing: they choose the epoch, the calibration and the decision.
 HELD_OUT = 5
 
-#: Sums over all examples are of millionths: billionths of ten billion would not fit a bigint.
-PARTS = 10**6
+#: What the square of a scaled feature can be, that of the largest float: ln(1 + 3.4e38)².
+LARGEST_SQUARE = 7_900
 
-#: A feature whose deviation is smaller tells rows apart by nothing but rounding.
-SMALLEST_DEVIATION = 1e-6
+#: Finer parts than these say nothing more: a double has about so many digits.
+FINEST_PARTS = 10**12
 
 
 def training_cuts(day: date, config: TierTraining, horizon_days: int) -> list[date]:
@@ -44,12 +44,12 @@ def with_weight(examples: DataFrame) -> DataFrame:
     return weighted.withColumn("weight", 1.0 / F.col("rows_of_user") / mean).drop("rows_of_user", "users_of_all", "rows_of_all")
 
 
-def as_numbers(examples: DataFrame, features: Sequence[str], others: Sequence[str]) -> DataFrame:
-    """The columns of a training: features as float, label as its place in TIERS, weight, and others as they are.
+def as_numbers(examples: DataFrame, others: Sequence[str]) -> DataFrame:
+    """The columns of a training: features, label as its place in TIERS, weight, and others as they are.
 
     In an order by hash, in files by hash: any row group is a sample of all rows, and the same whatever wrote it.
     """
-    columns = [*[F.col(name).cast("float") for name in features], place_of(F.col("label")).alias("label"), F.col("weight").cast("float")]
+    columns = [F.col("features"), place_of(F.col("label")).alias("label"), F.col("weight").cast("float")]
     return examples.select(*columns, *others, F.xxhash64("user_id", "interest_id", "cut").alias("place"))
 
 
@@ -58,22 +58,27 @@ def in_files(numbers: DataFrame, n_files: int) -> DataFrame:
     return numbers.repartition(n_files, "place").sortWithinPartitions("place").drop("place")
 
 
-def scaling_of(examples: DataFrame, features: Sequence[str]) -> Scaling:
+def scaling_of(examples: DataFrame, n_features: int) -> Scaling:
     """Mean and deviation of every feature over the examples of the training, and which are missing in some."""
-    expressions = [F.count(F.lit(1)).alias("n")]
-    for name in features:
-        number = F.signum(name) * F.log1p(F.abs(name))
-        expressions += [F.count(name).alias(f"n_{name}"), exact_sum(number, parts=PARTS).alias(f"sum_{name}")]
-        expressions += [exact_sum(number * number, parts=PARTS).alias(f"squares_{name}")]
+    n_rows = examples.count()
+    # As fine as a bigint can hold the sum of so many squares in.
+    parts = min(FINEST_PARTS, 2**63 // (LARGEST_SQUARE * max(1, n_rows)))
+    expressions = []
+    for place in range(n_features):
+        number = F.nanvl(F.get("features", F.lit(place)).cast("double"), F.lit(None).cast("double"))
+        scaled = F.signum(number) * F.log1p(F.abs(number))
+        expressions += [F.count(number).alias(f"n_{place}"), exact_sum(scaled, parts).alias(f"sum_{place}")]
+        expressions += [exact_sum(scaled * scaled, parts).alias(f"squares_{place}")]
     found = examples.agg(*expressions).first()
     assert found is not None  # an aggregate without keys has one row
     means, deviations, missing = [], [], []
-    for place, name in enumerate(features):
-        n = found[f"n_{name}"] or 1
-        mean = (found[f"sum_{name}"] or 0.0) / n
-        variance = (found[f"squares_{name}"] or 0.0) / n - mean * mean
+    for place in range(n_features):
+        n = found[f"n_{place}"] or 1
+        mean = (found[f"sum_{place}"] or 0.0) / n
+        variance = (found[f"squares_{place}"] or 0.0) / n - mean * mean
         means.append(mean)
-        deviations.append(max(variance, 0.0) ** 0.5 if variance > SMALLEST_DEVIATION**2 else 1.0)
-        if found[f"n_{name}"] < found["n"]:
+        # Below what rounding to parts can make of it, a feature is the same everywhere.
+        deviations.append(variance**0.5 if variance > 4 * (1 + 2 * abs(mean)) / parts else 1.0)
+        if found[f"n_{place}"] < n_rows:
             missing.append(place)
     return Scaling(tuple(means), tuple(deviations), tuple(missing))

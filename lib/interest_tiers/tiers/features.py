@@ -6,6 +6,7 @@ time scale that a label looks at.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date, timedelta
 
 from pyspark.sql import Column, DataFrame, Window, WindowSpec
@@ -78,6 +79,17 @@ def pair_features(own: DataFrame, alike: DataFrame, texts: DataFrame, days: Data
     every = own.join(of_interests, "interest_id").join(similar, PAIR, "left").join(texts, PAIR, "left")
     others = [*[name for name in own.columns if name.startswith(ATTRIBUTE)], *level_of(own)]
     return every.withColumn(SIMILAR, F.coalesce(SIMILAR, F.lit(0.0))).select(*PAIR, *RULES, *FEATURES, *others)
+
+
+def in_one_column(known: DataFrame, names: Sequence[str]) -> DataFrame:
+    """The features in one column, as a network reads them: user_id, interest_id, the level that known has, RULES, user_visits, features.
+
+    known: of pair_features. names: of the features, in their order. features is an array<float>, NaN for what is undefined. A hundred
+    columns less in every plan, shuffle and row that goes to Python from here on.
+    """
+    undefined = F.lit(float("nan")).cast("float")
+    features = F.array(*[F.coalesce(F.col(name).cast("float"), undefined) for name in names]).alias("features")
+    return known.select(*PAIR, *level_of(known), *RULES, "user_visits", features)
 
 
 def _before(days: DataFrame, cut: date) -> DataFrame:

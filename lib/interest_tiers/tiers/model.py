@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
 
 from interest_tiers.config import TIERS
 from interest_tiers.errors import InterestTiersError
@@ -31,9 +30,6 @@ WEIGHTS, MODEL, RECORD, ENCODER = "model.safetensors", "model.json", "training.j
 
 #: Rows that go through the network at once.
 BATCH_ROWS = 8192
-
-#: The column of all features of a row, on its way to the network.
-FEATURES = "features"
 
 #: Columns of what a model says.
 SAID = "user_id string, interest_id string, tier string, p_core double, p_secondary double, p_marginal double"
@@ -63,8 +59,8 @@ def save_network(folder: Path, network: TierNetwork, shape: NetworkShape, featur
     write_json(folder / MODEL, {"features": list(features), "shape": asdict(shape)})
 
 
-def load_network(folder: Path) -> tuple[TierNetwork, tuple[str, ...]]:
-    """The network of a folder, ready to say something, and its features. Raises InterestTiersError for a folder that is no model."""
+def load_network(folder: Path) -> TierNetwork:
+    """The network of a folder, ready to say something. Raises InterestTiersError for a folder that is no model."""
     from safetensors.torch import load_model
 
     from interest_tiers.tiers.networks import NetworkShape, TierNetwork
@@ -78,7 +74,7 @@ def load_network(folder: Path) -> tuple[TierNetwork, tuple[str, ...]]:
         shape = NetworkShape(**{**asdict(shape), "encoder": str(folder / ENCODER)})
     network = TierNetwork(shape)
     load_model(network, str(folder / WEIGHTS))
-    return network.eval(), tuple(said["features"])
+    return network.eval()
 
 
 def scores_of(network: TierNetwork, batches: Iterable[RowBatch]) -> Iterator[tuple[Any, RowBatch]]:
@@ -112,7 +108,7 @@ def version_of(folder: Path) -> str:
 def scored(rows: DataFrame, folder: str) -> DataFrame:
     """What a model says of pairs: user_id, interest_id, tier, p_core, p_secondary, p_marginal.
 
-    rows: user_id, interest_id, the features of the model, and what its kind of network reads beside them (sequence, tokens).
+    rows: user_id, interest_id, features as the model reads them, and what its kind of network reads beside them (sequence, tokens).
     folder: of the model, seen by every machine.
     """
 
@@ -122,11 +118,7 @@ def scored(rows: DataFrame, folder: str) -> DataFrame:
             if batch.num_rows:
                 yield scorer.said(batch)
 
-    features = json.loads((Path(folder) / MODEL).read_text(encoding="utf-8"))["features"]
-    # As the network was trained on them, and in one column: each further one costs time for every row that is handed over.
-    floats = [F.coalesce(F.col(name).cast("float"), F.lit(float("nan")).cast("float")) for name in features]
-    others = [name for name in rows.columns if name not in features]
-    return rows.select(*others, F.array(*floats).alias(FEATURES)).mapInArrow(say, SAID)
+    return rows.mapInArrow(say, SAID)
 
 
 @lru_cache(maxsize=2)
@@ -140,8 +132,7 @@ class _Scorer:
         import torch
 
         torch.set_num_threads(threads)
-        network, _ = load_network(folder)
-        self._network = network.to(device)
+        self._network = load_network(folder).to(device)
         self._decision = decision_of(folder)
 
     def said(self, batch: pa.RecordBatch) -> pa.RecordBatch:
@@ -153,8 +144,8 @@ class _Scorer:
         return pyarrow.RecordBatch.from_arrays(columns, ["user_id", "interest_id", "tier", *(f"p_{tier}" for tier in TIERS)])
 
     def _probabilities(self, batch: pa.RecordBatch) -> np.ndarray:
-        from interest_tiers.tiers.training_rows import unlabelled_batch
+        from interest_tiers.tiers.training_rows import arrow_batch
 
-        ((scores, _),) = scores_of(self._network, [unlabelled_batch(batch, FEATURES)])
+        ((scores, _),) = scores_of(self._network, [arrow_batch(batch)])
         probabilities = self._network.probabilities(scores).double().cpu().numpy()
         return probabilities / probabilities.sum(axis=1, keepdims=True)

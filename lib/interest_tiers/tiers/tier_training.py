@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +26,7 @@ class Scaling:
 
 @dataclass(frozen=True)
 class TierTask:
-    """features: in the order of the network. shape: what the network is built of. training, tuning: folders of Parquet."""
+    """features: their names, in the order in which rows have them. shape: what the network is built of. training, tuning: folders."""
 
     settings: TierTraining
     shape: Any
@@ -42,10 +42,10 @@ class TierTask:
         from interest_tiers.tiers.training_rows import PetastormRows
 
         rows_per_process = self.settings.batch_size // processes
-        return PetastormRows(self.training, self.features, rows_per_process, self.settings.seed, rank, processes, epoch_steps)
+        return PetastormRows(self.training, rows_per_process, self.settings.seed, rank, processes, epoch_steps)
 
     def validation_rows(self, rank: int, processes: int) -> StoredRows:
-        return StoredRows(self.tuning, self.features, self.settings.batch_size, rank, processes)
+        return StoredRows(self.tuning, self.settings.batch_size, rank, processes)
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,6 @@ class StoredRows:
     """Rows that are read anew each time that they are gone through; see training_rows.stored_batches."""
 
     folder: str
-    features: Sequence[str]
     batch_rows: int
     rank: int
     processes: int
@@ -61,7 +60,7 @@ class StoredRows:
     def __iter__(self) -> Any:
         from interest_tiers.tiers.training_rows import stored_batches
 
-        return stored_batches(self.folder, self.features, self.batch_rows, self.rank, self.processes)
+        return stored_batches(self.folder, self.batch_rows, self.rank, self.processes)
 
 
 class _Objective:

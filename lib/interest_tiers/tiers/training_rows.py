@@ -6,7 +6,7 @@ Nothing but numbers is in them. Runs on the processes of the training; it knows 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,8 @@ import torch
 
 from interest_tiers.tiers.networks import SEQUENCE_CHANNELS
 
-#: Columns beside the features: the place of the tier in TIERS, the row's weight, and what some networks read beside features.
-LABEL, WEIGHT, SEQUENCE, TOKENS = "label", "weight", "sequence", "tokens"
+#: Columns: all features of a row in a list, the place of the tier in TIERS, the row's weight, and what some networks read beside features.
+FEATURES, LABEL, WEIGHT, SEQUENCE, TOKENS = "features", "label", "weight", "sequence", "tokens"
 
 #: Row groups that are read ahead of a training on a GPU.
 READ_AHEAD = 4
@@ -49,25 +49,16 @@ class RowBatch:
         return RowBatch(*(np.concatenate([getattr(part, name) for part in parts]) for name in columns))
 
 
-def batch_of(columns: dict[str, np.ndarray], features: Sequence[str]) -> RowBatch:
-    """A batch from its columns, lists as matrices."""
-    # Filled in place: neither a copy of all columns nor one of them as wider numbers is made.
-    matrix = np.empty((len(columns[LABEL]), len(features)), np.float32)
-    for place, name in enumerate(features):
-        matrix[:, place] = columns[name]
-    return _beside(matrix, columns)
-
-
-def _beside(features: np.ndarray, columns: dict[str, np.ndarray]) -> RowBatch:
-    """A batch of a matrix of features and the columns beside it."""
-    n_rows = len(features)
+def batch_of(columns: Mapping[str, np.ndarray]) -> RowBatch:
+    """A batch from its columns, lists as matrices; of rows without label and weight, whose tiers are to be said, both are 0."""
+    n_rows = len(columns[FEATURES])
     sequences = columns.get(SEQUENCE, np.zeros((n_rows, 0), np.float32))
     return RowBatch(
-        _writable(features, np.float32),
+        _writable(columns[FEATURES], np.float32),
         _writable(sequences.reshape(n_rows, -1, SEQUENCE_CHANNELS), np.float32),
         _writable(columns.get(TOKENS, np.zeros((n_rows, 0))), np.int64),
-        _writable(columns[LABEL], np.int64),
-        _writable(columns[WEIGHT], np.float32),
+        _writable(columns.get(LABEL, np.zeros(n_rows)), np.int64),
+        _writable(columns.get(WEIGHT, np.zeros(n_rows)), np.float32),
     )
 
 
@@ -76,10 +67,10 @@ def _writable(array: np.ndarray, dtype: type) -> np.ndarray:
     return np.require(array, dtype, ["W"])
 
 
-def unlabelled_batch(record_batch: Any, features: str) -> RowBatch:
-    """The same of an Arrow batch whose tiers are to be said. features: the column of all features, each row's in a list."""
-    beside = {name: _matrix(record_batch.column(name)) for name in (SEQUENCE, TOKENS) if name in record_batch.schema.names}
-    return _beside(_matrix(record_batch.column(features)), beside | {name: np.zeros(len(record_batch)) for name in (LABEL, WEIGHT)})
+def arrow_batch(record_batch: Any) -> RowBatch:
+    """The same of an Arrow batch; its other columns are left out."""
+    names = [name for name in (FEATURES, SEQUENCE, TOKENS, LABEL, WEIGHT) if name in record_batch.schema.names]
+    return batch_of({name: _matrix(record_batch.column(name)) for name in names})
 
 
 class PetastormRows:
@@ -89,9 +80,9 @@ class PetastormRows:
     saw. Rows are written in an order by hash, so that a row group is a sample of all.
     """
 
-    def __init__(self, folder: str, features: Sequence[str], n_rows: int, seed: int, rank: int, processes: int, epoch_steps: int) -> None:
+    def __init__(self, folder: str, n_rows: int, seed: int, rank: int, processes: int, epoch_steps: int) -> None:
         """n_rows: of this process at every step."""
-        self._folder, self._features, self._n_rows, self._seed = folder, features, n_rows, seed
+        self._folder, self._n_rows, self._seed = folder, n_rows, seed
         self._rank, self._processes, self._epoch_steps = rank, processes, epoch_steps
         self._epoch: Iterator[RowBatch] | None = None
         self._next_step = -1
@@ -144,21 +135,21 @@ class PetastormRows:
         )
         try:
             for group in reader:
-                rows = batch_of(group._asdict(), self._features)
+                rows = batch_of(group._asdict())
                 yield rows.take(order.permutation(len(rows)))
         finally:
             reader.stop()
             reader.join()
 
 
-def stored_batches(folder: str | Path, features: Sequence[str], batch_rows: int, rank: int = 0, processes: int = 1) -> Iterator[RowBatch]:
+def stored_batches(folder: str | Path, batch_rows: int, rank: int = 0, processes: int = 1) -> Iterator[RowBatch]:
     """All rows of a folder in batches, as stored; of several processes each has every so-many-th batch."""
     number = 0
     for file in sorted(Path(folder).rglob("*.parquet")):
         with pq.ParquetFile(file) as parquet:
             for record_batch in parquet.iter_batches(batch_rows):
                 if number % processes == rank:
-                    yield batch_of({name: _matrix(record_batch.column(name)) for name in record_batch.schema.names}, features)
+                    yield arrow_batch(record_batch)
                 number += 1
 
 
