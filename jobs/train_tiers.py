@@ -419,9 +419,9 @@ class TrainingOfTiers:
         said = [(scores.numpy(), rows) for scores, rows in scores_of(network, stored_batches(plan.task.tuning, 65_536))]
         scores = np.concatenate([part for part, _ in said]).astype(float)
         rows = RowBatch.joined([part for _, part in said])
-        calibration = fitted_calibration(scores, rows.label, rows.weight)
+        calibration = fitted_calibration(scores, rows.label)
         probabilities = calibration.probabilities(scores)
-        decision = fitted_decision(probabilities, rows.label)
+        decision = fitted_decision(probabilities)
         network.set_calibration(calibration.scale, calibration.offset)
         save_network(result, network, plan.task.shape, plan.task.features)
         metrics = {

@@ -62,7 +62,7 @@ class TierNetwork(nn.Module):
         self._shape = shape
         self.register_buffer("mean", torch.zeros(shape.n_features))
         self.register_buffer("deviation", torch.ones(shape.n_features))
-        self.register_buffer("calibration_scale", torch.ones(len(TIERS)))
+        self.register_buffer("calibration_scale", torch.ones(()))
         self.register_buffer("calibration_offset", torch.zeros(len(TIERS)))
         self.reader = _reader(shape)
         n_inputs = shape.n_features + len(shape.missing) + self.reader.width
@@ -86,8 +86,9 @@ class TierNetwork(nn.Module):
         self.mean.copy_(torch.tensor(mean))
         self.deviation.copy_(torch.tensor(deviation))
 
-    def set_calibration(self, scale: Sequence[float], offset: Sequence[float]) -> None:
-        self.calibration_scale.copy_(torch.tensor(scale))
+    def set_calibration(self, scale: float, offset: Sequence[float]) -> None:
+        """scale: of all scores. offset: of each tier's."""
+        self.calibration_scale.fill_(scale)
         self.calibration_offset.copy_(torch.tensor(offset))
 
     def _scaled(self, features: torch.Tensor) -> torch.Tensor:

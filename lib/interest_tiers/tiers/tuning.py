@@ -12,7 +12,7 @@ from sklearn.metrics import f1_score
 from interest_tiers.config import TIERS
 from interest_tiers.tiers.model import Decision
 
-#: A scale and an offset are held to 1 and 0 by as much as so many rows would.
+#: The scale and the offsets are held to 1 and 0 by as much as so many rows would.
 RIDGE_ROWS = 10.0
 
 #: Strengths that a decision may have.
@@ -21,42 +21,53 @@ STRENGTHS = np.linspace(0.0, 1.0, 21)
 
 @dataclass(frozen=True)
 class Calibration:
-    """scores × scale + offset, one of each per tier."""
+    """scores × scale + offset: one scale, and an offset per tier."""
 
-    scale: tuple[float, ...]
+    scale: float
     offset: tuple[float, ...]
 
     def probabilities(self, scores: np.ndarray) -> np.ndarray:
         """(rows, 3)."""
-        return softmax(scores * np.array(self.scale) + np.array(self.offset), axis=1)
+        return softmax(scores * self.scale + np.array(self.offset), axis=1)
 
 
-def fitted_calibration(scores: np.ndarray, tiers: np.ndarray, weights: np.ndarray) -> Calibration:
-    """Vector scaling (Guo et al., On Calibration of Modern Neural Networks, 2017), by the weighted likelihood.
+def fitted_calibration(scores: np.ndarray, tiers: np.ndarray) -> Calibration:
+    """By the likelihood, bias-corrected temperature scaling (Alexandari et al., Maximum Likelihood with Bias-Corrected Calibration, 2020).
 
-    scores: (rows, 3). tiers: places in TIERS. weights: of the rows.
+    scores: (rows, 3). tiers: places in TIERS.
     """
-    shares = weights / weights.sum()
 
     def loss(parameters: np.ndarray) -> tuple[float, np.ndarray]:
-        scale, offset = parameters[:3], parameters[3:]
-        log_p = log_softmax(scores * scale + offset, axis=1)
-        error = (np.exp(log_p) - np.eye(len(TIERS))[tiers]) * shares[:, None]
+        log_p = log_softmax(scores * parameters[0] + parameters[1:], axis=1)
+        error = (np.exp(log_p) - np.eye(len(TIERS))[tiers]) / len(tiers)
         away = parameters - start
-        value = -(shares * log_p[np.arange(len(tiers)), tiers]).sum() + ridge * (away**2).sum()
-        return value, np.concatenate([(error * scores).sum(axis=0), error.sum(axis=0)]) + 2 * ridge * away
+        value = -log_p[np.arange(len(tiers)), tiers].mean() + ridge * (away**2).sum()
+        return value, np.array([(error * scores).sum(), *error.sum(axis=0)]) + 2 * ridge * away
 
-    start, ridge = np.array([1.0] * 3 + [0.0] * 3), RIDGE_ROWS / (RIDGE_ROWS + len(tiers)) * 0.01
-    found = minimize(loss, start, jac=True, method="L-BFGS-B").x
-    return Calibration(tuple(map(float, found[:3])), tuple(map(float, found[3:])))
+    start, ridge = np.array([1.0, 0.0, 0.0, 0.0]), RIDGE_ROWS / (RIDGE_ROWS + len(tiers)) * 0.01
+    scale, *offset = map(float, minimize(loss, start, jac=True, method="L-BFGS-B").x)
+    return Calibration(scale, tuple(offset))
 
 
-def fitted_decision(probabilities: np.ndarray, tiers: np.ndarray) -> Decision:
-    """The strength with the largest macro-F1, the smallest of equals. The prior is how often each tier came true, and once more."""
-    counts = np.bincount(tiers, minlength=len(TIERS)) + 1
-    prior = tuple(map(float, counts / counts.sum()))
+def fitted_decision(probabilities: np.ndarray) -> Decision:
+    """The strength with the largest macro-F1 to be expected, the smallest of equals. The prior is the mean of the probabilities.
+
+    What came true has no part in it but through the calibration: of few users, it says more about them than about a strength.
+    probabilities: calibrated, (rows, 3).
+    """
+    prior = tuple(map(float, probabilities.mean(axis=0)))
     options = [Decision(prior, float(strength)) for strength in STRENGTHS]  # type: ignore[arg-type]
-    return max(options, key=lambda option: (macro_f1(tiers, option.tiers(probabilities)), -option.strength))
+    return max(options, key=lambda option: (expected_macro_f1(probabilities, option.tiers(probabilities)), -option.strength))
+
+
+def expected_macro_f1(probabilities: np.ndarray, said: np.ndarray) -> float:
+    """Mean over the tiers of F1 with the expected numbers of hits and of true pairs (Ye et al., Optimizing F-measures, 2012).
+
+    probabilities: (rows, 3), taken to be right. said: places in TIERS.
+    """
+    hits = np.array([probabilities[said == place, place].sum() for place in range(len(TIERS))])
+    n_said = np.bincount(said, minlength=len(TIERS))
+    return float((2 * hits / np.maximum(n_said + probabilities.sum(axis=0), np.finfo(float).tiny)).mean())
 
 
 def macro_f1(tiers: np.ndarray, said: np.ndarray) -> float:
