@@ -207,7 +207,8 @@ def test_the_decision_has_the_best_macro_f1_over_what_may_come_true() -> None:
     said = {s: Decision(decision.prior, s).tiers(p) for s in np.linspace(0, 1, 21)}
     drawn = [(random.random((3000, 1)) > p.cumsum(1)).sum(1) for _ in range(50)]
     scores = {s: np.mean([f1_score(tiers, tier, average="macro") for tiers in drawn]) for s, tier in said.items()}
-    assert {s: expected_macro_f1(p, tier) for s, tier in said.items()} == pytest.approx(scores, abs=0.005)  # three standard errors of the draws
+    # Three standard errors of the draws.
+    assert {s: expected_macro_f1(p, tier) for s, tier in said.items()} == pytest.approx(scores, abs=0.005)
     assert max(scores.values()) - 0.001 < scores[decision.strength] > scores[0.0] + 0.04
     assert Decision((0.2, 0.3, 0.5), 0.0).tiers(p).tolist() == p.argmax(1).tolist()
     assert Decision((0.1, 0.1, 0.8), 1.0).tiers(np.array([[0.15, 0.05, 0.8]])).tolist() == [0]
