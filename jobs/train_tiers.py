@@ -50,11 +50,11 @@ from interest_tiers.tiers.model import RECORD, read_record
 from interest_tiers.tiers.search import Found, searched, write_found
 from interest_tiers.tiers.sequences import with_sequence, with_tokens
 from interest_tiers.tiers.texts import interest_points, text_similarities
-from interest_tiers.tiers.tier_training import Scaling, TierTask, shape_of
+from interest_tiers.tiers.tier_training import Scaling, TierTask, in_enough_steps, shape_of
 from interest_tiers.training import Trained, TrainingPlan
 
 #: With fewer held-out users than these nothing can be chosen, and the rule decides.
-FEWEST_TUNING_USERS = 20
+FEWEST_TUNING_USERS = 10
 
 #: Rows of a file of the training.
 ROWS_PER_FILE = 250_000
@@ -398,6 +398,7 @@ class TrainingOfTiers:
 
     def _plan(self, settings: TierTraining, n_training: int, place: Path) -> TrainingPlan[TierTask]:
         """Of a training by some settings on the rows that are written. place: for its checkpoints and its result."""
+        settings = in_enough_steps(settings, n_training)
         encoder = _encoder_folder(self.context) if self.config.network == "bert" else None
         shape = shape_of(self.config.network, settings, len(self.features), self._scaling, encoder)
         training, tuning = (str(self.workplace / rows) for rows in ("training", "tuning"))
@@ -454,7 +455,7 @@ class TrainingOfTiers:
             },
             "tables": dict(self.context.input_versions),
             "parameters": self.config.model_dump(mode="json", exclude={"training": {"folder"}}),
-            "examples": {"training": n_training, "tuning": n_tuning},
+            "examples": {"training": n_training, "tuning": n_tuning, "in a batch": plan.settings.batch_size},
             "features": list(self.features),
             "attributes": [asdict(attribute) for attribute in self.attributes],
             "epochs": [asdict(epoch) for epoch in trained.epochs],

@@ -452,7 +452,10 @@ class TierTraining(Training):
     epochs: int = Field(8, ge=1, le=10_000)
     max_epoch_steps: int = Field(10_000, ge=1, description="an epoch ends after so many steps, or when every example was seen")
     patience: int = Field(3, ge=1, description="epochs without a smaller J of the held-out users after which training stops")
-    batch_size: int = Field(2048, ge=2, le=10_000_000, description="examples of all processes together")
+    batch_size: int = Field(2048, ge=2, le=10_000_000, description="examples of all processes together, at most; see min_epoch_steps")
+    min_epoch_steps: int = Field(
+        64, ge=1, description="with few examples batches are smaller, down to 32 examples, so that an epoch has so many steps"
+    )
     learning_rate: float = Field(1e-3, gt=0, lt=1, description="after a rise over warmup, falling to 0 at the last epoch's end")
     checkpoint_steps: int = Field(1000, ge=1, description="steps from checkpoint to checkpoint; the end of an epoch makes one too")
     folder: str | None = Field(None, description="of the models, seen by every machine; default: models/tiers of the warehouse")

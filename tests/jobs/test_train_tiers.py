@@ -280,7 +280,7 @@ def test_too_few_users_leave_the_rule_and_say_so(warehouse: Warehouse, config: P
     for job in (build_interests, train_tiers, assign_tiers):
         assert job.main(given) == 0
     messages = {row["stage"]: row["message"] for row in warehouse.read(RUNS).collect()}
-    assert "held-out users of 20 needed; the rule decides" in messages["train_tiers"]
+    assert "held-out users of 10 needed; the rule decides" in messages["train_tiers"]
     assert warehouse.read(USER_TIERS, AS_OF).where("method != 'rule'").isEmpty()
 
 

@@ -19,7 +19,7 @@ from interest_tiers.distribution import run_training
 from interest_tiers.errors import DivergedError
 from interest_tiers.tiers.model import MODEL, Decision, load_network, scores_of
 from interest_tiers.tiers.networks import SEQUENCE_CHANNELS, TierNetwork, signed_log
-from interest_tiers.tiers.tier_training import Scaling, TierTask, shape_of
+from interest_tiers.tiers.tier_training import Scaling, TierTask, in_enough_steps, shape_of
 from interest_tiers.tiers.training_rows import PetastormRows, RowBatch, stored_batches
 from interest_tiers.tiers.tuning import expected_macro_f1, fitted_calibration, fitted_decision, objective_j
 from interest_tiers.training import TrainingPlan, train
@@ -89,6 +89,15 @@ def test_every_network_trains_by_two_processes_and_is_read_back(spark: SparkSess
     said = list(scores_of(load_network(Path(plan.result)), stored_batches(plan.task.tuning, 1000)))
     scores, rows = torch.cat([part for part, _ in said]), RowBatch.joined([part for _, part in said])
     assert objective_j(torch.softmax(scores, 1).numpy(), rows.label, rows.weight) == pytest.approx(trained.best.validation_loss, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("n_examples", "processes", "expected"),
+    [(10**6, 1, 2048), (2048 * 64, 1, 2048), (6400, 1, 100), (6400, 3, 99), (600, 1, 32), (600, 3, 30), (10, 64, 64)],
+)
+def test_few_examples_come_in_small_batches(n_examples: int, processes: int, expected: int) -> None:
+    settings = TierTraining(num_processes=processes, batch_size=2048 // processes * processes)
+    assert in_enough_steps(settings, n_examples).batch_size == min(expected, settings.batch_size)
 
 
 def test_one_seed_gives_the_same_weights_and_another_gives_others(tmp_path: Path) -> None:

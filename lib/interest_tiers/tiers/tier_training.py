@@ -15,6 +15,17 @@ if TYPE_CHECKING:
     from interest_tiers.training import Objective
 
 
+#: Batches that have fewer examples would say too little of where to go.
+SMALLEST_BATCH = 32
+
+
+def in_enough_steps(settings: TierTraining, n_examples: int) -> TierTraining:
+    """The settings with batches so small that an epoch of the examples has min_epoch_steps steps, or batches the smallest size."""
+    wanted = max(SMALLEST_BATCH, n_examples // settings.min_epoch_steps)
+    rounded = max(1, wanted // settings.num_processes) * settings.num_processes
+    return settings.model_copy(update={"batch_size": min(settings.batch_size, rounded)})
+
+
 @dataclass(frozen=True)
 class Scaling:
     """Mean and deviation of every feature after signed_log, over the rows of the training; which features may be missing."""
