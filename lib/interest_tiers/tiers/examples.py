@@ -11,11 +11,15 @@ from pyspark.sql import functions as F
 from interest_tiers.config import TierTraining
 from interest_tiers.evidence import exact_sum
 from interest_tiers.hierarchy import rivals
+from interest_tiers.sampling import drawn_by_hash
 from interest_tiers.tiers.rule import place_of
 from interest_tiers.tiers.tier_training import Scaling
 
 #: One user in so many trains nothing: they choose the epoch, the calibration and the decision.
 HELD_OUT = 5
+
+#: Of about so many examples, of users drawn by hash, the scaling is found: their squares fit a bigint in parts fine enough.
+SCALING_ROWS = 10_000_000
 
 #: What the square of a scaled feature can be, that of the largest float: ln(1 + 3.4e38)².
 LARGEST_SQUARE = 7_900
@@ -59,17 +63,20 @@ def in_files(numbers: DataFrame, n_files: int) -> DataFrame:
 
 
 def scaling_of(examples: DataFrame, n_features: int) -> Scaling:
-    """Mean and deviation of every feature over the examples of the training, and which are missing in some."""
-    n_rows = examples.count()
-    # As fine as a bigint can hold the sum of so many squares in.
-    parts = min(FINEST_PARTS, 2**63 // (LARGEST_SQUARE * max(1, n_rows)))
-    expressions = []
+    """Mean and deviation of every feature over the examples of the training, SCALING_ROWS of them, and which are missing in some.
+
+    examples: user_id, features.
+    """
+    n_examples = examples.count()
+    # As fine as a bigint can hold the sum of so many squares in, and of as many more that were drawn.
+    parts = min(FINEST_PARTS, 2**62 // (LARGEST_SQUARE * max(1, min(n_examples, SCALING_ROWS))))
+    expressions = [F.count(F.lit(1)).alias("n")]
     for place in range(n_features):
         number = F.nanvl(F.get("features", F.lit(place)).cast("double"), F.lit(None).cast("double"))
         scaled = F.signum(number) * F.log1p(F.abs(number))
         expressions += [F.count(number).alias(f"n_{place}"), exact_sum(scaled, parts).alias(f"sum_{place}")]
         expressions += [exact_sum(scaled * scaled, parts).alias(f"squares_{place}")]
-    found = examples.agg(*expressions).first()
+    found = drawn_by_hash(examples, "user_id", SCALING_ROWS, n_examples).agg(*expressions).first()
     assert found is not None  # an aggregate without keys has one row
     means, deviations, missing = [], [], []
     for place in range(n_features):
@@ -79,6 +86,6 @@ def scaling_of(examples: DataFrame, n_features: int) -> Scaling:
         means.append(mean)
         # Below what rounding to parts can make of it, a feature is the same everywhere.
         deviations.append(variance**0.5 if variance > 4 * (1 + 2 * abs(mean)) / parts else 1.0)
-        if found[f"n_{place}"] < n_rows:
+        if found[f"n_{place}"] < found["n"]:
             missing.append(place)
     return Scaling(tuple(means), tuple(deviations), tuple(missing))
