@@ -50,7 +50,7 @@ from interest_tiers.tiers.model import RECORD, read_record
 from interest_tiers.tiers.search import Found, searched, write_found
 from interest_tiers.tiers.sequences import with_sequence, with_tokens
 from interest_tiers.tiers.texts import interest_points, text_similarities
-from interest_tiers.tiers.tier_training import Scaling, TierTask, in_enough_steps, shape_of
+from interest_tiers.tiers.tier_training import Scaling, TierTask, in_enough_steps, largest_batch, shape_of
 from interest_tiers.training import Trained, TrainingPlan
 
 #: With fewer held-out users than these nothing can be chosen, and the rule decides.
@@ -305,7 +305,8 @@ class TrainingOfTiers:
                 assert trained.best.validation_loss is not None  # there are held-out users
                 return trained.best.validation_loss
 
-            found = searched(self.settings, n_trials, self.workplace / "trials.log", judged)
+            given, largest = in_enough_steps(self.settings, n_training), largest_batch(self.settings, n_training)
+            found = searched(given, largest, n_trials, self.workplace / "trials.log", judged)
         shutil.rmtree(self.workplace.parent)
         return found, self.examples.count()
 

@@ -43,12 +43,12 @@ class Found:
         return f"J of held-out users {self.best_j:.4f}, best of {self.n_trials} trials{diverged}; with the settings of the config {given}"
 
 
-def searched(settings: TierTraining, n_trials: int, storage: Path, judged: Callable[[TierTraining], float]) -> Found:
+def searched(settings: TierTraining, largest_batch: int, n_trials: int, storage: Path, judged: Callable[[TierTraining], float]) -> Found:
     """Try settings, those of the config first, until n_trials have ended; a search that was killed goes on where it was.
 
-    storage: a file of the trials so far. judged: J of some settings. One whose training diverges is the
-    worst there is, and the search goes on. Raises TrainingError where all diverged. The sampler is the tree-structured Parzen estimator
-    (Bergstra et al., Algorithms for Hyper-Parameter Optimization, 2011), with the seed of the settings.
+    largest_batch: that the training would take; see tier_training. storage: a file of the trials so far. judged: J of some settings.
+    One whose training diverges is the worst there is, and the search goes on. Raises TrainingError where all diverged. The sampler is
+    the tree-structured Parzen estimator (Bergstra et al., Algorithms for Hyper-Parameter Optimization, 2011), by the seed of the settings.
     """
     import optuna
     from optuna.storages import JournalStorage
@@ -59,7 +59,7 @@ def searched(settings: TierTraining, n_trials: int, storage: Path, judged: Calla
     study = optuna.create_study(
         storage=JournalStorage(JournalFileBackend(str(storage))),
         # What may be drawn depends on it, and one study has one range.
-        study_name=f"tiers, {settings.num_processes} processes",
+        study_name=f"tiers, {settings.num_processes} processes, batches of {largest_batch} at most",
         load_if_exists=True,
         sampler=optuna.samplers.TPESampler(seed=settings.seed),
     )
@@ -72,7 +72,7 @@ def searched(settings: TierTraining, n_trials: int, storage: Path, judged: Calla
     for params in first:
         study.enqueue_trial(params)
     while len(done := study.get_trials(states=ended)) < n_trials:
-        _try(study, settings, judged)
+        _try(study, settings, largest_batch, judged)
     told = [trial for trial in done if trial.value is not None]
     if not told:
         raise TrainingError(f"all {len(done)} trials diverged: lower tiers.training.learning_rate, and look at the features")
@@ -80,11 +80,11 @@ def searched(settings: TierTraining, n_trials: int, storage: Path, judged: Calla
     return Found(dict(study.best_params), float(study.best_value), of_given, len(done), len(done) - len(told))
 
 
-def _try(study: Study, settings: TierTraining, judged: Callable[[TierTraining], float]) -> None:
+def _try(study: Study, settings: TierTraining, largest_batch: int, judged: Callable[[TierTraining], float]) -> None:
     from optuna.trial import TrialState
 
     trial = study.ask()
-    drawn = _drawn(trial, settings)
+    drawn = _drawn(trial, settings, largest_batch)
     try:
         j = judged(settings.model_copy(update=drawn))
     except DivergedError:
@@ -100,10 +100,11 @@ def _of_config(settings: TierTraining) -> dict[str, Any]:
     return {name: getattr(settings, name) for name in ("learning_rate", "weight_decay", "dropout", "layers", "width", "batch_size", "loss")}
 
 
-def _drawn(trial: Trial, settings: TierTraining) -> dict[str, Any]:
+def _drawn(trial: Trial, settings: TierTraining, largest_batch: int) -> dict[str, Any]:
     """Of a range around what is usual that holds what the config has."""
     widths = sorted({*WIDTHS, settings.width})
-    batch_sizes = sorted({*(size for size in BATCH_SIZES if size % settings.num_processes == 0), settings.batch_size})
+    fitting = (size for size in BATCH_SIZES if size % settings.num_processes == 0 and size <= largest_batch)
+    batch_sizes = sorted({*fitting, settings.batch_size})
     rate, decay = settings.learning_rate, settings.weight_decay
     return {
         "learning_rate": trial.suggest_float("learning_rate", min(1e-4, rate), max(1e-2, rate), log=True),

@@ -19,11 +19,15 @@ if TYPE_CHECKING:
 SMALLEST_BATCH = 32
 
 
-def in_enough_steps(settings: TierTraining, n_examples: int) -> TierTraining:
-    """The settings with batches so small that an epoch of the examples has min_epoch_steps steps, or batches the smallest size."""
+def largest_batch(settings: TierTraining, n_examples: int) -> int:
+    """So many examples that an epoch has min_epoch_steps steps, SMALLEST_BATCH at least; a multiple of the processes."""
     wanted = max(SMALLEST_BATCH, n_examples // settings.min_epoch_steps)
-    rounded = max(1, wanted // settings.num_processes) * settings.num_processes
-    return settings.model_copy(update={"batch_size": min(settings.batch_size, rounded)})
+    return max(1, wanted // settings.num_processes) * settings.num_processes
+
+
+def in_enough_steps(settings: TierTraining, n_examples: int) -> TierTraining:
+    """The settings with batches of largest_batch at most."""
+    return settings.model_copy(update={"batch_size": min(settings.batch_size, largest_batch(settings, n_examples))})
 
 
 @dataclass(frozen=True)
