@@ -286,7 +286,7 @@ class TrainingOfTiers:
         if lacking:
             return ModelOfTiers(None, lacking)
         with self._written_rows() as n_training:
-            plan = self._plan(self.settings, n_training, self.workplace)
+            plan = self._plan(in_enough_steps(self.settings, n_training), n_training, self.workplace)
             model = self._finish(plan, run_training(self.context.spark, plan))
         shutil.rmtree(self.workplace.parent)
         return model
@@ -399,7 +399,6 @@ class TrainingOfTiers:
 
     def _plan(self, settings: TierTraining, n_training: int, place: Path) -> TrainingPlan[TierTask]:
         """Of a training by some settings on the rows that are written. place: for its checkpoints and its result."""
-        settings = in_enough_steps(settings, n_training)
         encoder = _encoder_folder(self.context) if self.config.network == "bert" else None
         shape = shape_of(self.config.network, settings, len(self.features), self._scaling, encoder)
         training, tuning = (str(self.workplace / rows) for rows in ("training", "tuning"))
