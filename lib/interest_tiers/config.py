@@ -454,7 +454,7 @@ class TierTraining(Training):
     patience: int = Field(3, ge=1, description="epochs without a smaller J of the held-out users after which training stops")
     batch_size: int = Field(2048, ge=2, le=10_000_000, description="examples of all processes together, at most; see min_epoch_steps")
     min_epoch_steps: int = Field(
-        64, ge=1, description="with few examples batches are smaller, down to 32 examples, so that an epoch has so many steps"
+        64, ge=1, description="with few examples batches are smaller, down to 8 examples, so that an epoch has so many steps"
     )
     learning_rate: float = Field(1e-3, gt=0, lt=1, description="after a rise over warmup, falling to 0 at the last epoch's end")
     checkpoint_steps: int = Field(1000, ge=1, description="steps from checkpoint to checkpoint; the end of an epoch makes one too")

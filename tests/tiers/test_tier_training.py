@@ -93,7 +93,7 @@ def test_every_network_trains_by_two_processes_and_is_read_back(spark: SparkSess
 
 @pytest.mark.parametrize(
     ("n_examples", "processes", "expected"),
-    [(10**6, 1, 2048), (2048 * 64, 1, 2048), (6400, 1, 100), (6400, 3, 99), (600, 1, 32), (600, 3, 30), (10, 64, 64)],
+    [(10**6, 1, 2048), (2048 * 64, 1, 2048), (6400, 1, 100), (6400, 3, 99), (600, 1, 9), (600, 3, 9), (300, 1, 8), (10, 64, 64)],
 )
 def test_few_examples_come_in_small_batches(n_examples: int, processes: int, expected: int) -> None:
     settings = TierTraining(num_processes=processes, batch_size=2048 // processes * processes)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 #: Batches that have fewer examples would say too little of where to go.
-SMALLEST_BATCH = 32
+SMALLEST_BATCH = 8
 
 
 def largest_batch(settings: TierTraining, n_examples: int) -> int:
