@@ -261,7 +261,7 @@ def _write_model(folder: Path) -> None:
 
     task = _task(folder, TierTraining(), "", "")
     network = TierNetwork(task.shape)
-    network.set_scaling(task.scaling.mean, task.scaling.deviation)
+    network.set_scaling(task.scaling)
     save_network(folder / MODEL, network, task.shape, task.features)
     write_json(folder / MODEL / RECORD, {"decision": {"prior": [0.1, 0.2, 0.7], "strength": 0.3}})
 

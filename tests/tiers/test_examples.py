@@ -39,6 +39,8 @@ def test_the_scaling_is_that_of_numpy_on_what_is_known(spark: SparkSession) -> N
     scaled = np.sign(rows) * np.log1p(np.abs(rows.astype(float)))
     assert found.mean == pytest.approx([*np.nanmean(scaled[:, :4], axis=0), 0.0], abs=1e-9)
     assert found.deviation == pytest.approx([*np.nanstd(scaled[:, :3], axis=0), 1.0, 1.0], rel=1e-8)
+    assert found.lowest == pytest.approx([*np.nanmin(scaled[:, :4], axis=0), 0.0], rel=1e-12)
+    assert found.highest == pytest.approx([*np.nanmax(scaled[:, :4], axis=0), 0.0], rel=1e-12)
     assert found.missing == (1, 4)
 
 

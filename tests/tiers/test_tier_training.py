@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +41,7 @@ SETTINGS = TierTraining(
     dropout=0.2,
     sequence_length=LENGTH,
 )  # fmt: skip
-SCALING = Scaling((1.0, 0.5), (1.0, 0.5), (1,))
+SCALING = Scaling(mean=(1.0, 0.5), deviation=(1.0, 0.5), lowest=(-9.0, -9.0), highest=(9.0, 9.0), missing=(1,))
 
 
 def write_rows(folder: Path, n_rows: int, seed: int) -> None:
@@ -165,10 +166,19 @@ def test_rows_are_the_same_where_a_gpu_trains(tmp_path: Path, monkeypatch: pytes
 
 def test_what_is_missing_is_told_and_what_is_far_away_is_cut() -> None:
     network = TierNetwork(shape_of("mlp", SETTINGS, 2, SCALING, None))
-    network.set_scaling(SCALING.mean, SCALING.deviation)
+    network.set_scaling(SCALING)
     scaled = network._scaled(torch.tensor([[np.e - 1, float("nan")], [1e30, -1.0]]))
     assert torch.allclose(scaled, torch.tensor([[0.0, 0.0, 1.0], [6.0, float(-np.log(2) - 0.5) / 0.5, 0.0]]))
     assert signed_log(torch.tensor([-3.0, 0.0, 3.0])).tolist() == pytest.approx([-np.log(4), 0, np.log(4)])
+
+
+def test_what_is_beyond_the_training_counts_as_its_outermost() -> None:
+    network = TierNetwork(shape_of("mlp", SETTINGS, 2, SCALING, None))
+    network.set_scaling(replace(SCALING, lowest=(0.0, 0.25), highest=(1.5, 0.25)))
+    at_the_bounds = torch.tensor([[0.0, np.expm1(0.25)], [np.expm1(1.5), np.expm1(0.25)]], dtype=torch.float32)
+    beyond = torch.tensor([[-3.0, -7.0], [1e9, 1e9]])
+    assert torch.allclose(network._scaled(at_the_bounds), torch.tensor([[-1.0, -0.5, 0.0], [0.5, -0.5, 0.0]]))
+    assert torch.equal(network._scaled(beyond), network._scaled(at_the_bounds))
 
 
 def test_members_say_together_the_mean_of_their_probabilities() -> None:

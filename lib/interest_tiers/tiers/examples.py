@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import date, timedelta
 
-from pyspark.sql import Column, DataFrame, Window
+from pyspark.sql import Column, DataFrame, Row, Window
 from pyspark.sql import functions as F
 
 from interest_tiers.config import TierTraining
@@ -63,29 +63,37 @@ def in_files(numbers: DataFrame, n_files: int) -> DataFrame:
 
 
 def scaling_of(examples: DataFrame, n_features: int) -> Scaling:
-    """Mean and deviation of every feature over the examples of the training, SCALING_ROWS of them, and which are missing in some.
+    """Mean, deviation and bounds of every feature over the examples of the training, SCALING_ROWS of them, and which are missing in some.
 
-    examples: user_id, features.
+    examples: user_id, features; there is one at least.
     """
     n_examples = examples.count()
     # As fine as a bigint can hold the sum of so many squares in, and of as many more that were drawn.
-    parts = min(FINEST_PARTS, 2**62 // (LARGEST_SQUARE * max(1, min(n_examples, SCALING_ROWS))))
-    expressions = [F.count(F.lit(1)).alias("n")]
-    for place in range(n_features):
-        number = F.nanvl(F.get("features", F.lit(place)).cast("double"), F.lit(None).cast("double"))
-        scaled = F.signum(number) * F.log1p(F.abs(number))
-        expressions += [F.count(number).alias(f"n_{place}"), exact_sum(scaled, parts).alias(f"sum_{place}")]
-        expressions += [exact_sum(scaled * scaled, parts).alias(f"squares_{place}")]
-    found = drawn_by_hash(examples, "user_id", SCALING_ROWS, n_examples).agg(*expressions).first()
-    assert found is not None  # an aggregate without keys has one row
-    means, deviations, missing = [], [], []
-    for place in range(n_features):
-        n = found[f"n_{place}"] or 1
-        mean = (found[f"sum_{place}"] or 0.0) / n
-        variance = (found[f"squares_{place}"] or 0.0) / n - mean * mean
-        means.append(mean)
-        # Below what rounding to parts can make of it, a feature is the same everywhere.
-        deviations.append(variance**0.5 if variance > 4 * (1 + 2 * abs(mean)) / parts else 1.0)
-        if found[f"n_{place}"] < found["n"]:
-            missing.append(place)
-    return Scaling(tuple(means), tuple(deviations), tuple(missing))
+    parts = min(FINEST_PARTS, 2**62 // (LARGEST_SQUARE * min(n_examples, SCALING_ROWS)))
+    drawn = drawn_by_hash(examples, "user_id", SCALING_ROWS, n_examples)
+    number = F.nanvl(F.col("feature").cast("double"), F.lit(None).cast("double"))
+    scaled = F.signum(number) * F.log1p(F.abs(number))
+    found = drawn.select(F.posexplode("features").alias("place", "feature")).groupBy("place").agg(
+        F.count(F.lit(1)).alias("rows"), F.count(scaled).alias("n"), F.min(scaled).alias("lowest"), F.max(scaled).alias("highest"),
+        exact_sum(scaled, parts).alias("sum"), exact_sum(scaled * scaled, parts).alias("squares"),
+    )  # fmt: skip
+    of_place = {row["place"]: row for row in found.collect()}
+    rows = [of_place[place] for place in range(n_features)]
+    moments = [_moments(row, parts) for row in rows]
+    return Scaling(
+        mean=tuple(mean for mean, _ in moments),
+        deviation=tuple(deviation for _, deviation in moments),
+        lowest=tuple(row["lowest"] or 0.0 for row in rows),
+        highest=tuple(row["highest"] or 0.0 for row in rows),
+        missing=tuple(place for place, row in enumerate(rows) if row["n"] < row["rows"]),
+    )
+
+
+def _moments(row: Row, parts: int) -> tuple[float, float]:
+    """Mean and deviation, 0 and 1 of what is nowhere known. row: n, sum, squares."""
+    if row["n"] == 0:
+        return 0.0, 1.0
+    mean = row["sum"] / row["n"]
+    variance = row["squares"] / row["n"] - mean * mean
+    # Below what rounding to parts can make of it, a feature is the same everywhere.
+    return mean, variance**0.5 if variance > 4 * (1 + 2 * abs(mean)) / parts else 1.0

@@ -9,14 +9,17 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
 from interest_tiers.config import TIERS
 
-#: Scaled features are cut here: a value far outside of what was trained on says no more than that it is large.
+if TYPE_CHECKING:
+    from interest_tiers.tiers.tier_training import Scaling
+
+#: Scaled features are cut here, if they come so far in the training: few examples have more, and they should not decide alone.
 LARGEST_SCALED = 6.0
 
 #: What is known of an event-day of a sequence: log of its age, log of the days to the event-day before it, its weight, whether it
@@ -47,13 +50,16 @@ class NetworkShape:
 class TierNetwork(nn.Module):
     """Features (rows, n_features), sequences (rows, length, SEQUENCE_CHANNELS) and tokens (rows, length) to scores (rows, members, 3).
 
-    Features are given as they are in the data: the scaling, fitted on the training cuts, is a part of the network. What a kind
+    Features are given as they are in the data: the scaling, fitted on the training cuts, is a part of the network. A value beyond all
+    that it was trained on counts as the outermost of these, as in a tree: what it would make of others is anyone's guess. What a kind
     of network does not read may be empty. The members are stacks of dense layers that are trained each for itself, on what they all read,
     and asked together (Lakshminarayanan et al., Simple and Scalable Predictive Uncertainty Estimation using Deep Ensembles, 2017).
     """
 
     mean: torch.Tensor
     deviation: torch.Tensor
+    lowest: torch.Tensor
+    highest: torch.Tensor
     calibration_scale: torch.Tensor
     calibration_offset: torch.Tensor
 
@@ -62,6 +68,8 @@ class TierNetwork(nn.Module):
         self._shape = shape
         self.register_buffer("mean", torch.zeros(shape.n_features))
         self.register_buffer("deviation", torch.ones(shape.n_features))
+        self.register_buffer("lowest", torch.full((shape.n_features,), -LARGEST_SCALED))
+        self.register_buffer("highest", torch.full((shape.n_features,), LARGEST_SCALED))
         self.register_buffer("calibration_scale", torch.ones(()))
         self.register_buffer("calibration_offset", torch.zeros(len(TIERS)))
         self.reader = _reader(shape)
@@ -81,10 +89,15 @@ class TierNetwork(nn.Module):
         """Calibrated, (rows, 3). scores: joined."""
         return torch.softmax(scores.float() * self.calibration_scale + self.calibration_offset, dim=1)
 
-    def set_scaling(self, mean: Sequence[float], deviation: Sequence[float]) -> None:
-        """mean, deviation: of the features after signed_log."""
-        self.mean.copy_(torch.tensor(mean))
-        self.deviation.copy_(torch.tensor(deviation))
+    def set_scaling(self, scaling: Scaling) -> None:
+        """scaling: of the features after signed_log."""
+        mean, deviation, *bounds = (
+            torch.tensor(of_all, dtype=torch.float64) for of_all in (scaling.mean, scaling.deviation, scaling.lowest, scaling.highest)
+        )
+        self.mean.copy_(mean)
+        self.deviation.copy_(deviation)
+        for buffer, bound in zip((self.lowest, self.highest), bounds, strict=True):
+            buffer.copy_(((bound - mean) / deviation).clamp(-LARGEST_SCALED, LARGEST_SCALED))
 
     def set_calibration(self, scale: float, offset: Sequence[float]) -> None:
         """scale: of all scores. offset: of each tier's."""
@@ -93,7 +106,7 @@ class TierNetwork(nn.Module):
 
     def _scaled(self, features: torch.Tensor) -> torch.Tensor:
         is_missing = torch.isnan(features)
-        scaled = ((signed_log(features) - self.mean) / self.deviation).clamp(-LARGEST_SCALED, LARGEST_SCALED)
+        scaled = ((signed_log(features) - self.mean) / self.deviation).clamp(self.lowest, self.highest)
         known = torch.where(is_missing, torch.zeros_like(scaled), scaled)
         return torch.cat([known, is_missing[:, list(self._shape.missing)].to(known.dtype)], dim=1)
 

@@ -32,10 +32,12 @@ def in_enough_steps(settings: TierTraining, n_examples: int) -> TierTraining:
 
 @dataclass(frozen=True)
 class Scaling:
-    """Mean and deviation of every feature after signed_log, over the rows of the training; which features may be missing."""
+    """Mean, deviation and bounds of every feature after signed_log, over the rows of the training; which features may be missing."""
 
     mean: tuple[float, ...]
     deviation: tuple[float, ...]
+    lowest: tuple[float, ...]
+    highest: tuple[float, ...]
     missing: tuple[int, ...]
 
 
@@ -94,7 +96,7 @@ class _Objective:
         self._loss = LOSSES[task.settings.loss]
         self._tier_weights = torch.tensor(_weights(task.settings.tier_weights), device=device)
         self.model = TierNetwork(task.shape)
-        self.model.set_scaling(task.scaling.mean, task.scaling.deviation)
+        self.model.set_scaling(task.scaling)
         self.model = self.model.to(device)
         self.network: Any = self.model
         # A language model has parts that give no vector.
