@@ -10,7 +10,9 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from py4j.java_gateway import JVMView
 from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
 
 from interest_tiers import session
 from interest_tiers.errors import ConfigError
@@ -71,6 +73,15 @@ def test_packaged_settings_are_the_lines_of_the_file_without_comments(monkeypatc
     assert settings == dict(line.split(maxsplit=1) for line in lines if line and not line.startswith("#"))
     assert settings["spark.jars.packages"].split(",")[0] == "io.delta:delta-spark_2.12:3.3.2"
     assert settings["spark.driver.extraJavaOptions"] == "-Duser.timezone=UTC"
+
+
+def test_the_jvm_is_not_asked_where_functions_are_each_time(spark: SparkSession, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    of_py4j = JVMView.__getattr__
+    monkeypatch.setattr(JVMView, "__getattr__", lambda view, name: (asked.append(name), of_py4j(view, name))[1])
+    frame = spark.range(3).groupBy((F.col("id") > 1).alias("large")).agg(F.sum("id").alias("n"))
+    assert asked == []
+    assert sorted(map(tuple, frame.collect())) == [(False, 1), (True, 2)]
 
 
 def test_the_session_has_the_packaged_settings(spark: SparkSession) -> None:

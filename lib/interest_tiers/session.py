@@ -35,6 +35,7 @@ def build_session(app_name: str) -> SparkSession:
         # Workers must run the interpreter that runs the driver, with the same packages.
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     spark = builder.getOrCreate()
+    _find_classes_once(spark)
     _require_delta(spark)
     _fit_small_machines(spark)
     return spark
@@ -103,6 +104,17 @@ def _require_delta(spark: SparkSession) -> None:
             "this Spark session has no Delta Lake (spark.sql.extensions does not name io.delta.sql.DeltaSparkSessionExtension): "
             "start it with spark-submit --properties-file conf/spark-defaults.conf"
         )
+
+
+def _find_classes_once(spark: SparkSession) -> None:
+    """Keep what PySpark asks the JVM for at every call of a function.
+
+    A name without its package is looked for in every package that PySpark imports, and for each in every jar: most of the time that
+    building a Column takes. PySpark 4 gives the whole name (SPARK-48475).
+    """
+    jvm = spark.sparkContext._jvm
+    for name in ("functions", "PythonUtils", "PythonSQLUtils"):
+        setattr(jvm, name, getattr(jvm, name))
 
 
 def _fit_small_machines(spark: SparkSession) -> None:
