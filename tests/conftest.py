@@ -14,14 +14,7 @@ from pyspark.sql import SparkSession
 from interest_tiers import session
 from interest_tiers.tables import Warehouse
 
-#: With a few rows nothing is gained by compiling a plan, nor by planning again in its middle. The fixture made runs with both.
-PLAIN_PLANS = {
-    "spark.sql.codegen.wholeStage": "false",
-    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
-    "spark.sql.adaptive.enabled": "false",
-}
-
-LIGHT_SETTINGS = PLAIN_PLANS | {
+LIGHT_SETTINGS = {
     "spark.master": "local[2]",
     "spark.sql.shuffle.partitions": "2",
     "spark.databricks.delta.snapshotPartitions": "1",

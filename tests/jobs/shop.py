@@ -14,8 +14,6 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from tests.conftest import PLAIN_PLANS
-
 REPOSITORY = Path(__file__).parents[2]
 FIRST_DAY, LAST_DAY, AS_OF = date(2024, 1, 1), date(2024, 8, 27), date(2024, 7, 20)
 
@@ -123,16 +121,14 @@ def shop_config(folder: Path) -> dict[str, object]:
 def submit(
     stage: str, *arguments: str, master: str = "local[2]", properties: str = "conf/spark-defaults.conf"
 ) -> subprocess.CompletedProcess[str]:
-    """Run a job by a real spark-submit, as a user of the repository does; with the plans of users on CLUSTER alone."""
+    """Run a job by a real spark-submit, as a user of the repository does."""
     binaries = Path(sys.executable).parent
     command = [
         str(binaries / "spark-submit"), "--master", master, "--properties-file", properties,
         "--conf", "spark.sql.shuffle.partitions=2", "--conf", "spark.ui.enabled=false",
         "--conf", f"spark.driver.extraJavaOptions={QUICK_START}", "--conf", f"spark.executor.extraJavaOptions={QUICK_START}",
+        f"jobs/{stage}.py", *arguments,
     ]  # fmt: skip
-    if master != CLUSTER:
-        command += [part for key, value in PLAIN_PLANS.items() for part in ("--conf", f"{key}={value}")]
-    command += [f"jobs/{stage}.py", *arguments]
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYSPARK_", "SPARK_"))}
     environment["PATH"] = f"{binaries}{os.pathsep}{environment['PATH']}"
     return subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False, timeout=900)

@@ -172,13 +172,13 @@ def test_what_is_missing_is_told_and_what_is_far_away_is_cut() -> None:
     assert signed_log(torch.tensor([-3.0, 0.0, 3.0])).tolist() == pytest.approx([-np.log(4), 0, np.log(4)])
 
 
-def test_what_is_beyond_the_training_counts_as_its_outermost() -> None:
+def test_what_is_far_beyond_the_training_counts_as_a_little_beyond() -> None:
     network = TierNetwork(shape_of("mlp", SETTINGS, 2, SCALING, None))
-    network.set_scaling(replace(SCALING, lowest=(0.0, 0.25), highest=(1.5, 0.25)))
-    at_the_bounds = torch.tensor([[0.0, np.expm1(0.25)], [np.expm1(1.5), np.expm1(0.25)]], dtype=torch.float32)
-    beyond = torch.tensor([[-3.0, -7.0], [1e9, 1e9]])
-    assert torch.allclose(network._scaled(at_the_bounds), torch.tensor([[-1.0, -0.5, 0.0], [0.5, -0.5, 0.0]]))
-    assert torch.equal(network._scaled(beyond), network._scaled(at_the_bounds))
+    network.set_scaling(replace(SCALING, lowest=(0.0, 0.5), highest=(1.5, 0.5)))
+    near, far, least = [np.expm1(2.0), 1.0], [1e9, 1e9], [-1e9, -1e9]
+    # A deviation beyond the bounds of the first; the second was the same everywhere.
+    expected = torch.tensor([[1.0, 0.0, 0.0], [1.5, 0.0, 0.0], [-2.0, 0.0, 0.0]])
+    assert torch.allclose(network._scaled(torch.tensor([near, far, least], dtype=torch.float32)), expected)
 
 
 def test_members_say_together_the_mean_of_their_probabilities() -> None:

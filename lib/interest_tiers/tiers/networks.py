@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 #: Scaled features are cut here, if they come so far in the training: few examples have more, and they should not decide alone.
 LARGEST_SCALED = 6.0
 
+#: How far beyond all that the training had a scaled feature still counts, at most: where data grow, every cut goes a little further.
+FURTHEST_BEYOND = 1.0
+
 #: What is known of an event-day of a sequence: log of its age, log of the days to the event-day before it, its weight, whether it
 #: is of the interest itself (1) or of one like it (0), whether there is one at all (1) or the sequence is shorter (0).
 SEQUENCE_CHANNELS = 5
@@ -50,9 +53,9 @@ class NetworkShape:
 class TierNetwork(nn.Module):
     """Features (rows, n_features), sequences (rows, length, SEQUENCE_CHANNELS) and tokens (rows, length) to scores (rows, members, 3).
 
-    Features are given as they are in the data: the scaling, fitted on the training cuts, is a part of the network. A value beyond all
-    that it was trained on counts as the outermost of these, as in a tree: what it would make of others is anyone's guess. What a kind
-    of network does not read may be empty. The members are stacks of dense layers that are trained each for itself, on what they all read,
+    Features are given as they are in the data: the scaling, fitted on the training cuts, is a part of the network. A value far beyond
+    all that it was trained on counts as one a little beyond: what it would make of others is anyone's guess. What a kind of network
+    does not read may be empty. The members are stacks of dense layers that are trained each for itself, on what they all read,
     and asked together (Lakshminarayanan et al., Simple and Scalable Predictive Uncertainty Estimation using Deep Ensembles, 2017).
     """
 
@@ -91,13 +94,15 @@ class TierNetwork(nn.Module):
 
     def set_scaling(self, scaling: Scaling) -> None:
         """scaling: of the features after signed_log."""
-        mean, deviation, *bounds = (
+        mean, deviation, lowest, highest = (
             torch.tensor(of_all, dtype=torch.float64) for of_all in (scaling.mean, scaling.deviation, scaling.lowest, scaling.highest)
         )
         self.mean.copy_(mean)
         self.deviation.copy_(deviation)
-        for buffer, bound in zip((self.lowest, self.highest), bounds, strict=True):
-            buffer.copy_(((bound - mean) / deviation).clamp(-LARGEST_SCALED, LARGEST_SCALED))
+        # Of a feature that was the same everywhere nothing was learned: it stays so.
+        beyond = ((highest - lowest) / deviation).clamp(max=FURTHEST_BEYOND)
+        self.lowest.copy_(((lowest - mean) / deviation - beyond).clamp(min=-LARGEST_SCALED))
+        self.highest.copy_(((highest - mean) / deviation + beyond).clamp(max=LARGEST_SCALED))
 
     def set_calibration(self, scale: float, offset: Sequence[float]) -> None:
         """scale: of all scores. offset: of each tier's."""
