@@ -46,7 +46,7 @@ from interest_tiers.tiers.features import FEATURES, PAIR, RULES, in_one_column, 
 from interest_tiers.tiers.following import with_followed
 from interest_tiers.tiers.half_life import half_lives, rule_tiers
 from interest_tiers.tiers.labels import labelled
-from interest_tiers.tiers.model import RECORD, read_record
+from interest_tiers.tiers.model import FORM, RECORD, read_record
 from interest_tiers.tiers.search import Found, searched, write_found
 from interest_tiers.tiers.sequences import with_sequence, with_tokens
 from interest_tiers.tiers.texts import interest_points, text_similarities
@@ -244,7 +244,7 @@ class TrainingOfTiers:
         half_life, following = self.context.config.interests.half_life_days, self.context.config.levels_that_follow
         attributes = [asdict(attribute) for attribute in self.attributes]
         days = [found["n"], found["hash"], self.day.isoformat()]
-        parts = [tiers, following, half_life, encoder, attributes, self.features, *days, __version__]
+        parts = [tiers, following, half_life, encoder, attributes, self.features, *days, FORM, __version__]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     @cached_property
