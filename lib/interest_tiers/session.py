@@ -35,8 +35,8 @@ def build_session(app_name: str) -> SparkSession:
         # Workers must run the interpreter that runs the driver, with the same packages.
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     spark = builder.getOrCreate()
-    _find_classes_once(spark)
     _require_delta(spark)
+    _find_classes_once(spark)
     _fit_small_machines(spark)
     return spark
 
