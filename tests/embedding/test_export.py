@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from interest_tiers.config import Embedding
-from interest_tiers.embedding import export
+from interest_tiers.embedding import export, onnx_encoder
 from interest_tiers.embedding.backends import require_backend, worker_encoder
 from interest_tiers.embedding.encoder import SentenceEncoder
 from interest_tiers.embedding.export import export_encoder
@@ -55,6 +55,24 @@ def test_a_graph_gives_the_vectors_of_torch(folders: dict[str, str], name: str, 
 def test_int8_is_near_and_other_than_fp32(folders: dict[str, str]) -> None:
     exact, whole = (OnnxEncoder(folders["BERT mean"], LIMIT, 1, precision).encode(AWKWARD, 1024).vectors for precision in ("fp32", "int8"))
     assert 0.98 < cosines(exact, whole).min() < 0.99999
+
+
+@pytest.mark.parametrize(("flags", "is_exact"), [("avx2 avx512_vnni", True), ("avx2 avx_vnni", True), ("avx2 avx512f", False)])
+def test_a_processor_that_overflows_in_products_of_bytes_is_recognised(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: str, is_exact: bool
+) -> None:
+    monkeypatch.setattr(onnx_encoder, "PROCESSORS", tmp_path / "cpuinfo")
+    assert not onnx_encoder._multiplies_bytes_exactly()
+    (tmp_path / "cpuinfo").write_text(f"processor : 0\nflags : {flags}\n", encoding="utf-8")
+    assert onnx_encoder._multiplies_bytes_exactly() == is_exact
+
+
+def test_bytes_without_a_sign_give_the_vectors_of_bytes_with_one(folders: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = OnnxEncoder(folders["BERT mean"], LIMIT, 1, "int8").encode(AWKWARD, 1024).vectors
+    monkeypatch.setattr(onnx_encoder, "_multiplies_bytes_exactly", lambda: False)
+    encoder = OnnxEncoder(folders["BERT mean"], LIMIT, 1, "int8")
+    assert encoder._session.get_session_options().get_session_config_entry("session.x64quantprecision") == "1"
+    assert cosines(encoder.encode(AWKWARD, 1024).vectors, expected).min() > 0.9999
 
 
 def test_the_graph_of_spark_nlp_takes_padding_for_nothing(folders: dict[str, str]) -> None:
