@@ -14,7 +14,14 @@ from pyspark.sql import SparkSession
 from interest_tiers import session
 from interest_tiers.tables import Warehouse
 
-LIGHT_SETTINGS = {
+#: With a few rows nothing is gained by compiling a plan, nor by planning again in its middle. The fixture made runs with both.
+PLAIN_PLANS = {
+    "spark.sql.codegen.wholeStage": "false",
+    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+    "spark.sql.adaptive.enabled": "false",
+}
+
+LIGHT_SETTINGS = PLAIN_PLANS | {
     "spark.master": "local[2]",
     "spark.sql.shuffle.partitions": "2",
     "spark.databricks.delta.snapshotPartitions": "1",
@@ -31,6 +38,9 @@ LIGHT_SETTINGS = {
 #: Short runs gain more from a quick compiler than from a good one.
 QUICK_START = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=512m -XX:+UseSerialGC"
 
+
+# Read by torch when it is loaded: two trainings at once on two cores would wait for their threads by keeping them from running.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 # The same examples on every machine: a build fails for what was changed. pytest --hypothesis-profile=default draws others.
 hypothesis_settings.register_profile("repeatable", derandomize=True)

@@ -334,6 +334,15 @@ def test_a_day_that_has_gone_is_missed_again(warehouse: Warehouse, rows: Rows) -
         warehouse.read(USER_TIERS, MONDAY)
 
 
+@pytest.fixture
+def adaptive_plans(spark: SparkSession) -> Iterator[None]:
+    """As users have them: the tests' own session does without."""
+    spark.conf.set("spark.sql.adaptive.enabled", "true")
+    yield
+    spark.conf.set("spark.sql.adaptive.enabled", "false")
+
+
+@pytest.mark.usefixtures("adaptive_plans")
 def test_interactions_of_one_day_are_few_files_however_many_tasks_wrote_them(warehouse: Warehouse, rows: Rows) -> None:
     tuesday_noon = {"occurred_at": datetime(2017, 10, 10, 12, tzinfo=UTC), "event_date": TUESDAY}
     many = [{"interaction_id": f"e{n}", **(tuesday_noon if n % 2 else {})} for n in range(40)]

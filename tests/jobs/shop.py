@@ -14,6 +14,8 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from tests.conftest import PLAIN_PLANS, QUICK_START
+
 REPOSITORY = Path(__file__).parents[2]
 FIRST_DAY, LAST_DAY, AS_OF = date(2024, 1, 1), date(2024, 8, 27), date(2024, 7, 20)
 
@@ -29,9 +31,8 @@ USERS_PER_GROUP, ITEMS_PER_CATEGORY = 25, 6
 #: Two executors, each a process of its own with one core, so that nothing works inside one JVM only.
 CLUSTER = "local-cluster[2,1,1500]"
 
-
-#: Short runs gain more from a quick compiler than from a good one.
-QUICK_START = "-Duser.timezone=UTC -XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=512m -XX:+UseSerialGC"
+#: Of every JVM.
+JAVA_OPTIONS = f"-Duser.timezone=UTC {QUICK_START}"
 
 
 @dataclass(frozen=True)
@@ -121,14 +122,16 @@ def shop_config(folder: Path) -> dict[str, object]:
 def submit(
     stage: str, *arguments: str, master: str = "local[2]", properties: str = "conf/spark-defaults.conf"
 ) -> subprocess.CompletedProcess[str]:
-    """Run a job by a real spark-submit, as a user of the repository does."""
+    """Run a job by a real spark-submit, as a user of the repository does; with the plans of users on CLUSTER alone."""
     binaries = Path(sys.executable).parent
     command = [
         str(binaries / "spark-submit"), "--master", master, "--properties-file", properties,
         "--conf", "spark.sql.shuffle.partitions=2", "--conf", "spark.ui.enabled=false",
-        "--conf", f"spark.driver.extraJavaOptions={QUICK_START}", "--conf", f"spark.executor.extraJavaOptions={QUICK_START}",
-        f"jobs/{stage}.py", *arguments,
+        "--conf", f"spark.driver.extraJavaOptions={JAVA_OPTIONS}", "--conf", f"spark.executor.extraJavaOptions={JAVA_OPTIONS}",
     ]  # fmt: skip
+    if master != CLUSTER:
+        command += [part for key, value in PLAIN_PLANS.items() for part in ("--conf", f"{key}={value}")]
+    command += [f"jobs/{stage}.py", *arguments]
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYSPARK_", "SPARK_"))}
     environment["PATH"] = f"{binaries}{os.pathsep}{environment['PATH']}"
     return subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False, timeout=900)
