@@ -11,13 +11,14 @@ from typing import Literal, get_args
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from interest_tiers.evidence import PAIR
 from interest_tiers.jobs.build_interests import pairs_as_of, stored_pairs
 from interest_tiers.jobs.job import Measurement, StageContext, StageResult, run_command, run_stage, stage_parser, write_metrics
 from interest_tiers.jobs.train_tiers import ModelOfTiers, TrainingOfTiers, evidence_of, features_as_of, followed, labels_of, model_there
 from interest_tiers.tables import USER_TIERS
 from interest_tiers.tiers.calibration import Calibration, calibrate
 from interest_tiers.tiers.drift import Drift, drift_between
-from interest_tiers.tiers.features import PAIR, RULES
+from interest_tiers.tiers.features import RULES
 from interest_tiers.tiers.following import parents_raised
 from interest_tiers.tiers.labels import require_rules
 from interest_tiers.tiers.model import scored, version_of

@@ -13,7 +13,7 @@ from interest_tiers.evaluation.boosting import fitted_boosting, said_by_boosting
 from interest_tiers.evaluation.intervals import Estimate
 from interest_tiers.evaluation.ranking_quality import future_items, in_lists, ranking_quality
 from interest_tiers.evaluation.tier_quality import tier_quality
-from interest_tiers.evidence import interest_days, item_days
+from interest_tiers.evidence import PAIR, interest_days, item_days
 from interest_tiers.hierarchy import level_of
 from interest_tiers.jobs.assign_tiers import calibration_as_of, ruled, tiers_as_of
 from interest_tiers.jobs.build_interests import (
@@ -35,7 +35,6 @@ from interest_tiers.sampling import drawn_by_hash
 from interest_tiers.tables import INTERACTIONS
 from interest_tiers.tiers.baselines import predictions
 from interest_tiers.tiers.calibration import Calibration, calibrate
-from interest_tiers.tiers.features import PAIR
 
 
 def run(context: StageContext) -> StageResult:

@@ -23,6 +23,7 @@ from interest_tiers.distribution import require_room, run_training
 from interest_tiers.embedding.model_folder import model_id, read_model_folder
 from interest_tiers.errors import ConfigError
 from interest_tiers.evaluation.tier_quality import squared_error
+from interest_tiers.evidence import PAIR
 from interest_tiers.experiment_log import log_training, require_mlflow
 from interest_tiers.hierarchy import level_of
 from interest_tiers.jobs.build_interests import category_embeddings, evidence_days, evidence_days_of_interests, pairs_as_of
@@ -42,7 +43,7 @@ from interest_tiers.tables import INTERESTS, ITEMS, USERS
 from interest_tiers.tiers.attributes import Attribute, attribute_names, attributes_of, frequent_attributes
 from interest_tiers.tiers.calibration import calibrate
 from interest_tiers.tiers.examples import as_numbers, in_files, is_held_out, scaling_of, training_cuts, with_weight
-from interest_tiers.tiers.features import FEATURES, PAIR, RULES, in_one_column, own_features, pair_features, similar_interests
+from interest_tiers.tiers.features import FEATURES, RULES, in_one_column, own_features, pair_features, similar_interests
 from interest_tiers.tiers.following import with_followed
 from interest_tiers.tiers.half_life import half_lives, rule_tiers
 from interest_tiers.tiers.labels import labelled

@@ -19,6 +19,9 @@ from pyspark.sql import functions as F
 from interest_tiers.config import BehaviourWeight, ValueScale
 from interest_tiers.hierarchy import PREFIX, level_of, path_interest
 
+#: What evidence is of.
+PAIR = ["user_id", "interest_id"]
+
 #: Evidence is summed in whole billionths, since sums of doubles depend on the order in which rows arrive,
 #: and with it the ranks of interests that tie. With weights up to LARGEST_WEIGHT, 10^7 days of one user fit.
 EVIDENCE_PARTS = 10**9

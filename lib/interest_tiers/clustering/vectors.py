@@ -17,6 +17,7 @@ from pyspark.ml.stat import Summarizer
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
+from interest_tiers.evidence import PAIR
 from interest_tiers.kmeans import features
 
 TIER_WEIGHTS = {"core": 1.0, "secondary": 0.5, "marginal": 0.1}
@@ -41,9 +42,7 @@ def embedding_sums(pairs: DataFrame, tiers: DataFrame, embeddings: DataFrame) ->
     interest_id, embedding array<float>[width]; an interest without one does not count.
     """
     expected = sum((F.col(f"p_{tier}") * weight for tier, weight in TIER_WEIGHTS.items()), start=F.lit(0.0))
-    weighed = pairs.join(tiers, ["user_id", "interest_id"]).select(
-        "user_id", "interest_id", F.sqrt(F.col("share") * expected).alias("weight")
-    )
+    weighed = pairs.join(tiers, PAIR).select("user_id", "interest_id", F.sqrt(F.col("share") * expected).alias("weight"))
     known = embeddings.where(F.col("embedding").isNotNull()).select("interest_id", features(F.col("embedding")).alias("features"))
     summed = weighed.where(F.col("weight") > 0).join(known, "interest_id").groupBy("user_id")
     total = summed.agg(Summarizer.sum(F.col("features"), F.col("weight")).alias("total"))

@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -136,14 +137,10 @@ class TextTokenizer:
         return TokenIds(ids, is_cut)
 
     def padded(self, ids: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
-        """Token ids and their mask, int64 (texts, longest); padding stands on the right, so positions stay as they are."""
-        longest = max(map(len, ids))
-        padded = np.full((len(ids), longest), self._padding, dtype=np.int64)
-        mask = np.zeros((len(ids), longest), dtype=np.int64)
-        for row, of_text in enumerate(ids):
-            padded[row, : len(of_text)] = of_text
-            mask[row, : len(of_text)] = 1
-        return padded, mask
+        """The tokens of each text as right_padded has them."""
+        lengths = np.array([len(of_text) for of_text in ids])
+        tokens = np.fromiter(chain.from_iterable(ids), dtype=np.int64, count=int(lengths.sum()))
+        return right_padded(tokens, lengths, self._padding)
 
     @property
     def rules(self) -> Tokenizer:
@@ -166,6 +163,17 @@ class TextTokenizer:
         )["input_ids"]
         # The empty text has no token at all in the GPT family, and a vector is wanted of it too.
         return [of_text or [self._padding] for of_text in ids]
+
+
+def right_padded(tokens: np.ndarray, lengths: np.ndarray, padding: int) -> tuple[np.ndarray, np.ndarray]:
+    """Token ids and their mask, int64 (texts, longest); padding stands on the right, so positions stay as they are.
+
+    tokens: of all texts, one after the other. lengths: tokens of each text.
+    """
+    mask = np.arange(lengths.max())[None, :] < lengths[:, None]
+    ids = np.full(mask.shape, padding, dtype=np.int64)
+    ids[mask] = tokens
+    return ids, mask.astype(np.int64)
 
 
 def pooled(hidden: torch.Tensor, mask: torch.Tensor, pooling: Pooling) -> torch.Tensor:

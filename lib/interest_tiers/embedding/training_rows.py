@@ -14,6 +14,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from interest_tiers.embedding.encoder import right_padded
+
 
 @dataclass(frozen=True)
 class Shard:
@@ -106,12 +108,8 @@ def validation_batches(folder: str | Path, batch_size: int, rank: int, processes
     return [rows.slice(start, batch_size) for start in range(rank * batch_size, len(rows), processes * batch_size)]
 
 
-def padded(rows: pa.ChunkedArray, fill: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Lists of token ids as int64 (rows, longest) with padding on the right, and their mask."""
+def padded(rows: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
+    """Lists of token ids as encoder.right_padded has them, padded with 0."""
     lists = rows.combine_chunks()
-    lengths = lists.value_lengths().to_numpy(zero_copy_only=False)
-    longest = int(lengths.max())
-    mask = np.arange(longest)[None, :] < lengths[:, None]
-    ids = np.full(mask.shape, fill, dtype=np.int64)
-    ids[mask] = lists.flatten().to_numpy(zero_copy_only=False)
-    return ids, mask.astype(np.int64)
+    tokens, lengths = (part.to_numpy(zero_copy_only=False) for part in (lists.flatten(), lists.value_lengths()))
+    return right_padded(tokens, lengths, 0)

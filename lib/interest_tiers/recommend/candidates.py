@@ -12,7 +12,7 @@ from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
 from interest_tiers.config import Recommend
-from interest_tiers.evidence import decay, exact_sum, summed_evidence
+from interest_tiers.evidence import PAIR, decay, exact_sum, summed_evidence
 
 LISTED_TIERS = ("core", "secondary")
 
@@ -55,10 +55,10 @@ def listed_interests(tiers: DataFrame, pairs: DataFrame, max_interests: int) -> 
 
     tiers: user_id, interest_id, tier. pairs: user_id, interest_id, rank.
     """
-    listed = tiers.where(F.col("tier").isin(*LISTED_TIERS)).join(pairs, ["user_id", "interest_id"])
+    listed = tiers.where(F.col("tier").isin(*LISTED_TIERS)).join(pairs, PAIR)
     strongest = Window.partitionBy("user_id").orderBy("rank")
     placed = listed.withColumn("place", F.row_number().over(strongest)).where(F.col("place") <= max_interests)
-    return placed.select("user_id", "interest_id")
+    return placed.select(*PAIR)
 
 
 def from_clusters(interests: DataFrame, user_clusters: DataFrame, popular: DataFrame) -> DataFrame:

@@ -7,6 +7,8 @@ from datetime import date
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
+from interest_tiers.evidence import PAIR
+
 
 def top_items(candidates: DataFrame, k: int) -> DataFrame:
     """The k candidates with the highest scores per user, ties by item: the columns of candidates, and rank from 1."""
@@ -24,11 +26,7 @@ def explained(ranked: DataFrame, tiers: DataFrame, interests: DataFrame, cluster
     tier_of_interest = tiers.select("user_id", "interest_id", "tier")
     interest_names = interests.select("interest_id", F.col("name").alias("interest_name"))
     cluster_names = clusters.select("cluster_id", F.col("name").alias("cluster_name"))
-    joined = (
-        ranked.join(tier_of_interest, ["user_id", "interest_id"])
-        .join(interest_names, "interest_id")
-        .join(F.broadcast(cluster_names), "cluster_id", "left")
-    )
+    joined = ranked.join(tier_of_interest, PAIR).join(interest_names, "interest_id").join(F.broadcast(cluster_names), "cluster_id", "left")
     return joined.select("user_id", "rank", "item_id", "score", "interest_id", "tier", "cluster_id", _reason(as_of).alias("reason"))
 
 

@@ -17,6 +17,7 @@ from pyspark.sql import functions as F
 from sklearn.decomposition import PCA
 
 from interest_tiers.config import TIERS
+from interest_tiers.evidence import PAIR
 from interest_tiers.hierarchy import all_names
 from interest_tiers.report.comparison import MEASURES_LIMIT, BackTest, describe_back_test, parse_slice
 from interest_tiers.report.quality import DataQuality, describe_quality
@@ -482,7 +483,7 @@ def _story_interests(sources: Sources, user_ids: Sequence[str], levels: Sequence
     level = F.col("level") if levels else F.lit(None).cast("bigint")
     evidence = evidence.select("user_id", "interest_id", level.alias("level"), "rank", "evidence", "share", "n_days", "recency_days")
     tiers = sources.user_tiers.select("user_id", "interest_id", "tier", "p_core", "p_secondary", "p_marginal")
-    told = _with_interest_name(evidence.join(tiers, ["user_id", "interest_id"], "left"), sources.interests)
+    told = _with_interest_name(evidence.join(tiers, PAIR, "left"), sources.interests)
     columns = ["evidence", "share", "n_days", "recency_days", "tier", "p_core", "p_secondary", "p_marginal"]
     level_name = F.element_at(F.array(*[F.lit(name) for name in levels]), F.col("level").cast("int")) if levels else F.lit(None)
     named = told.orderBy("user_id", "level", "rank").select("user_id", F.col("interest").alias("name"), *columns, level_name.alias("level"))

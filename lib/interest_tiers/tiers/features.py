@@ -13,13 +13,11 @@ from pyspark.sql import Column, DataFrame, Window, WindowSpec
 from pyspark.sql import functions as F
 
 from interest_tiers.config import TIERS, Tiers
-from interest_tiers.evidence import exact_sum, positive_part, summed_evidence
+from interest_tiers.evidence import PAIR, exact_sum, positive_part, summed_evidence
 from interest_tiers.hierarchy import level_of, rivals
 from interest_tiers.sampling import drawn_by_hash
 from interest_tiers.tiers.labels import labelled_by_mass
 from interest_tiers.tiers.rule import with_tier
-
-PAIR = ["user_id", "interest_id"]
 
 #: Half-lives and windows, in horizons. With 91 days: 7, 14, 30, 61, 91, 182 days; 14, 28, 56, 91, 182 days.
 HALF_LIVES = {"13th": 1 / 13, "7th": 2 / 13, "third": 1 / 3, "two_thirds": 2 / 3, "one": 1.0, "two": 2.0}

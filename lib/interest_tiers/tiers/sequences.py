@@ -13,7 +13,7 @@ from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
 from interest_tiers.config import TierTraining
-from interest_tiers.tiers.features import PAIR
+from interest_tiers.evidence import PAIR
 
 #: So many of the interests most alike lend their event-days to a sequence.
 ALIKE_IN_SEQUENCE = 3
