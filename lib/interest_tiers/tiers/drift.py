@@ -10,6 +10,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from interest_tiers.config import TIERS, TierDrift
+from interest_tiers.evidence import PAIR
 from interest_tiers.tiers.rule import place_of
 
 #: Probabilities are compared by so many parts of equal length.
@@ -88,7 +89,7 @@ def _core_changed_share(before: DataFrame, after: DataFrame) -> float | None:
     was = before.select("user_id", "interest_id", is_core.alias("was"))
     now = after.select("user_id", "interest_id", is_core.alias("now"))
     changed = F.coalesce("was", F.lit(False)) != F.coalesce("now", F.lit(False))
-    users = was.join(now, ["user_id", "interest_id"], "full_outer").groupBy("user_id").agg(
+    users = was.join(now, PAIR, "full_outer").groupBy("user_id").agg(
         (F.count("was") > 0).alias("was_there"), (F.count("now") > 0).alias("is_there"), F.bool_or(changed).alias("changed")
     )  # fmt: skip
     found = users.where("was_there AND is_there").agg(F.avg(F.col("changed").cast("int")).alias("share")).first()
