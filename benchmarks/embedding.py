@@ -254,7 +254,8 @@ def _on_spark(embedded: Callable[[DataFrame], DataFrame], spark: SparkSession, f
         given.mkdir(parents=True, exist_ok=True)
         # The place of a text stands for its hash, so that the order comes back.
         pq.write_table(pa.table({"text_hash": [f"{place:09d}" for place in range(len(texts))], "text": texts}), given / "part-0.parquet")
-        embedded(spark.read.parquet(str(given))).write.mode("overwrite").parquet(str(written))
+        # A stage knows the columns of its tables: it does not look for them in files first.
+        embedded(spark.read.schema("text_hash string, text string").parquet(str(given))).write.mode("overwrite").parquet(str(written))
         found = pq.read_table(written)
         vectors = np.vstack(found["embedding"].to_numpy(zero_copy_only=False))
         return vectors[np.argsort(found["text_hash"].to_numpy(zero_copy_only=False))]

@@ -326,11 +326,15 @@ class Training(Section):
 
     epochs: int = Field(5, ge=1, le=10_000)
     max_epoch_steps: int = Field(200, ge=1, description="an epoch ends after so many steps, or when every example was seen")
+    min_epoch_steps: int = Field(1, ge=1, description="an epoch goes over few examples again until it has so many steps")
     patience: int = Field(2, ge=1, description="epochs without a lower validation loss after which training stops")
     batch_size: int = Field(64, ge=2, le=1_000_000, description="examples of all processes together")
     learning_rate: float = Field(5e-5, gt=0, lt=1, description="after a rise over warmup, falling to 0 at the last epoch's end")
     warmup: float = Field(0.1, ge=0, lt=1, description="share of all steps")
     weight_decay: float = Field(0.01, ge=0, lt=1)
+    prior_examples: float = Field(
+        0, ge=0, description="all weights decay by prior_examples / examples beside weight_decay: few examples move them less far from 0"
+    )
     precision: Literal["fp32", "bf16"] = Field("fp32", description="of activations; weights and their updates are fp32")
     num_processes: int = Field(1, ge=1, le=4096)
     checkpoint_steps: int = Field(100, ge=1, description="steps from checkpoint to checkpoint; the end of an epoch makes one too")
@@ -454,9 +458,12 @@ class TierTraining(Training):
     patience: int = Field(3, ge=1, description="epochs without a smaller J of the held-out users after which training stops")
     batch_size: int = Field(2048, ge=2, le=10_000_000, description="examples of all processes together, at most; see min_epoch_steps")
     min_epoch_steps: int = Field(
-        64, ge=1, description="with few examples batches are smaller, down to 8 examples, so that an epoch has so many steps"
+        64, ge=1, description="with few examples batches are smaller, down to 8, and gone over again, so that an epoch has so many steps"
     )
     learning_rate: float = Field(1e-3, gt=0, lt=1, description="after a rise over warmup, falling to 0 at the last epoch's end")
+    prior_examples: float = Field(
+        1000, ge=0, description="all weights decay by prior_examples / examples beside weight_decay: few examples move them less far from 0"
+    )
     checkpoint_steps: int = Field(1000, ge=1, description="steps from checkpoint to checkpoint; the end of an epoch makes one too")
     folder: str | None = Field(None, description="of the models, seen by every machine; default: models/tiers of the warehouse")
     cuts: int = Field(3, ge=1, le=100, description="days that examples are made of; the latest is a horizon before the day of the model")

@@ -93,7 +93,16 @@ class TrainingPlan(Generic[TaskKind]):
     @property
     def epoch_steps(self) -> int:
         """Steps of an epoch, the same for every process and agreed before the first."""
-        return min(self.settings.max_epoch_steps, -(-self.n_rows // self.settings.batch_size))
+        once = -(-self.n_rows // self.settings.batch_size)
+        return min(self.settings.max_epoch_steps, max(self.settings.min_epoch_steps, once))
+
+    @property
+    def prior_decay(self) -> float:
+        """Of all weights, beside weight_decay: that they are near 0, held before any example, counts the less, the more examples there are.
+
+        Source: Bishop, Pattern Recognition and Machine Learning, 2006, section 5.5, of Gaussian priors.
+        """
+        return self.settings.prior_examples / self.n_rows
 
 
 @dataclass(frozen=True)
@@ -205,7 +214,9 @@ class _Training:
         self._objective.network.train(self._objective.has_dropout)
         self._rows = plan.task.training_rows(rank, size, plan.epoch_steps)
         self._validation = plan.task.validation_rows(rank, size)
-        self._optimizer = torch.optim.AdamW(_parameter_groups(self._objective.model, settings.weight_decay), lr=settings.learning_rate)
+        self._optimizer = torch.optim.AdamW(
+            _parameter_groups(self._objective.model, settings.weight_decay, plan.prior_decay), lr=settings.learning_rate
+        )
         self._progress = self._restored()
         self._network: Any = self._objective.network
         if size > 1:
@@ -349,12 +360,16 @@ class _Training:
             )
 
 
-def _parameter_groups(model: Any, weight_decay: float) -> list[dict[str, Any]]:
-    """Matrices decay; biases and scales, which are vectors, do not."""
+def _parameter_groups(model: Any, weight_decay: float, prior_decay: float) -> list[dict[str, Any]]:
+    """Matrices decay by both; biases and scales, which are vectors, by the prior alone.
+
+    Without the scales a prior would hold nothing back: a matrix before a normalisation does the same at any length (van Laarhoven, L2
+    Regularization versus Batch and Weight Normalization, 2017).
+    """
     parameters = [p for p in model.parameters() if p.requires_grad]
     return [
-        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": weight_decay},
-        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": weight_decay + prior_decay},
+        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": prior_decay},
     ]
 
 
