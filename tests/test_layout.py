@@ -10,8 +10,8 @@ import pytest
 LIBRARY = Path(__file__).parents[1] / "lib" / "interest_tiers"
 STAGES = sorted(path.name for path in LIBRARY.iterdir() if path.is_dir() and path.name != "__pycache__")
 FOUNDATIONS = {
-    "config", "distribution", "errors", "evidence", "experiment_log", "hierarchy", "kmeans", "model_record", "sampling", "task_resources",
-    "text", "training",
+    "config", "distribution", "errors", "evidence", "experiment_log", "hierarchy", "kmeans", "model_record", "once_per_worker", "sampling",
+    "task_resources", "text", "training",
 }  # fmt: skip
 
 

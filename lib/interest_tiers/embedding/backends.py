@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-from functools import lru_cache
 
 from interest_tiers.config import Backend, Embedding
 from interest_tiers.embedding.encoder import Encoder, SentenceEncoder
@@ -11,6 +10,7 @@ from interest_tiers.embedding.model_folder import read_model_folder
 from interest_tiers.embedding.onnx_encoder import OnnxEncoder, require_same_weights
 from interest_tiers.embedding.word_pieces import unfit_for_spark_nlp
 from interest_tiers.errors import ConfigError
+from interest_tiers.once_per_worker import once_per_worker
 
 #: Packages that are no part of a plain installation.
 NEEDED: dict[Backend, tuple[str, ...]] = {"onnx": ("onnx", "onnxruntime", "onnxscript"), "sparknlp": ("sparknlp",)}
@@ -34,7 +34,7 @@ def require_engine(backend: Backend) -> None:
         raise ConfigError(f"the backend {backend} needs {', '.join(missing)}: pip install 'interest-tiers[{backend}]'")
 
 
-@lru_cache(maxsize=1)
+@once_per_worker
 def worker_encoder(config: Embedding, device: str, threads: int) -> Encoder:
     """The encoder of this Python worker: the first batch loads it, every later one finds it."""
     if config.backend == "onnx":

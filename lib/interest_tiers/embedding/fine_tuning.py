@@ -6,7 +6,6 @@ Every example is a row of numbers: token ids, and the keys by which rows are dra
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +18,7 @@ from interest_tiers.config import FineTuning
 from interest_tiers.embedding.encoder import TextTokenizer
 from interest_tiers.embedding.model_folder import read_model_folder
 from interest_tiers.errors import ConfigError
+from interest_tiers.once_per_worker import once_per_worker
 from interest_tiers.sampling import drawn_by_hash
 
 if TYPE_CHECKING:
@@ -203,12 +203,12 @@ def _token_ids(model: str, max_tokens: int):  # type: ignore[no-untyped-def]
     return token_ids
 
 
-@lru_cache(maxsize=1)
+@once_per_worker
 def _worker_tokenizer(model: str, max_tokens: int) -> TextTokenizer:
     return TextTokenizer(read_model_folder(model), max_tokens)
 
 
-@lru_cache(maxsize=1)
+@once_per_worker
 def _language_tokenizer(model: str) -> PreTrainedTokenizerBase:
     from transformers import AutoTokenizer
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from interest_tiers.embedding.model_folder import read_model_folder
+from interest_tiers.once_per_worker import once_per_worker
 from interest_tiers.task_resources import task_resources
 
 #: Blocks of tokens that go through the model at once.
@@ -110,7 +110,7 @@ def _losses(tokens: np.ndarray, model: str, device: str, threads: int) -> pd.Dat
     return pd.DataFrame({"loss": [loss], "n": [int((tokens[:, 1:] >= 0).sum())]})
 
 
-@lru_cache(maxsize=1)
+@once_per_worker
 def _worker_network(model: str, device: str, threads: int) -> Any:
     import torch
 

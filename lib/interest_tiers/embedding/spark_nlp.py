@@ -16,6 +16,7 @@ from interest_tiers.embedding.model_folder import read_model_folder
 from interest_tiers.embedding.onnx_encoder import SPARK_NLP, exported
 from interest_tiers.embedding.word_pieces import as_words
 from interest_tiers.errors import ConfigError
+from interest_tiers.once_per_worker import once_per_worker
 
 if TYPE_CHECKING:
     from sparknlp.annotator import BertSentenceEmbeddings
@@ -81,7 +82,7 @@ def _tokenised(text: Column, model: str, limit: int) -> Column:
     return column
 
 
-@lru_cache(maxsize=1)
+@once_per_worker
 def _tokenizer(model: str, limit: int) -> TextTokenizer:
     """The tokenizer of this Python worker."""
     return TextTokenizer(read_model_folder(model), limit)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ from pyspark.sql import DataFrame
 from interest_tiers.config import TIERS
 from interest_tiers.errors import InterestTiersError
 from interest_tiers.model_record import write_json
+from interest_tiers.once_per_worker import once_per_worker
 from interest_tiers.task_resources import task_resources
 
 if TYPE_CHECKING:
@@ -124,9 +124,8 @@ def scored(rows: DataFrame, folder: str) -> DataFrame:
     return rows.mapInArrow(say, SAID)
 
 
-@lru_cache(maxsize=2)
+@once_per_worker
 def _scorer(folder: str, device: str, threads: int) -> _Scorer:
-    """Loaded once per worker."""
     return _Scorer(Path(folder), device, threads)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import date
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from pyspark.sql import functions as F
 
 from interest_tiers.config import TierTraining
 from interest_tiers.evidence import PAIR
+from interest_tiers.once_per_worker import once_per_worker
 
 #: So many of the interests most alike lend their event-days to a sequence.
 ALIKE_IN_SEQUENCE = 3
@@ -90,7 +90,7 @@ def _token_ids(texts: list[str], model: str, max_tokens: int) -> np.ndarray:
     return padded
 
 
-@lru_cache(maxsize=1)
+@once_per_worker
 def _tokenizer(model: str) -> Any:
     from transformers import AutoTokenizer
 
