@@ -100,9 +100,10 @@ class TrainingPlan(Generic[TaskKind]):
     def prior_decay(self) -> float:
         """Of all weights, beside weight_decay: that they are near 0, held before any example, counts the less, the more examples there are.
 
+        At most so much that a step leaves nothing of a weight: more would turn it around.
         Source: Bishop, Pattern Recognition and Machine Learning, 2006, section 5.5, of Gaussian priors.
         """
-        return self.settings.prior_examples / self.n_rows
+        return min(self.settings.prior_examples / self.n_rows, 1 / self.settings.learning_rate)
 
 
 @dataclass(frozen=True)

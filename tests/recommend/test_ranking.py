@@ -29,6 +29,8 @@ def test_reasons(spark: SparkSession) -> None:
         ("u1", "beer", "lager", 1.5, None, None, "c02", 0.126, 3),
         ("u2", "beer", "lager", 2.0, 1, date(2017, 12, 31), "c03", 0.9, 1),  # a cluster without a row: only habit
         ("u2", "dairy", "milk", 1.0, None, None, "c01", 1.0, 2),
+        ("u2", "dairy", "cheese", 0.5, None, None, "c01", 0.0049, 3),
+        ("u2", "dairy", "butter", 0.4, None, None, "c01", 0.01, 4),
     ]
     schema = (
         "user_id string, interest_id string, item_id string, score double, n_days bigint, last_day date, "
@@ -50,6 +52,8 @@ def test_reasons(spark: SparkSession) -> None:
         "13 % of the cluster BEER had it; BEER, a secondary interest",
         "yours on 1 day, last 1 day ago; BEER, a core interest",
         "100 % of the cluster DAIRY · EGGS had it; DAIRY 100%, a marginal interest",
+        "less than 1 % of the cluster DAIRY · EGGS had it; DAIRY 100%, a marginal interest",
+        "1 % of the cluster DAIRY · EGGS had it; DAIRY 100%, a marginal interest",
     ]
     places = [
         ("u1", 1, "milk", 3.5, "dairy", "core", "c01"),
@@ -57,6 +61,8 @@ def test_reasons(spark: SparkSession) -> None:
         ("u1", 3, "lager", 1.5, "beer", "secondary", "c02"),
         ("u2", 1, "lager", 2.0, "beer", "core", "c03"),
         ("u2", 2, "milk", 1.0, "dairy", "marginal", "c01"),
+        ("u2", 3, "cheese", 0.5, "dairy", "marginal", "c01"),
+        ("u2", 4, "butter", 0.4, "dairy", "marginal", "c01"),
     ]
     expected = [(*place, reason) for place, reason in zip(places, reasons, strict=True)]
     assertDataFrameEqual(

@@ -109,6 +109,8 @@ def test_few_examples_come_in_small_batches(n_examples: int, processes: int, exp
 def test_few_examples_are_gone_over_again_and_hold_weights_near_zero(n_rows: int, batch_size: int, steps: int, decay: float) -> None:
     plan = TrainingPlan(TierTraining(batch_size=batch_size), None, n_rows, "checkpoints", "model")
     assert (plan.epoch_steps, plan.prior_decay) == (steps, pytest.approx(decay, rel=1e-12))
+    of_ten = TrainingPlan(TierTraining(learning_rate=0.02), None, 10, "checkpoints", "model")
+    assert of_ten.prior_decay == 50
 
 
 def test_an_epoch_goes_over_few_examples_again(tmp_path: Path) -> None:

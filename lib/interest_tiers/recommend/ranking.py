@@ -34,8 +34,12 @@ def _reason(as_of: date) -> Column:
     interest = F.format_string("%s, a %s interest", F.col("interest_name"), F.col("tier"))
     days_ago = F.datediff(F.lit(as_of), F.col("last_day"))
     habit = F.format_string("yours on %d %s, last %d %s ago", F.col("n_days"), _days(F.col("n_days")), days_ago, _days(days_ago))
-    crowd = F.format_string("%.0f %% of the cluster %s had it", F.col("cluster_share") * 100, F.col("cluster_name"))
+    crowd = F.format_string("%s of the cluster %s had it", _percent(F.col("cluster_share")), F.col("cluster_name"))
     return F.concat_ws("; ", F.when(F.col("n_days").isNotNull(), habit), F.when(F.col("cluster_name").isNotNull(), crowd), interest)
+
+
+def _percent(share: Column) -> Column:
+    return F.when(share < 0.01, F.lit("less than 1 %")).otherwise(F.format_string("%.0f %%", share * 100))
 
 
 def _days(count: Column) -> Column:
