@@ -51,7 +51,7 @@ from interest_tiers.tiers.model import FORM, RECORD, read_record
 from interest_tiers.tiers.search import Found, searched, write_found
 from interest_tiers.tiers.sequences import with_sequence, with_tokens
 from interest_tiers.tiers.texts import interest_points, text_similarities
-from interest_tiers.tiers.tier_training import Scaling, TierTask, fitted_to, largest_batch, shape_of
+from interest_tiers.tiers.tier_training import Scaling, TierTask, in_enough_steps, largest_batch, shape_of
 from interest_tiers.training import Trained, TrainingPlan
 
 #: With fewer held-out users than these nothing can be chosen, and the rule decides.
@@ -287,7 +287,7 @@ class TrainingOfTiers:
         if lacking:
             return ModelOfTiers(None, lacking)
         with self._written_rows() as n_training:
-            plan = self._plan(fitted_to(self.settings, self.config.network, n_training), n_training, self.workplace)
+            plan = self._plan(in_enough_steps(self.settings, n_training), n_training, self.workplace)
             model = self._finish(plan, run_training(self.context.spark, plan))
         shutil.rmtree(self.workplace.parent)
         return model
@@ -306,7 +306,7 @@ class TrainingOfTiers:
                 assert trained.best.validation_loss is not None  # there are held-out users
                 return trained.best.validation_loss
 
-            given, largest = fitted_to(self.settings, self.config.network, n_training), largest_batch(self.settings, n_training)
+            given, largest = in_enough_steps(self.settings, n_training), largest_batch(self.settings, n_training)
             found = searched(given, largest, n_trials, self.workplace / "trials.log", judged)
         shutil.rmtree(self.workplace.parent)
         return found, self.examples.count()

@@ -461,9 +461,6 @@ class TierTraining(Training):
         64, ge=1, description="with few examples batches are smaller, down to 8, and gone over again, so that an epoch has so many steps"
     )
     learning_rate: float = Field(1e-3, gt=0, lt=1, description="after a rise over warmup, falling to 0 at the last epoch's end")
-    prior_examples: float = Field(
-        1000, ge=0, description="all weights decay by prior_examples / examples beside weight_decay: few examples move them less far from 0"
-    )
     checkpoint_steps: int = Field(1000, ge=1, description="steps from checkpoint to checkpoint; the end of an epoch makes one too")
     folder: str | None = Field(None, description="of the models, seen by every machine; default: models/tiers of the warehouse")
     cuts: int = Field(3, ge=1, le=100, description="days that examples are made of; the latest is a horizon before the day of the model")

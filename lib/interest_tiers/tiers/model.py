@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 WEIGHTS, MODEL, RECORD, ENCODER = "model.safetensors", "model.json", "training.json", "encoder"
 
 #: Another number where folders hold something else, or networks make something else of the same: models of other forms are trained anew.
-FORM = 3
+FORM = 2
 
 #: Rows that go through the network at once.
 BATCH_ROWS = 8192

@@ -110,7 +110,7 @@ def _drawn(trial: Trial, settings: TierTraining, largest_batch: int) -> dict[str
     return {
         "learning_rate": trial.suggest_float("learning_rate", min(1e-4, rate), max(1e-2, rate), log=True),
         "weight_decay": trial.suggest_float("weight_decay", 0.0, max(0.1, decay)),
-        "prior_examples": trial.suggest_float("prior_examples", 0.0, 4 * settings.prior_examples),
+        "prior_examples": trial.suggest_float("prior_examples", 0.0, max(2000.0, settings.prior_examples)),
         "dropout": trial.suggest_float("dropout", 0.0, max(0.5, settings.dropout)),
         "layers": trial.suggest_int("layers", 1, max(5, settings.layers)),
         "width": trial.suggest_categorical("width", widths),

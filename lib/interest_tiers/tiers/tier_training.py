@@ -25,11 +25,9 @@ def largest_batch(settings: TierTraining, n_examples: int) -> int:
     return max(1, wanted // settings.num_processes) * settings.num_processes
 
 
-def fitted_to(settings: TierTraining, network: str, n_examples: int) -> TierTraining:
-    """The settings with batches of largest_batch at most; for bert without prior_examples, since its encoder is trained already."""
-    prior_examples = 0 if network == "bert" else settings.prior_examples
-    batch_size = min(settings.batch_size, largest_batch(settings, n_examples))
-    return settings.model_copy(update={"batch_size": batch_size, "prior_examples": prior_examples})
+def in_enough_steps(settings: TierTraining, n_examples: int) -> TierTraining:
+    """The settings with batches of largest_batch at most."""
+    return settings.model_copy(update={"batch_size": min(settings.batch_size, largest_batch(settings, n_examples))})
 
 
 @dataclass(frozen=True)
