@@ -34,7 +34,7 @@ def test_a_load_for_the_same_arguments_is_kept_and_no_longer_looked_through() ->
         return Model(name)
 
     first = model("a")
-    assert any(found is first for found in gc.get_objects()) is False
+    assert not any(found is first for found in gc.get_objects())
     assert gc.get_freeze_count() > 0
     assert (model("a"), model("b").name, loads) == (first, "b", ["a", "b"])
 

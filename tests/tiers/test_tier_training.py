@@ -109,8 +109,11 @@ def test_few_examples_come_in_small_batches(n_examples: int, processes: int, exp
 def test_few_examples_are_gone_over_again_and_hold_weights_near_zero(n_rows: int, batch_size: int, steps: int, decay: float) -> None:
     plan = TrainingPlan(TierTraining(batch_size=batch_size, prior_examples=1000), None, n_rows, "checkpoints", "model")
     assert (plan.epoch_steps, plan.prior_decay) == (steps, pytest.approx(decay, rel=1e-12))
-    of_ten = TrainingPlan(TierTraining(learning_rate=0.02, prior_examples=1000), None, 10, "checkpoints", "model")
-    assert of_ten.prior_decay == 50
+
+
+def test_a_prior_takes_no_more_than_the_whole_of_a_weight() -> None:
+    plan = TrainingPlan(TierTraining(learning_rate=0.02, prior_examples=1000), None, 10, "checkpoints", "model")
+    assert plan.prior_decay == 50
 
 
 def test_an_epoch_goes_over_few_examples_again(tmp_path: Path) -> None:
