@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
-import pandas as pd
+import numpy as np
+import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
-from pyspark.sql.types import ArrayType, BooleanType, FloatType, StructField, StructType
+from pyspark.sql.types import ArrayType, BooleanType, FloatType, StringType, StructField, StructType
 
 from interest_tiers.config import Embedding
 from interest_tiers.embedding.backends import worker_encoder
@@ -17,7 +18,9 @@ from interest_tiers.task_resources import task_resources
 #: A task that embeds more texts than this would be long to repeat when a worker is lost.
 TEXTS_PER_TASK = 20_000
 
-_EMBEDDED = StructType([StructField("embedding", ArrayType(FloatType())), StructField("is_cut", BooleanType())])
+EMBEDDED = StructType(
+    [StructField("text_hash", StringType()), StructField("embedding", ArrayType(FloatType())), StructField("is_cut", BooleanType())]
+)
 
 
 def pending_texts(texts: DataFrame, embedded: DataFrame | None, model_id: str) -> DataFrame:
@@ -70,15 +73,20 @@ def embed_texts(texts: DataFrame, config: Embedding, n_tasks: int) -> DataFrame:
 
         return embed_by_spark_nlp(spread.sortWithinPartitions(F.length("text"), "text_hash"), config)
 
-    # A pandas UDF because the model is Python; over an iterator because the model must load once per task at most.
-    @F.pandas_udf(_EMBEDDED)  # type: ignore[call-overload]
-    def embed(batches: Iterator[pd.Series]) -> Iterator[pd.DataFrame]:
+    # By Arrow because the model is Python and a vector a row of a matrix: pandas would take it apart into numbers.
+    def embed(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         device, threads = task_resources()
         encoder = worker_encoder(config, device, threads)
         for batch in batches:
-            result = encoder.encode(batch.tolist(), config.batch_tokens)
-            yield pd.DataFrame({"embedding": list(result.vectors), "is_cut": result.is_cut})
+            result = encoder.encode(batch.column("text").to_pylist(), config.batch_tokens)
+            columns = [batch.column("text_hash"), _arrays(result.vectors), pa.array(result.is_cut)]
+            yield pa.RecordBatch.from_arrays(columns, EMBEDDED.fieldNames())
 
     # In an order of their own, so that the same texts meet in a batch again: with another neighbour a vector is rounded otherwise.
-    ordered = spread.sortWithinPartitions("text_hash")
-    return ordered.select("text_hash", embed("text").alias("embedded")).select("text_hash", "embedded.embedding", "embedded.is_cut")
+    return spread.sortWithinPartitions("text_hash").select("text_hash", "text").mapInArrow(embed, EMBEDDED)
+
+
+def _arrays(rows: np.ndarray) -> pa.ListArray:
+    """The rows of a matrix; nothing is copied."""
+    n_rows, width = rows.shape
+    return pa.ListArray.from_arrays(pa.array(np.arange(n_rows + 1, dtype=np.int32) * width), pa.array(rows.ravel()))
