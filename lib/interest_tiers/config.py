@@ -288,7 +288,7 @@ class Embedding(Section):
     precision: Precision = Field(
         "auto", description="of weights and activations; auto: the fastest whose vectors have a cosine of 0.999 or more with fp32's"
     )
-    batch_tokens: int = Field(1024, ge=8, description="tokens in a batch, padding included; raise it on a GPU")
+    batch_tokens: int = Field(768, ge=8, description="tokens in a batch, padding included; raise it on a GPU")
 
     @model_validator(mode="after")
     def _backend_has_the_precision(self) -> Embedding:

@@ -89,6 +89,7 @@ class SentenceEncoder(Encoder):
         dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[self.precision]
         self._model = AutoModel.from_pretrained(self._folder.path, trust_remote_code=False, use_safetensors=True, dtype=dtype)
         self._model.eval().to(device)
+        self._has_matrix_unit = device == "cpu" and self.precision == "bf16" and has_matrix_unit()
 
     def _encode_batch(self, ids: list[list[int]]) -> np.ndarray:
         """On a GPU that has not the memory, in halves: other workers may share it."""
@@ -108,9 +109,17 @@ class SentenceEncoder(Encoder):
 
         padded, mask = (torch.from_numpy(array).to(self._device) for array in self._tokenizer.padded(ids))
         with torch.inference_mode():
-            hidden = self._model(input_ids=padded, attention_mask=mask).last_hidden_state
+            hidden = self._hidden(padded, mask)
             vectors: np.ndarray = torch.nn.functional.normalize(pooled(hidden, mask, self._folder.pooling), dim=1).cpu().numpy()
         return vectors
+
+    def _hidden(self, padded: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        if self._has_matrix_unit:
+            from interest_tiers.embedding.attention_by_rows import last_hidden_state
+
+            return last_hidden_state(self._model, padded, mask, self._folder.max_tokens)
+        hidden: torch.Tensor = self._model(input_ids=padded, attention_mask=mask).last_hidden_state
+        return hidden
 
 
 class TextTokenizer:
@@ -186,6 +195,13 @@ def pooled(hidden: torch.Tensor, mask: torch.Tensor, pooling: Pooling) -> torch.
         mask = torch.arange(mask.shape[1], device=mask.device) == mask.sum(dim=1, keepdim=True) - 1
     weights = mask.unsqueeze(-1).float()
     return (hidden.float() * weights).sum(dim=1) / weights.sum(dim=1)
+
+
+def has_matrix_unit() -> bool:
+    """Whether the processor multiplies matrices of bf16 by a unit of its own (AMX)."""
+    import torch
+
+    return bool(torch.cpu.get_capabilities().get("amx_bf16", False))
 
 
 @lru_cache(maxsize=4)
