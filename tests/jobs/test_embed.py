@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -81,3 +82,12 @@ def test_vectors_that_do_not_come_out_are_told_before_any_of_their_wave_is_store
     assert str(told.value) == f"{given[1]} texts went into the model and {given[1] - 1} vectors came out; use another embedding.backend"
     assert sum(given) == 40
     assert context.warehouse.read(TEXT_EMBEDDINGS).count() == given[0]
+
+
+def test_numbers_of_vectors_are_stored_without_a_dictionary(context: StageContext) -> None:
+    embed.run(context)
+    files = list(Path(context.warehouse.location, TEXT_EMBEDDINGS.name).rglob("*.parquet"))
+    groups = [pq.ParquetFile(file).metadata.row_group(0) for file in files]
+    of_numbers = {encoding for group in groups for encoding in group.column(1).encodings}
+    assert {group.column(1).path_in_schema for group in groups} == {"embedding.list.element"}
+    assert not {encoding for encoding in of_numbers if "DICTIONARY" in encoding}

@@ -15,14 +15,14 @@ import torch
 from torch.nn.functional import pad, scaled_dot_product_attention
 from torch.overrides import TorchFunctionMode
 
-#: Tokens of a row: a multiple of UNIT, WORTHWHILE or more, and at most LONGEST where texts share it, for they all meet in the product.
-UNIT, WORTHWHILE, LONGEST = 16, 32, 128
+#: Tokens of a row: a multiple of UNIT, at least SHORTEST, and at most LONGEST where texts share it, since each then meets all.
+UNIT, SHORTEST, LONGEST = 16, 32, 128
 
 
 def texts_per_row(tokens: int) -> int:
     """How many texts of so many tokens each share a row; 1 where they cannot."""
     texts = UNIT // gcd(tokens, UNIT)
-    if texts * tokens < WORTHWHILE:
+    if texts * tokens < SHORTEST:
         texts *= 2
     return texts if texts * tokens <= LONGEST else 1
 

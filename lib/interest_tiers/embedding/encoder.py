@@ -89,7 +89,7 @@ class SentenceEncoder(Encoder):
         dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[self.precision]
         self._model = AutoModel.from_pretrained(self._folder.path, trust_remote_code=False, use_safetensors=True, dtype=dtype)
         self._model.eval().to(device)
-        self._has_matrix_unit = device == "cpu" and self.precision == "bf16" and has_matrix_unit()
+        self._shares_rows = device == "cpu" and self.precision == "bf16" and has_matrix_unit()
 
     def _encode_batch(self, ids: list[list[int]]) -> np.ndarray:
         """On a GPU that has not the memory, in halves: other workers may share it."""
@@ -114,7 +114,7 @@ class SentenceEncoder(Encoder):
         return vectors
 
     def _hidden(self, padded: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        if self._has_matrix_unit:
+        if self._shares_rows:
             from interest_tiers.embedding.attention_by_rows import last_hidden_state
 
             return last_hidden_state(self._model, padded, mask, self._folder.max_tokens)
