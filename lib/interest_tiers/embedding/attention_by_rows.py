@@ -8,6 +8,7 @@ processors and in fp32 nothing is gained.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from math import gcd
 from typing import Any
 
@@ -42,13 +43,13 @@ def last_hidden_state(model: torch.nn.Module, ids: torch.Tensor, mask: torch.Ten
     texts = texts_per_row(length)
     # Filled up on the right by tokens and by texts that are masked.
     filled = [pad(given, (0, length - tokens, 0, -n_texts % texts)) for given in (ids, mask)]
-    with _SharedRows(texts):
+    with _SharedRows(texts) if texts > 1 else nullcontext():
         hidden: torch.Tensor = model(input_ids=filled[0], attention_mask=filled[1]).last_hidden_state
     return hidden[:n_texts, :tokens]
 
 
 class _SharedRows(TorchFunctionMode):
-    """While it is entered, torch's attention puts so many texts that follow each other into a row; a view, nothing is copied."""
+    """While it is entered, torch's attention puts so many texts that follow each other into a row; only a mask is made anew."""
 
     def __init__(self, texts: int) -> None:
         super().__init__()

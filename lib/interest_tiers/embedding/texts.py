@@ -9,7 +9,6 @@ import numpy as np
 import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
-from pyspark.sql.types import ArrayType, BooleanType, FloatType, StringType, StructField, StructType
 
 from interest_tiers.config import Embedding
 from interest_tiers.embedding.backends import worker_encoder
@@ -18,9 +17,7 @@ from interest_tiers.task_resources import task_resources
 #: A task that embeds more texts than this would be long to repeat when a worker is lost.
 TEXTS_PER_TASK = 20_000
 
-EMBEDDED = StructType(
-    [StructField("text_hash", StringType()), StructField("embedding", ArrayType(FloatType())), StructField("is_cut", BooleanType())]
-)
+EMBEDDED = "text_hash string, embedding array<float>, is_cut boolean"
 
 
 def pending_texts(texts: DataFrame, embedded: DataFrame | None, model_id: str) -> DataFrame:
@@ -79,8 +76,8 @@ def embed_texts(texts: DataFrame, config: Embedding, n_tasks: int) -> DataFrame:
         encoder = worker_encoder(config, device, threads)
         for batch in batches:
             result = encoder.encode(batch.column("text").to_pylist(), config.batch_tokens)
-            columns = [batch.column("text_hash"), _arrays(result.vectors), pa.array(result.is_cut)]
-            yield pa.RecordBatch.from_arrays(columns, EMBEDDED.fieldNames())
+            columns = {"text_hash": batch.column("text_hash"), "embedding": _arrays(result.vectors), "is_cut": pa.array(result.is_cut)}
+            yield pa.RecordBatch.from_pydict(columns)
 
     # In an order of their own, so that the same texts meet in a batch again: with another neighbour a vector is rounded otherwise.
     return spread.sortWithinPartitions("text_hash").select("text_hash", "text").mapInArrow(embed, EMBEDDED)
