@@ -32,6 +32,7 @@ MODEL = Embedding().model
 #: As sentence-transformers cuts by this model's own word.
 MAX_TOKENS = 256
 FEW_TEXTS = 200
+CALIBRATION_TEXTS = 400
 
 #: The fastest of so many runs counts, or of fewer where they take longer than so many seconds.
 RUNS, RUNS_SECONDS = 5, 40.0
@@ -48,6 +49,8 @@ STAGE = {
     "embed bf16": ("torch", "bf16"),
     "embed onnx fp32": ("onnx", "fp32"),
     "embed onnx int8": ("onnx", "int8"),
+    "embed openvino": ("openvino", "auto"),
+    "embed openvino int8": ("openvino", "int8"),
     "embed sparknlp": ("sparknlp", "fp32"),
 }
 WAYS = (REFERENCE, *STAGE, PLAIN_SPARK_NLP)
@@ -139,7 +142,7 @@ def write_texts(name: str, folder: Path, locations: Sequence[str]) -> None:
 def measure(way: str, file: Path, folder: Path) -> Measurement:
     """Embed the texts of a file in one way, and compare its vectors with those of sentence-transformers, which must be there."""
     texts = pq.read_table(file)["text"].to_pylist()
-    embed = _embedder(way, folder)
+    embed = _embedder(way, file, folder)
     embed(texts[:FEW_TEXTS])
     few_runs: list[float] = []
     runs: list[float] = []
@@ -181,14 +184,14 @@ def by_embed(config: Embedding, folder: Path) -> Callable[[list[str]], np.ndarra
     return _on_spark(lambda texts: embed_texts(texts, config, CORES).select("text_hash", "embedding"), _session(config.backend), folder)
 
 
-def by_plain_spark_nlp(folder: Path) -> Callable[[list[str]], np.ndarray]:
+def by_plain_spark_nlp(file: Path, folder: Path) -> Callable[[list[str]], np.ndarray]:
     """As Spark NLP's own pages do it: E5Embeddings, which pools a model's tokens, one text at a time, on threads as it comes."""
     from pyspark.sql import functions as F
     from sparknlp.annotator import E5Embeddings
     from sparknlp.base import DocumentAssembler
 
     spark = _session("sparknlp", without="spark.jsl.settings.")
-    model = E5Embeddings.loadSavedModel(str(token_graph(folder)), spark).setInputCols(["document"]).setOutputCol("vectors")
+    model = E5Embeddings.loadSavedModel(str(token_graph(file, folder)), spark).setInputCols(["document"]).setOutputCol("vectors")
     model = model.setBatchSize(1).setMaxSentenceLength(MAX_TOKENS)
     assembler = DocumentAssembler().setInputCol("text").setOutputCol("document")
     vector = F.element_at("vectors.embeddings", 1).alias("embedding")
@@ -197,38 +200,39 @@ def by_plain_spark_nlp(folder: Path) -> Callable[[list[str]], np.ndarray]:
     )
 
 
-def _embedder(way: str, folder: Path) -> Callable[[list[str]], np.ndarray]:
+def _embedder(way: str, file: Path, folder: Path) -> Callable[[list[str]], np.ndarray]:
     if way == REFERENCE:
         return by_sentence_transformers()
     if way == PLAIN_SPARK_NLP:
-        return by_plain_spark_nlp(folder)
+        return by_plain_spark_nlp(file, folder)
     backend, precision = STAGE[way]
-    model = MODEL if backend == "torch" else str(exported_model(folder))
+    model = MODEL if backend == "torch" else str(exported_model(file, folder))
     return by_embed(Embedding(backend=backend, model=model, max_tokens=MAX_TOKENS, precision=precision), folder)  # type: ignore[arg-type]
 
 
-def exported_model(folder: Path) -> Path:
-    """The packaged model with its graphs, exported unless it is there."""
+def exported_model(file: Path, folder: Path) -> Path:
+    """The packaged model with its graphs, calibrated on the first of a file's texts (they stand in no order); exported once."""
     from interest_tiers.embedding.export import export_encoder
 
-    target = folder / "exported" / MODEL
+    target = folder / "exported" / file.stem / MODEL
     if not target.exists():
-        export_encoder(MODEL, target)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        export_encoder(MODEL, target, pq.read_table(file)["text"].to_pylist()[:CALIBRATION_TEXTS])
     return target
 
 
-def token_graph(folder: Path) -> Path:
+def token_graph(file: Path, folder: Path) -> Path:
     """The packaged model with the vectors of its tokens, as E5Embeddings wants it."""
     from transformers import AutoModel
 
     from interest_tiers.embedding.export import write_graph
 
-    target = folder / "exported" / "tokens"
+    exported = exported_model(file, folder)
+    target = exported.with_name("tokens")
     if target.exists():
         return target
     new = target.with_name("tokens.new")
     shutil.rmtree(new, ignore_errors=True)
-    exported = exported_model(folder)
     model = AutoModel.from_pretrained(exported, use_safetensors=True, attn_implementation="eager", return_dict=False).eval()
     inputs = ["input_ids", "attention_mask", "token_type_ids"]
     write_graph(model, inputs, new / "model.onnx", output="last_hidden_state", is_one_file=True)

