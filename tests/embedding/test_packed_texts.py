@@ -15,7 +15,7 @@ from transformers import AutoConfig, AutoModel
 from interest_tiers.embedding import packed_texts
 from interest_tiers.embedding.export import _packed
 from interest_tiers.embedding.model_folder import FAMILIES, Pooling, read_model_folder
-from interest_tiers.embedding.openvino_encoder import inputs
+from interest_tiers.embedding.openvino_encoder import graph_inputs
 from interest_tiers.embedding.packed_texts import PACKABLE, SHORTEST, UNIT, pack, unfit_for_packing
 from tests.embedding.folders import MODEL, small_gpt
 
@@ -102,7 +102,7 @@ def test_a_text_becomes_in_a_row_what_it_becomes_alone(tmp_path: Path, kind: str
     ids = [draw.integers(3, 100, length).tolist() for length in (30, 22, 20, 17, 9, 5, 1)]
     (packed,) = pack(ids, 768)
     with torch.inference_mode():
-        hidden = _packed(folder)(*(torch.from_numpy(rows) for rows in inputs(packed, folder.first_position).values()))
+        hidden = _packed(folder)(*(torch.from_numpy(rows) for rows in graph_inputs(packed, folder.first_position).values()))
         alone = [model(input_ids=torch.tensor([ids[text]])).last_hidden_state[0] for text in packed.which]
     torch.testing.assert_close(hidden.flatten(0, 1)[packed.cells], torch.cat(alone), rtol=1e-3, atol=1e-3)
     assert packed.ids.shape[0] < len(ids)

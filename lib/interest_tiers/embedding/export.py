@@ -21,7 +21,7 @@ from interest_tiers.embedding.backends import missing_packages, unfit_for
 from interest_tiers.embedding.encoder import SentenceEncoder, TextTokenizer, pooled
 from interest_tiers.embedding.model_folder import ONNX, OPENVINO, RECORD, SPARK_NLP, ModelFolder, Pooling, read_model_folder
 from interest_tiers.embedding.onnx_encoder import GRAPHS, OnnxEncoder
-from interest_tiers.embedding.openvino_encoder import INPUTS, OpenVinoEncoder, import_openvino, inputs
+from interest_tiers.embedding.openvino_encoder import INPUTS, OpenVinoEncoder, graph_inputs, import_openvino
 from interest_tiers.embedding.packed_texts import pack
 from interest_tiers.embedding.word_pieces import spark_nlp_vocabulary
 from interest_tiers.errors import ConfigError, InterestTiersError
@@ -115,7 +115,7 @@ def _export_openvino(folder: ModelFolder, calibration_texts: Sequence[str]) -> l
     """With the vectors of tokens; where each text begins and ends in its row, and the pooling by it, is not the graph's."""
     openvino = import_openvino()
     exact, whole = (folder.path / OPENVINO / openvino_encoder.GRAPHS[precision] for precision in ("fp32", "int8"))
-    with TemporaryDirectory() as place:
+    with TemporaryDirectory(dir=folder.path) as place:
         written = Path(place) / "graph" / "model.onnx"
         write_graph(_packed(folder), INPUTS, written, output="last_hidden_state")
         network = openvino.Core().read_model(written)
@@ -124,7 +124,8 @@ def _export_openvino(folder: ModelFolder, calibration_texts: Sequence[str]) -> l
             _record(folder, OPENVINO)
             return [exact]
         openvino.save_model(_calibrated(network, folder, calibration_texts), whole)
-    _record(folder, OPENVINO, calibration=hashlib.sha256(json.dumps(list(calibration_texts)).encode()).hexdigest()[:12])
+    with whole.with_suffix(".bin").open("rb") as weights_and_ranges:
+        _record(folder, OPENVINO, calibration=hashlib.file_digest(weights_and_ranges, "sha256").hexdigest()[:12])
     return [exact, whole]
 
 
@@ -137,7 +138,7 @@ def _calibrated(network: openvino.Model, folder: ModelFolder, texts: Sequence[st
 
     nncf.set_log_level(logging.ERROR)
     ids = TextTokenizer(folder, folder.max_tokens)(texts).ids
-    given = [inputs(packed, folder.first_position) for packed in pack(ids, CALIBRATION_TOKENS)]
+    given = [graph_inputs(packed, folder.first_position) for packed in pack(ids, CALIBRATION_TOKENS)]
     return nncf.quantize(
         network,
         nncf.Dataset(given),

@@ -111,8 +111,8 @@ def read_model_folder(model: str) -> ModelFolder:
 def model_id(config: Embedding) -> str:
     """Name of the vectors that a model gives: its folder's name or package, the token limit, a fingerprint (see ModelFolder).
 
-    Backend and precision are not in it, since they give the same vectors but for rounding; int8 gives others, and by OpenVINO others for
-    each set of texts that it was calibrated on.
+    Backend and precision are not in it, since they give the same vectors but for rounding; int8 gives others, and by OpenVINO others with
+    each calibration.
     """
     folder = read_model_folder(config.model)
     name = f"{Path(config.model).name}-{config.max_tokens}-{folder.fingerprint}"
@@ -140,7 +140,7 @@ def require_same_weights(folder: ModelFolder, backend: Backend) -> None:
 
 
 def calibration(folder: ModelFolder) -> str:
-    """The fingerprint of the texts by which OpenVINO's int8 was calibrated. Raises ConfigError when that was not done."""
+    """The fingerprint of the weights and ranges of OpenVINO's int8. Raises ConfigError when it was not calibrated."""
     part = exported(folder, OPENVINO)
     found = _read_json(part / RECORD).get("calibration")
     if found is None:

@@ -40,12 +40,12 @@ class OpenVinoEncoder(Encoder):
 
     def _batches(self, tokens: TokenIds, batch_tokens: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         for packed in pack(tokens.ids, batch_tokens):
-            given = inputs(packed, self._folder.first_position)
+            given = graph_inputs(packed, self._folder.first_position)
             vectors = packed.pooled(self._request.infer(given, share_inputs=True, share_outputs=True)[0], self._folder.pooling)
             yield packed.which, vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
-def inputs(packed: PackedTexts, first_position: int) -> dict[str, np.ndarray]:
+def graph_inputs(packed: PackedTexts, first_position: int) -> dict[str, np.ndarray]:
     """What a graph is given; see PackedTexts, and ModelFolder for first_position."""
     return dict(zip(INPUTS, (packed.ids, packed.positions + first_position, packed.texts), strict=True))
 
