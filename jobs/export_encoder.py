@@ -38,7 +38,8 @@ def _export(model: str, target: Path, calibration_texts: Path | None) -> None:
 
     texts = [] if calibration_texts is None else _lines(calibration_texts)
     for made in export_encoder(model, target, texts):
-        print(f"{made.graph}   cosine with torch: mean {made.mean_cosine:.5f}, least {made.least_cosine:.5f}", flush=True)
+        cosines = f"mean {made.mean_cosine:.5f}, least {made.least_cosine:.5f} of {made.texts} texts"
+        print(f"{made.graph}   cosine with torch: {cosines}", flush=True)
     for backend, reason in left_out(read_model_folder(model)).items():
         print(f"{target / backend}   left out: {reason}", flush=True)
 

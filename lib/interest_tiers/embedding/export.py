@@ -18,7 +18,7 @@ import numpy as np
 from interest_tiers.config import Backend, Precision
 from interest_tiers.embedding import openvino_encoder
 from interest_tiers.embedding.backends import missing_packages, unfit_for
-from interest_tiers.embedding.encoder import SentenceEncoder, TextTokenizer, pooled
+from interest_tiers.embedding.encoder import Encoder, SentenceEncoder, TextTokenizer, pooled
 from interest_tiers.embedding.model_folder import ONNX, OPENVINO, RECORD, SPARK_NLP, ModelFolder, Pooling, read_model_folder
 from interest_tiers.embedding.onnx_encoder import GRAPHS, OnnxEncoder
 from interest_tiers.embedding.openvino_encoder import INPUTS, OpenVinoEncoder, graph_inputs, import_openvino
@@ -51,9 +51,10 @@ CHECKED_TEXTS = (
 
 @dataclass(frozen=True)
 class Exported:
-    """A graph, and the cosines of its vectors of CHECKED_TEXTS with those of torch in fp32."""
+    """A graph, and the cosines of its vectors with those of torch in fp32: of CHECKED_TEXTS, or of those that it was calibrated on."""
 
     graph: Path
+    texts: int
     mean_cosine: float
     least_cosine: float
 
@@ -84,8 +85,8 @@ def export_encoder(model: str, target: Path, calibration_texts: Sequence[str] = 
         graphs += _export_openvino(folder, calibration_texts)
     if SPARK_NLP not in without:
         graphs += _export_spark_nlp(folder)
-    expected = SentenceEncoder(str(new), folder.max_tokens, "cpu", threads=1, precision="fp32").encode(CHECKED_TEXTS, BATCH_TOKENS).vectors
-    found = [_checked(folder, graph, expected) for graph in graphs]
+    exact = SentenceEncoder(str(new), folder.max_tokens, "cpu", threads=1, precision="fp32")
+    found = [_checked(folder, graph, exact, calibration_texts if _is_calibrated(graph) else CHECKED_TEXTS) for graph in graphs]
     new.rename(target)
     return [replace(made, graph=target / made.graph.relative_to(new)) for made in found]
 
@@ -274,18 +275,22 @@ def _quantise(folder: ModelFolder) -> Path:
     return graph
 
 
-def _checked(folder: ModelFolder, graph: Path, expected: np.ndarray) -> Exported:
-    """expected: torch's vectors of CHECKED_TEXTS."""
+def _is_calibrated(graph: Path) -> bool:
+    return (graph.parent.name, graph.name) == (OPENVINO, openvino_encoder.GRAPHS["int8"])
+
+
+def _checked(folder: ModelFolder, graph: Path, exact: Encoder, texts: Sequence[str]) -> Exported:
+    """exact: the model by torch in fp32."""
     precision: Precision = "int8" if graph.stem.endswith("int8") else "fp32"
     if graph.parent.name == SPARK_NLP:
-        vectors = _vectors_masked_by_ids(folder, graph, CHECKED_TEXTS)
+        vectors = _vectors_masked_by_ids(folder, graph, texts)
     else:
         engine = OpenVinoEncoder if graph.parent.name == OPENVINO else OnnxEncoder
-        vectors = engine(str(folder.path), folder.max_tokens, 1, precision).encode(CHECKED_TEXTS, BATCH_TOKENS).vectors
-    cosines = (vectors * expected).sum(axis=1)
-    found = Exported(graph, float(cosines.mean()), float(cosines.min()))
+        vectors = engine(str(folder.path), folder.max_tokens, 1, precision).encode(texts, BATCH_TOKENS).vectors
+    cosines = (vectors * exact.encode(texts, BATCH_TOKENS).vectors).sum(axis=1)
+    found = Exported(graph, len(texts), float(cosines.mean()), float(cosines.min()))
     if precision != "int8" and found.least_cosine < EXACT:
-        text = CHECKED_TEXTS[int(cosines.argmin())][:40]
+        text = texts[int(cosines.argmin())][:40]
         raise InterestTiersError(
             f"{graph} gives other vectors than {folder.path}: a cosine of {found.least_cosine:.4f} for the text {text!r}. "
             "Use embedding.backend torch for this model"
