@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -115,3 +116,7 @@ def test_only_known_families_share_rows(tmp_path: Path) -> None:
     config = folder.path / "config.json"
     config.write_text(config.read_text(encoding="utf-8").replace('"gpt2"', '"mistral"'), encoding="utf-8")
     assert unfit_for_packing(read_model_folder(str(folder.path))) == f"it is a mistral, not one of {', '.join(sorted(PACKABLE['GPT']))}"
+    sliding = read_model_folder(small_gpt(tmp_path / "sliding", "mean"))
+    said = json.loads((sliding.path / "config.json").read_text(encoding="utf-8"))
+    (sliding.path / "config.json").write_text(json.dumps(said | {"use_sliding_window": True}), encoding="utf-8")
+    assert unfit_for_packing(sliding) == "its config.json has use_sliding_window, and a row has no windows"

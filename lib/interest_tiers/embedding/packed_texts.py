@@ -5,6 +5,7 @@ Source: Krell et al. 2021, Efficient Sequence Packing without Cross-contaminatio
 
 from __future__ import annotations
 
+import json
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -106,5 +107,7 @@ def _packed(ids: Sequence[Sequence[int]], rows: list[list[int]], row_length: int
 
 def unfit_for_packing(folder: ModelFolder) -> str | None:
     """Why texts of a model cannot share rows; None where they can."""
+    if json.loads((folder.path / "config.json").read_text(encoding="utf-8")).get("use_sliding_window"):
+        return "its config.json has use_sliding_window, and a row has no windows"
     known = PACKABLE[folder.family]
     return None if folder.model_type in known else f"it is a {folder.model_type}, not one of {', '.join(sorted(known))}"
