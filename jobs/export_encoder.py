@@ -48,7 +48,7 @@ def _lines(file: Path) -> list[str]:
     """Raises ConfigError when there are none, or so many that they would be a data set."""
     try:
         with file.open(encoding="utf-8") as content:
-            lines = [line.strip() for line in islice(content, MOST_TEXTS + 1) if line.strip()]
+            lines = list(islice((text for line in content if (text := line.strip())), MOST_TEXTS + 1))
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"--calibration-texts {file} cannot be read as lines of UTF-8: {error}") from error
     if not 0 < len(lines) <= MOST_TEXTS:

@@ -67,6 +67,7 @@ def test_what_no_graph_is_made_for_is_told_with_the_reason(tmp_path: Path, capsy
         (b"caf\xe9\n", "cannot be read as lines of UTF-8: .*0xe9"),
         (b" \n\n", "has no lines with text; some hundreds of different ones are expected"),
         (b"milk\n" * 10_001, "has more than 10000 lines with text"),
+        (b"\n" + b"milk\n" * 10_001, "has more than 10000 lines with text"),
     ],
 )
 def test_calibration_texts_that_cannot_be_used_are_told(

@@ -9,6 +9,7 @@ import shutil
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -18,7 +19,7 @@ import numpy as np
 from interest_tiers.config import Backend, Precision
 from interest_tiers.embedding import openvino_encoder
 from interest_tiers.embedding.backends import missing_packages, unfit_for
-from interest_tiers.embedding.encoder import Encoder, SentenceEncoder, TextTokenizer, pooled
+from interest_tiers.embedding.encoder import SentenceEncoder, TextTokenizer, pooled
 from interest_tiers.embedding.model_folder import ONNX, OPENVINO, RECORD, SPARK_NLP, ModelFolder, Pooling, read_model_folder
 from interest_tiers.embedding.onnx_encoder import GRAPHS, OnnxEncoder
 from interest_tiers.embedding.openvino_encoder import INPUTS, OpenVinoEncoder, graph_inputs, import_openvino
@@ -86,7 +87,13 @@ def export_encoder(model: str, target: Path, calibration_texts: Sequence[str] = 
     if SPARK_NLP not in without:
         graphs += _export_spark_nlp(folder)
     exact = SentenceEncoder(str(new), folder.max_tokens, "cpu", threads=1, precision="fp32")
-    found = [_checked(folder, graph, exact, calibration_texts if _is_calibrated(graph) else CHECKED_TEXTS) for graph in graphs]
+
+    @cache
+    def expected(texts: tuple[str, ...]) -> np.ndarray:
+        return exact.encode(texts, BATCH_TOKENS).vectors
+
+    texts_of = {graph: tuple(calibration_texts) if _is_calibrated(graph) else CHECKED_TEXTS for graph in graphs}
+    found = [_checked(folder, graph, texts, expected(texts)) for graph, texts in texts_of.items()]
     new.rename(target)
     return [replace(made, graph=target / made.graph.relative_to(new)) for made in found]
 
@@ -279,15 +286,15 @@ def _is_calibrated(graph: Path) -> bool:
     return (graph.parent.name, graph.name) == (OPENVINO, openvino_encoder.GRAPHS["int8"])
 
 
-def _checked(folder: ModelFolder, graph: Path, exact: Encoder, texts: Sequence[str]) -> Exported:
-    """exact: the model by torch in fp32."""
+def _checked(folder: ModelFolder, graph: Path, texts: Sequence[str], expected: np.ndarray) -> Exported:
+    """expected: torch's vectors of the texts in fp32."""
     precision: Precision = "int8" if graph.stem.endswith("int8") else "fp32"
     if graph.parent.name == SPARK_NLP:
         vectors = _vectors_masked_by_ids(folder, graph, texts)
     else:
         engine = OpenVinoEncoder if graph.parent.name == OPENVINO else OnnxEncoder
         vectors = engine(str(folder.path), folder.max_tokens, 1, precision).encode(texts, BATCH_TOKENS).vectors
-    cosines = (vectors * exact.encode(texts, BATCH_TOKENS).vectors).sum(axis=1)
+    cosines = (vectors * expected).sum(axis=1)
     found = Exported(graph, len(texts), float(cosines.mean()), float(cosines.min()))
     if precision != "int8" and found.least_cosine < EXACT:
         text = texts[int(cosines.argmin())][:40]
