@@ -1,24 +1,14 @@
 """Package description. The jobs and the configurations are installed too, so that spark-submit, the console
 script and Databricks run the same files."""
 
-from setuptools import setup
-
-PACKAGES = [
-    "interest_tiers",
-    *(
-        f"interest_tiers.{part}"
-        for part in ("cleaning", "embedding", "interests", "tiers", "clustering", "recommend", "evaluation", "report")
-    ),
-    "interest_tiers.jobs",
-    "interest_tiers.conf",
-]
+from setuptools import find_packages, setup
 
 setup(
     name="interest-tiers",
     version="0.1.0",
     description="Interest tiers, user clusters and recommendations from interaction logs, on Apache Spark",
     python_requires=">=3.11,<3.12",
-    packages=PACKAGES,
+    packages=[*find_packages("lib"), "interest_tiers.jobs", "interest_tiers.conf"],
     package_dir={
         "interest_tiers": "lib/interest_tiers",
         "interest_tiers.jobs": "jobs",
@@ -54,5 +44,5 @@ setup(
         "sparknlp": ["spark-nlp==5.5.3"],
         "test": ["filelock", "hypothesis", "mypy", "pandas-stubs", "pytest", "pytest-xdist", "ruff", "types-PyYAML"],
     },
-    entry_points={"console_scripts": ["interest-tiers=interest_tiers.jobs.cli:main"]},
+    entry_points={"console_scripts": ["interest-tiers=interest_tiers.stages.cli:main"]},
 )

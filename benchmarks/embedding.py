@@ -23,8 +23,8 @@ import pyarrow.parquet as pq
 from pyspark.sql import DataFrame, SparkSession
 
 from benchmarks.measure import CORES
-from interest_tiers import session
 from interest_tiers.config import Embedding
+from interest_tiers.spark import session
 
 PROJECT = Path(__file__).parents[1]
 MODEL = Embedding().model
@@ -122,8 +122,9 @@ def _run(arguments: Sequence[str], folder: Path) -> str:
 
 def write_texts(name: str, folder: Path, locations: Sequence[str]) -> None:
     """Clean a data set unless that is done, and write its distinct texts to texts-NAME.parquet (text), in the order of their hashes."""
-    from interest_tiers.jobs import clean
-    from interest_tiers.tables import INTERACTIONS, ITEMS, Warehouse
+    from interest_tiers.stages import clean
+    from interest_tiers.storage.schemas import INTERACTIONS, ITEMS
+    from interest_tiers.storage.warehouse import Warehouse
 
     target = folder / f"texts-{name}.parquet"
     if target.exists():

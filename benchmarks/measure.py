@@ -18,7 +18,7 @@ import duckdb
 import psutil
 
 from benchmarks import data, queries
-from interest_tiers import session
+from interest_tiers.spark import session
 
 #: library_native is library with Comet under Spark.
 ENGINES = ("library", "library_native", "by_hand", "duckdb")

@@ -15,7 +15,7 @@ from interest_tiers.cleaning.interactions import assess_interactions
 from interest_tiers.cleaning.items import assess_items, catalogue, item_versions
 from interest_tiers.cleaning.quarantine import is_good
 from interest_tiers.config import Config, load_config
-from interest_tiers.evidence import interests_by_category, item_days
+from interest_tiers.interests.evidence import interests_by_category, item_days
 from interest_tiers.interests.features import user_interests
 
 CONFIG = Path(__file__).parents[1] / "conf" / "complete_journey.yaml"

@@ -21,7 +21,7 @@ import pyspark
 
 from benchmarks import data, queries
 from benchmarks.measure import CORES, ENGINES, MEMORY_GIB, Measurement
-from interest_tiers import session
+from interest_tiers.spark import session
 
 PROJECT = Path(__file__).parents[1]
 RESULTS = PROJECT / "benchmarks" / "results" / "measurements.json"

@@ -23,12 +23,12 @@ import psutil
 import pyarrow.parquet as pq
 
 from benchmarks.measure import CORES, GIBIBYTE, MEMORY_GIB, cpu_seconds
-from interest_tiers import session
 from interest_tiers.config import TierTraining
+from interest_tiers.spark import session
 from interest_tiers.tiers.model import BATCH_ROWS, RECORD, load_network, save_network, scored, scores_of
 from interest_tiers.tiers.tier_training import Scaling, TierTask, shape_of
 from interest_tiers.tiers.training_rows import PetastormRows, RowBatch, stored_batches
-from interest_tiers.training import Rows, TrainingPlan, train
+from interest_tiers.training.loop import Rows, TrainingPlan, train
 
 PROJECT = Path(__file__).parents[1]
 CONFIG = PROJECT / "conf" / "complete_journey.yaml"
@@ -169,8 +169,8 @@ def _run(given: Sequence[str], folder: Path, arguments: argparse.Namespace) -> s
 
 def prepare(folder: Path) -> None:
     """Write the examples of Complete Journey as train_tiers has them, and the pairs that it makes them of, unless they are there."""
-    from interest_tiers.jobs import build_interests, clean, embed
-    from interest_tiers.jobs.job import stage_main
+    from interest_tiers.stages import build_interests, clean, embed
+    from interest_tiers.stages.context import stage_main
 
     _spark_settings()
     warehouse = folder / WAREHOUSE
@@ -185,8 +185,8 @@ def prepare(folder: Path) -> None:
 
 
 def _write_examples(context: Any, folder: Path) -> Any:
-    from interest_tiers.jobs.job import StageResult
-    from interest_tiers.jobs.train_tiers import ROWS_PER_FILE, TrainingOfTiers, evidence_of, model_day
+    from interest_tiers.stages.context import StageResult
+    from interest_tiers.stages.train_tiers import ROWS_PER_FILE, TrainingOfTiers, evidence_of, model_day
     from interest_tiers.tiers.examples import as_numbers, in_files, scaling_of
 
     training = TrainingOfTiers(context, evidence_of(context), model_day(context.as_of, context.config.tiers.training), "train_tiers")
@@ -256,8 +256,8 @@ def _repeated(examples: Path, target: Path, n_rows: int) -> tuple[Path, int]:
 
 def _write_model(folder: Path) -> None:
     """A network of random weights: it takes as long as a trained one."""
-    from interest_tiers.model_record import write_json
     from interest_tiers.tiers.networks import TierNetwork
+    from interest_tiers.training.record import write_json
 
     task = _task(folder, TierTraining(), "", "")
     network = TierNetwork(task.shape)

@@ -1,61 +1,8 @@
-"""export_encoder: a copy of a model folder that the backends onnx, openvino and sparknlp can run."""
+"""Entry point of export_encoder for spark-submit: the command line is that of `interest-tiers export_encoder`."""
 
-import argparse
 import sys
-from collections.abc import Sequence
-from itertools import islice
-from pathlib import Path
 
-from interest_tiers.config import Embedding
-from interest_tiers.embedding.backends import require_engine
-from interest_tiers.embedding.model_folder import read_model_folder
-from interest_tiers.errors import ConfigError
-from interest_tiers.jobs.job import exit_code_of
-
-#: Each is tokenised on the driver and stays in memory.
-MOST_TEXTS = 10_000
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Export, and say of each graph how near its vectors come to those of torch."""
-    parser = argparse.ArgumentParser(prog="interest-tiers export_encoder", description=__doc__)
-    default = Embedding().model
-    parser.add_argument("--model", default=default, metavar="MODEL", help=f"a model folder or package; default: {default}")
-    parser.add_argument("--to", required=True, type=Path, metavar="FOLDER", help="for embedding.model; the same name keeps its vectors")
-    parser.add_argument(
-        "--calibration-texts",
-        type=Path,
-        metavar="FILE",
-        help="for int8 by openvino: some hundreds of texts such as will be embedded, one a line, all known before the cut",
-    )
-    arguments = parser.parse_args(argv)
-    return exit_code_of(lambda: _export(arguments.model, arguments.to, arguments.calibration_texts))
-
-
-def _export(model: str, target: Path, calibration_texts: Path | None) -> None:
-    require_engine("onnx")
-    from interest_tiers.embedding.export import export_encoder, left_out
-
-    texts = [] if calibration_texts is None else _lines(calibration_texts)
-    for made in export_encoder(model, target, texts):
-        cosines = f"mean {made.mean_cosine:.5f}, least {made.least_cosine:.5f} of {made.texts} texts"
-        print(f"{made.graph}   cosine with torch: {cosines}", flush=True)
-    for backend, reason in left_out(read_model_folder(model)).items():
-        print(f"{target / backend}   left out: {reason}", flush=True)
-
-
-def _lines(file: Path) -> list[str]:
-    """Raises ConfigError when there are none, or so many that they would be a data set."""
-    try:
-        with file.open(encoding="utf-8") as content:
-            lines = list(islice((text for line in content if (text := line.strip())), MOST_TEXTS + 1))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"--calibration-texts {file} cannot be read as lines of UTF-8: {error}") from error
-    if not 0 < len(lines) <= MOST_TEXTS:
-        found = f"more than {MOST_TEXTS}" if lines else "no"
-        raise ConfigError(f"--calibration-texts {file} has {found} lines with text; some hundreds of different ones are expected")
-    return lines
-
+from interest_tiers.stages.export_encoder import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -11,8 +11,8 @@ from filelock import FileLock
 from hypothesis import settings as hypothesis_settings
 from pyspark.sql import SparkSession
 
-from interest_tiers import session
-from interest_tiers.tables import Warehouse
+from interest_tiers.spark import session
+from interest_tiers.storage.warehouse import Warehouse
 
 #: With a few rows nothing is gained by compiling a plan, nor by planning again in its middle. The fixture made runs with both.
 PLAIN_PLANS = {

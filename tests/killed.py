@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from interest_tiers import training
-from interest_tiers.training import TrainingPlan, train
+from interest_tiers.training import loop as training
+from interest_tiers.training.loop import TrainingPlan, train
 
 
 def killed_before(step: int, plan: TrainingPlan[Any], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from pyspark.sql import functions as F
 from interest_tiers.cleaning.interactions import assess_interactions
 from interest_tiers.cleaning.noise import TOO_MANY_EVENTS, settle_days
 from interest_tiers.config import BehaviourWeight, Bots, InteractionSource, Noise, Recommend, ValueRange
-from interest_tiers.evidence import item_days
+from interest_tiers.interests.evidence import item_days
 from interest_tiers.interests.features import user_interests
 from interest_tiers.recommend.candidates import from_clusters, item_evidence, popular_in_clusters, scored_candidates
 from interest_tiers.recommend.ranking import top_items

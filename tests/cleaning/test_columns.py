@@ -13,15 +13,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import DataType
 from pyspark.testing import assertDataFrameEqual
 
-from interest_tiers.cleaning.columns import (
-    identifier,
-    instant,
-    number,
-    require_columns,
-    require_sql,
-    require_time_format,
-    source_column,
-)
+from interest_tiers.cleaning.columns import identifier, instant, number, require_columns, require_sql, require_time_format, source_column
 from interest_tiers.config import OccurredAt
 from interest_tiers.errors import ConfigError
 

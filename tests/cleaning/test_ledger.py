@@ -7,7 +7,7 @@ from pyspark.sql import SparkSession
 
 from interest_tiers.cleaning.ledger import SourceChanges, cleaning_rules, compare_files
 from interest_tiers.config import Config
-from interest_tiers.tables import SOURCE_FILES
+from interest_tiers.storage.schemas import SOURCE_FILES
 
 LISTED = [("logs", "a", "1"), ("logs", "b", "2"), ("logs", "d", "1"), ("logs", "c", "1"), ("news", "n", "1"), ("posts", "p", "9")]
 LEDGER = [

@@ -88,7 +88,7 @@ def bert_of_words(folder: Path, words: list[str]) -> str:
 def small_language_model(folder: Path, texts: list[str]) -> str:
     """A GPT of two layers with random weights, 32 positions, and tokens learnt from these texts."""
     from interest_tiers.config import GptNetwork
-    from interest_tiers.embedding.trained_folder import write_start
+    from interest_tiers.encoder_training.trained_folder import write_start
 
     write_start(folder, texts, GptNetwork(layers=2, heads=2, width=16, positions=32, vocabulary=300), seed=1)
     return str(folder)

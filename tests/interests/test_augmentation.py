@@ -13,7 +13,7 @@ from interest_tiers.config import Augmentation
 from interest_tiers.interests import augmentation
 from interest_tiers.interests.augmentation import neighbours, profiles, with_borrowed
 from interest_tiers.interests.features import user_interests
-from interest_tiers.tables import USER_INTERESTS
+from interest_tiers.storage.schemas import USER_INTERESTS
 
 AS_OF = date(2024, 6, 1)
 DAYS = "user_id string, interest_id string, item_id string, event_date date, weight double, n_interactions long, value double"

@@ -19,7 +19,7 @@ from interest_tiers.interests.catalogue import (
     topic_catalogue,
     touched_texts,
 )
-from interest_tiers.tables import INTERESTS
+from interest_tiers.storage.schemas import INTERESTS
 
 DAY = date(2017, 10, 9)
 VECTORS = {"whole milk": [1.0, 0.0, 0.0], "skim milk": [0.0, 1.0, 0.0], "steel hammer": [0.0, 0.6, 0.8], "never touched": [0.0, 0.0, 1.0]}

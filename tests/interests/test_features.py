@@ -13,9 +13,9 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.testing import assertDataFrameEqual, assertSchemaEqual
 
 from interest_tiers.config import BehaviourWeight
-from interest_tiers.evidence import item_days
+from interest_tiers.interests.evidence import item_days
 from interest_tiers.interests.features import user_interests
-from interest_tiers.tables import USER_INTERESTS
+from interest_tiers.storage.schemas import USER_INTERESTS
 
 AS_OF = date(2017, 10, 9)
 HALF_LIFE, HORIZON = 10.0, 7

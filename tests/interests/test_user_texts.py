@@ -12,8 +12,8 @@ from pyspark.testing import assertDataFrameEqual
 
 from interest_tiers.config import BehaviourWeight, UserTexts
 from interest_tiers.errors import ConfigError
-from interest_tiers.evidence import item_days
 from interest_tiers.interests import user_texts
+from interest_tiers.interests.evidence import item_days
 from interest_tiers.interests.features import user_interests
 from interest_tiers.interests.user_texts import days_of_texts, nearest_interests, written_texts
 

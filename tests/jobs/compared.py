@@ -5,7 +5,8 @@ from __future__ import annotations
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.testing import assertDataFrameEqual
 
-from interest_tiers.tables import DATA_QUALITY, FORGOTTEN_USERS, METRICS, RUNS, TABLES, USERS, Table, Warehouse
+from interest_tiers.storage.schemas import DATA_QUALITY, FORGOTTEN_USERS, METRICS, RUNS, TABLES, USERS, Table
+from interest_tiers.storage.warehouse import Warehouse
 
 #: Tables that say something of the data rather than of a run, as the pipeline leaves them.
 LASTING = [table for table in TABLES if table not in (RUNS, DATA_QUALITY, FORGOTTEN_USERS)]

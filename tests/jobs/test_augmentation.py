@@ -10,12 +10,13 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 
 from interest_tiers.config import load_config
-from interest_tiers.jobs import evaluate
-from interest_tiers.jobs.assign_tiers import calibration_as_of, tiers_as_of
-from interest_tiers.jobs.build_interests import augmented_pairs_as_of, pairs_as_of, with_level
-from interest_tiers.jobs.job import StageContext
-from interest_tiers.jobs.train_tiers import ModelOfTiers
-from interest_tiers.tables import USER_INTERESTS, Warehouse
+from interest_tiers.stages import evaluate
+from interest_tiers.stages.assign_tiers import calibration_as_of, tiers_as_of
+from interest_tiers.stages.build_interests import augmented_pairs_as_of, pairs_as_of, with_level
+from interest_tiers.stages.context import StageContext
+from interest_tiers.stages.train_tiers import ModelOfTiers
+from interest_tiers.storage.schemas import USER_INTERESTS
+from interest_tiers.storage.warehouse import Warehouse
 
 CUT = date(2024, 6, 1)
 AS_OF = CUT + timedelta(days=28)

@@ -13,9 +13,10 @@ from pyspark.sql import functions as F
 from interest_tiers.config import Embedding, load_config
 from interest_tiers.embedding import texts
 from interest_tiers.errors import InterestTiersError
-from interest_tiers.jobs import embed
-from interest_tiers.jobs.job import StageContext
-from interest_tiers.tables import ITEMS, TEXT_EMBEDDINGS, Table, Warehouse
+from interest_tiers.stages import embed
+from interest_tiers.stages.context import StageContext
+from interest_tiers.storage.schemas import ITEMS, TEXT_EMBEDDINGS, Table
+from interest_tiers.storage.warehouse import Warehouse
 
 CONFIG = """
 name: waves

@@ -10,8 +10,9 @@ import pytest
 import yaml
 from pyspark.sql import SparkSession
 
-from interest_tiers.jobs import clean, cli, pipeline, recommend
-from interest_tiers.tables import CLUSTERS, INTERACTIONS, INTERACTIONS_QUARANTINE, RECOMMENDATIONS, RUNS, USER_CLUSTERS, Warehouse
+from interest_tiers.stages import clean, cli, pipeline, recommend
+from interest_tiers.storage.schemas import CLUSTERS, INTERACTIONS, INTERACTIONS_QUARANTINE, RECOMMENDATIONS, RUNS, USER_CLUSTERS
+from interest_tiers.storage.warehouse import Warehouse
 from tests.jobs.shop import Shop, command_of, make_shop, shop_config, submit
 
 

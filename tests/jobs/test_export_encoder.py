@@ -12,8 +12,9 @@ import yaml
 from interest_tiers.config import Embedding
 from interest_tiers.embedding.encoder import SentenceEncoder
 from interest_tiers.embedding.model_folder import model_id
-from interest_tiers.jobs import embed, export_encoder
-from interest_tiers.tables import ITEMS, TEXT_EMBEDDINGS, Warehouse
+from interest_tiers.stages import embed, export_encoder
+from interest_tiers.storage.schemas import ITEMS, TEXT_EMBEDDINGS
+from interest_tiers.storage.warehouse import Warehouse
 from tests.embedding.folders import small_bert, small_gpt
 from tests.jobs.shop import REPOSITORY, require_success, shop_config, submit
 

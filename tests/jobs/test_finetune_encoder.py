@@ -14,14 +14,15 @@ import yaml
 from pyspark.sql import Row, SparkSession
 from pyspark.sql import functions as F
 
-from interest_tiers import training
 from interest_tiers.config import Embedding
 from interest_tiers.embedding.encoder import SentenceEncoder
-from interest_tiers.embedding.language_training import LanguageTraining
 from interest_tiers.embedding.model_folder import model_id, read_model_folder
-from interest_tiers.jobs import finetune_encoder
-from interest_tiers.tables import INTERACTIONS, ITEMS, METRICS, RUNS, Warehouse
-from interest_tiers.training import TrainingPlan, train
+from interest_tiers.encoder_training.task import LanguageTraining
+from interest_tiers.stages import finetune_encoder
+from interest_tiers.storage.schemas import INTERACTIONS, ITEMS, METRICS, RUNS
+from interest_tiers.storage.warehouse import Warehouse
+from interest_tiers.training import loop as training
+from interest_tiers.training.loop import TrainingPlan, train
 from tests.embedding.folders import bert_of_words
 from tests.jobs.shop import require_success, submit
 

@@ -11,8 +11,8 @@ import yaml
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from interest_tiers.jobs import show
-from interest_tiers.tables import (
+from interest_tiers.stages import show
+from interest_tiers.storage.schemas import (
     INTERACTIONS,
     INTERESTS,
     ITEM_INTERESTS,
@@ -23,8 +23,8 @@ from interest_tiers.tables import (
     USER_TIERS,
     USER_VECTORS,
     Table,
-    Warehouse,
 )
+from interest_tiers.storage.warehouse import Warehouse
 from tests.jobs.shop import AS_OF, GROUPS, Made, Shop, command_of, require_success, shop_config, submit
 
 LEVELS = ["department", "category", "kind"]

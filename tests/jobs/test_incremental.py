@@ -11,8 +11,8 @@ from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 from pyspark.testing import assertDataFrameEqual
 
-from interest_tiers.jobs import clean
-from interest_tiers.tables import (
+from interest_tiers.stages import clean
+from interest_tiers.storage.schemas import (
     DATA_QUALITY,
     INTERACTIONS,
     INTERACTIONS_QUARANTINE,
@@ -22,8 +22,8 @@ from interest_tiers.tables import (
     SOURCE_FILES,
     USERS,
     Table,
-    Warehouse,
 )
+from interest_tiers.storage.warehouse import Warehouse
 from tests.jobs.shop import require_success, submit
 
 #: (user, item, time, behaviour, amount) by file. The last line of monday comes once more on tuesday; item i9 is of a dropped category.

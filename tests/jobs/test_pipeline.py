@@ -9,8 +9,8 @@ import pytest
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from interest_tiers.jobs import show
-from interest_tiers.tables import (
+from interest_tiers.stages import show
+from interest_tiers.storage.schemas import (
     CLUSTERS,
     FORGOTTEN_USERS,
     INTERACTIONS,
@@ -29,8 +29,8 @@ from interest_tiers.tables import (
     USER_VECTORS,
     USERS,
     Table,
-    Warehouse,
 )
+from interest_tiers.storage.warehouse import Warehouse
 from tests.jobs.shop import AS_OF, GROUPS, USERS_PER_GROUP, Made, Shop
 
 STAGES = ["clean", "embed", "build_interests", "train_tiers", "assign_tiers", "cluster_users", "recommend", "evaluate", "report"]

@@ -8,8 +8,9 @@ import yaml
 
 from interest_tiers.config import Embedding
 from interest_tiers.embedding.model_folder import model_id
-from interest_tiers.jobs import prune_embeddings
-from interest_tiers.tables import ITEMS, RUNS, TEXT_EMBEDDINGS, Warehouse
+from interest_tiers.stages import prune_embeddings
+from interest_tiers.storage.schemas import ITEMS, RUNS, TEXT_EMBEDDINGS
+from interest_tiers.storage.warehouse import Warehouse
 from tests.jobs.shop import require_success, shop_config, submit
 
 OWN = model_id(Embedding())

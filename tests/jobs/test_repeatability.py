@@ -6,8 +6,8 @@ import pytest
 from pyspark.sql import SparkSession
 from pyspark.testing import assertDataFrameEqual
 
-from interest_tiers.jobs import pipeline
-from interest_tiers.tables import (
+from interest_tiers.stages import pipeline
+from interest_tiers.storage.schemas import (
     INTERACTIONS,
     INTERACTIONS_QUARANTINE,
     ITEM_VERSIONS,

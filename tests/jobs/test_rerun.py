@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from interest_tiers.jobs import pipeline
-from interest_tiers.tables import INTERACTIONS_QUARANTINE, METRICS, RUNS, TEXT_EMBEDDINGS, Table, Warehouse
+from interest_tiers.stages import pipeline
+from interest_tiers.storage.schemas import INTERACTIONS_QUARANTINE, METRICS, RUNS, TEXT_EMBEDDINGS, Table
+from interest_tiers.storage.warehouse import Warehouse
 from tests.jobs.compared import LASTING, assert_same_rows
 from tests.jobs.shop import Made, Shop, command_of
 

@@ -14,8 +14,9 @@ from interest_tiers.config import Embedding
 from interest_tiers.embedding.encoder import SentenceEncoder
 from interest_tiers.embedding.export import export_encoder
 from interest_tiers.embedding.model_folder import model_id
-from interest_tiers.jobs import embed
-from interest_tiers.tables import ITEMS, TEXT_EMBEDDINGS, Warehouse
+from interest_tiers.stages import embed
+from interest_tiers.storage.schemas import ITEMS, TEXT_EMBEDDINGS
+from interest_tiers.storage.warehouse import Warehouse
 from tests.embedding.folders import small_bert
 from tests.embedding.test_encoder import AWKWARD, cosines
 from tests.jobs.shop import REPOSITORY, require_success, shop_config, submit

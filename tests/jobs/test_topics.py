@@ -13,10 +13,11 @@ from pyspark.sql import DataFrame, SparkSession
 from interest_tiers.config import Config, load_config
 from interest_tiers.embedding.model_folder import model_id
 from interest_tiers.errors import DataQualityError
-from interest_tiers.jobs import build_interests, evaluate
-from interest_tiers.jobs.build_interests import InterestsOfItems, interests_of_items_as_of
-from interest_tiers.jobs.job import Measurement, StageContext
-from interest_tiers.tables import INTERACTIONS, INTERESTS, ITEM_INTERESTS, ITEMS, TEXT_EMBEDDINGS, USER_INTERESTS, Warehouse
+from interest_tiers.stages import build_interests, evaluate
+from interest_tiers.stages.build_interests import InterestsOfItems, interests_of_items_as_of
+from interest_tiers.stages.context import Measurement, StageContext
+from interest_tiers.storage.schemas import INTERACTIONS, INTERESTS, ITEM_INTERESTS, ITEMS, TEXT_EMBEDDINGS, USER_INTERESTS
+from interest_tiers.storage.warehouse import Warehouse
 
 CUT = date(2024, 6, 1)
 AS_OF = CUT + timedelta(days=28)

@@ -14,9 +14,8 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 from pyspark.testing import assertDataFrameEqual
 
-from interest_tiers.distribution import run_training
-from interest_tiers.jobs import assign_tiers, build_interests, evaluate, train_tiers
-from interest_tiers.tables import (
+from interest_tiers.stages import assign_tiers, build_interests, evaluate, train_tiers
+from interest_tiers.storage.schemas import (
     INTERACTIONS,
     INTERESTS,
     ITEMS,
@@ -26,11 +25,12 @@ from interest_tiers.tables import (
     USER_INTERESTS,
     USER_TIERS,
     USERS,
-    Warehouse,
 )
+from interest_tiers.storage.warehouse import Warehouse
 from interest_tiers.tiers.model import version_of
 from interest_tiers.tiers.tier_training import TierTask
-from interest_tiers.training import Trained, TrainingPlan
+from interest_tiers.training.launcher import run_training
+from interest_tiers.training.loop import Trained, TrainingPlan
 from tests.jobs.shop import require_success, submit
 
 AS_OF, HORIZON = date(2024, 6, 1), 20

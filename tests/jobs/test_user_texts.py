@@ -10,9 +10,10 @@ import yaml
 from pyspark.sql import SparkSession
 
 from interest_tiers.config import load_config
-from interest_tiers.jobs import assign_tiers, build_interests, embed, evaluate
-from interest_tiers.jobs.job import StageContext
-from interest_tiers.tables import INTERACTIONS, ITEMS, TEXT_EMBEDDINGS, USER_INTERESTS, USER_TIERS, Warehouse
+from interest_tiers.stages import assign_tiers, build_interests, embed, evaluate
+from interest_tiers.stages.context import StageContext
+from interest_tiers.storage.schemas import INTERACTIONS, ITEMS, TEXT_EMBEDDINGS, USER_INTERESTS, USER_TIERS
+from interest_tiers.storage.warehouse import Warehouse
 from tests.jobs.shop import shop_config
 
 AS_OF = date(2024, 3, 1)

@@ -23,7 +23,7 @@ from interest_tiers.report.content import (
     StoryRecommendation,
     TierShare,
 )
-from interest_tiers.tables import RUNS
+from interest_tiers.storage.schemas import RUNS
 
 DAY, EARLIER = date(2018, 1, 1), date(2017, 12, 31)
 TIER_COLUMNS = (

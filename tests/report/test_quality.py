@@ -8,7 +8,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from interest_tiers.report.quality import Check, ReasonQuality, SourceQuality, describe_quality
-from interest_tiers.tables import DATA_QUALITY
+from interest_tiers.storage.schemas import DATA_QUALITY
 
 Row = tuple[str, str, str, float, float | None, bool | None, str | None]
 

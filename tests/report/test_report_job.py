@@ -11,9 +11,9 @@ from pyspark.sql import DataFrame, SparkSession
 
 from interest_tiers import conf
 from interest_tiers.config import load_config
-from interest_tiers.jobs import report
-from interest_tiers.jobs.job import StageContext, StageResult
-from interest_tiers.tables import (
+from interest_tiers.stages import report
+from interest_tiers.stages.context import StageContext, StageResult
+from interest_tiers.storage.schemas import (
     CLUSTERS,
     INTERACTIONS,
     INTERACTIONS_QUARANTINE,
@@ -27,8 +27,8 @@ from interest_tiers.tables import (
     USER_VECTORS,
     USERS,
     Table,
-    Warehouse,
 )
+from interest_tiers.storage.warehouse import Warehouse
 
 MONDAY, TUESDAY = date(2017, 10, 9), date(2017, 10, 10)
 NOON = datetime(2017, 10, 9, 12, tzinfo=UTC)

@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from interest_tiers import session
-from interest_tiers.distribution import run_training
+from interest_tiers.spark import session
 from interest_tiers.tiers.tier_training import TierTask
-from interest_tiers.training import Rows, TrainingPlan
+from interest_tiers.training.launcher import run_training
+from interest_tiers.training.loop import Rows, TrainingPlan
 from tests.conftest import LIGHT_SETTINGS
 from tests.tiers.test_tier_training import SETTINGS, plan_in
 

@@ -7,7 +7,7 @@ import pytest
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from interest_tiers.sampling import drawn_by_hash
+from interest_tiers.spark.sampling import drawn_by_hash
 from interest_tiers.tiers import examples
 from interest_tiers.tiers.examples import scaling_of
 from interest_tiers.tiers.features import in_one_column

@@ -11,7 +11,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from interest_tiers.config import TIERS, Tiers
-from interest_tiers.jobs.train_tiers import rule_j
+from interest_tiers.stages.train_tiers import rule_j
 from interest_tiers.tiers.examples import is_held_out, with_weight
 from interest_tiers.tiers.half_life import half_lives, rule_tiers
 

@@ -13,10 +13,10 @@ import psutil
 import pytest
 from pyspark.sql import SparkSession
 
-from interest_tiers.distribution import run_training
 from interest_tiers.errors import TrainingError
 from interest_tiers.tiers.tier_training import TierTask
-from interest_tiers.training import Trained, TrainingPlan
+from interest_tiers.training.launcher import run_training
+from interest_tiers.training.loop import Trained, TrainingPlan
 from tests.tiers.held_training import HELD_STEP, eventually, held_plan_in, undisturbed_plan_in
 from tests.tiers.test_tier_training import weights
 

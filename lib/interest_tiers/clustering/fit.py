@@ -9,9 +9,9 @@ from pyspark.ml.clustering import KMeansModel
 from pyspark.ml.evaluation import ClusteringEvaluator
 from pyspark.sql import DataFrame
 
+from interest_tiers.clustering.kmeans import best_fit, by_size, in_fixed_order, unit_length
 from interest_tiers.config import Clustering
 from interest_tiers.errors import DataQualityError
-from interest_tiers.kmeans import best_fit, by_size, in_fixed_order, unit_length
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ from pyspark.ml.stat import Summarizer
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from interest_tiers.evidence import PAIR
-from interest_tiers.kmeans import features
+from interest_tiers.clustering.kmeans import features
+from interest_tiers.interests.evidence import PAIR
 
 TIER_WEIGHTS = {"core": 1.0, "secondary": 0.5, "marginal": 0.1}
 

@@ -10,7 +10,7 @@ import pandas as pd
 from pyspark.sql import DataFrame
 
 from interest_tiers.config import TIERS
-from interest_tiers.sampling import drawn_by_hash
+from interest_tiers.spark.sampling import drawn_by_hash
 
 #: It learns on one machine, from so many rows at most, of users drawn by hash.
 MAX_ROWS = 400_000

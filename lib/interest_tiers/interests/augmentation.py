@@ -12,9 +12,9 @@ from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
 from interest_tiers.config import Augmentation
-from interest_tiers.evidence import EVIDENCE_PARTS, PAIR, exact_sum
-from interest_tiers.hierarchy import level_of, rivals
+from interest_tiers.interests.evidence import EVIDENCE_PARTS, PAIR, exact_sum
 from interest_tiers.interests.features import with_shares
+from interest_tiers.interests.hierarchy import level_of, rivals
 
 #: Users who represent an interest.
 REPRESENTATIVES = 20

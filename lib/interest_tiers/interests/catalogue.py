@@ -9,9 +9,9 @@ from pyspark.ml.stat import Summarizer
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
-from interest_tiers.evidence import category_interest
-from interest_tiers.hierarchy import level_of, own_name, parent
-from interest_tiers.kmeans import features
+from interest_tiers.clustering.kmeans import features
+from interest_tiers.interests.evidence import category_interest
+from interest_tiers.interests.hierarchy import level_of, own_name, parent
 from interest_tiers.text import with_terms
 
 TOP_TERMS = 8

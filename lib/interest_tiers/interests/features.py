@@ -8,8 +8,8 @@ from datetime import date, timedelta
 from pyspark.sql import Column, DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
-from interest_tiers.evidence import EVIDENCE_PARTS, LARGEST_WEIGHT, PAIR, VALUE_PARTS, exact_sum, summed_days, summed_evidence
-from interest_tiers.hierarchy import level_of, rivals
+from interest_tiers.interests.evidence import EVIDENCE_PARTS, LARGEST_WEIGHT, PAIR, VALUE_PARTS, exact_sum, summed_days, summed_evidence
+from interest_tiers.interests.hierarchy import level_of, rivals
 
 #: Days before count as this one does.
 CALENDAR_BEGINS = date(1900, 1, 1)

@@ -13,9 +13,9 @@ from pyspark.ml.clustering import KMeansModel
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from interest_tiers.clustering.kmeans import best_fit, by_size, features, in_fixed_order, unit_length
 from interest_tiers.config import Interests
-from interest_tiers.kmeans import best_fit, by_size, features, in_fixed_order, unit_length
-from interest_tiers.sampling import drawn_by_hash
+from interest_tiers.spark.sampling import drawn_by_hash
 
 #: Fits with different first centres; the one with the smallest sum of distances counts.
 STARTS = 3

@@ -12,7 +12,7 @@ from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
 from interest_tiers.config import Recommend
-from interest_tiers.evidence import PAIR, decay, exact_sum, summed_evidence
+from interest_tiers.interests.evidence import PAIR, decay, exact_sum, summed_evidence
 
 LISTED_TIERS = ("core", "secondary")
 

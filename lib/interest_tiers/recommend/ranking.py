@@ -7,7 +7,7 @@ from datetime import date
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
-from interest_tiers.evidence import PAIR
+from interest_tiers.interests.evidence import PAIR
 
 
 def top_items(candidates: DataFrame, k: int) -> DataFrame:

@@ -17,8 +17,8 @@ from pyspark.sql import functions as F
 from sklearn.decomposition import PCA
 
 from interest_tiers.config import TIERS
-from interest_tiers.evidence import PAIR
-from interest_tiers.hierarchy import all_names
+from interest_tiers.interests.evidence import PAIR
+from interest_tiers.interests.hierarchy import all_names
 from interest_tiers.report.comparison import MEASURES_LIMIT, BackTest, describe_back_test, parse_slice
 from interest_tiers.report.quality import DataQuality, describe_quality
 

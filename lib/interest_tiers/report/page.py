@@ -9,14 +9,7 @@ from jinja2 import Environment, StrictUndefined
 from interest_tiers.report import content as limits
 from interest_tiers.report.comparison import BackTest
 from interest_tiers.report.content import Content
-from interest_tiers.report.plots import (
-    Picture,
-    draw_comparisons,
-    draw_core_interests,
-    draw_silhouettes,
-    draw_tiers,
-    draw_user_map,
-)
+from interest_tiers.report.plots import Picture, draw_comparisons, draw_core_interests, draw_silhouettes, draw_tiers, draw_user_map
 
 #: What stands where a value is missing.
 MISSING = "–"

@@ -6,7 +6,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from interest_tiers.config import TIERS
-from interest_tiers.hierarchy import rivals
+from interest_tiers.interests.hierarchy import rivals
 from interest_tiers.tiers.calibration import Calibration
 
 

@@ -9,7 +9,7 @@ from pyspark.sql import Column, DataFrame, Row
 from pyspark.sql import functions as F
 
 from interest_tiers.config import TIERS
-from interest_tiers.hierarchy import level_of
+from interest_tiers.interests.hierarchy import level_of
 
 
 @dataclass(frozen=True)

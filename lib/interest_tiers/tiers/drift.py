@@ -10,7 +10,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from interest_tiers.config import TIERS, TierDrift
-from interest_tiers.evidence import PAIR
+from interest_tiers.interests.evidence import PAIR
 from interest_tiers.tiers.rule import place_of
 
 #: Probabilities are compared by so many parts of equal length.

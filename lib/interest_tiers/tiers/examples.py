@@ -9,9 +9,9 @@ from pyspark.sql import Column, DataFrame, Row, Window
 from pyspark.sql import functions as F
 
 from interest_tiers.config import TierTraining
-from interest_tiers.evidence import exact_sum
-from interest_tiers.hierarchy import rivals
-from interest_tiers.sampling import drawn_by_hash
+from interest_tiers.interests.evidence import exact_sum
+from interest_tiers.interests.hierarchy import rivals
+from interest_tiers.spark.sampling import drawn_by_hash
 from interest_tiers.tiers.rule import place_of
 from interest_tiers.tiers.tier_training import Scaling
 

@@ -13,9 +13,9 @@ from pyspark.sql import Column, DataFrame, Window, WindowSpec
 from pyspark.sql import functions as F
 
 from interest_tiers.config import TIERS, Tiers
-from interest_tiers.evidence import PAIR, exact_sum, positive_part, summed_evidence
-from interest_tiers.hierarchy import level_of, rivals
-from interest_tiers.sampling import drawn_by_hash
+from interest_tiers.interests.evidence import PAIR, exact_sum, positive_part, summed_evidence
+from interest_tiers.interests.hierarchy import level_of, rivals
+from interest_tiers.spark.sampling import drawn_by_hash
 from interest_tiers.tiers.labels import labelled_by_mass
 from interest_tiers.tiers.rule import with_tier
 

@@ -9,7 +9,7 @@ from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
 from interest_tiers.config import TIERS
-from interest_tiers.hierarchy import ancestors
+from interest_tiers.interests.hierarchy import ancestors
 from interest_tiers.tiers.rule import place_of
 
 

@@ -10,8 +10,8 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from interest_tiers.config import Tiers
-from interest_tiers.evidence import PAIR, decay, summed_evidence
-from interest_tiers.hierarchy import level_of
+from interest_tiers.interests.evidence import PAIR, decay, summed_evidence
+from interest_tiers.interests.hierarchy import level_of
 from interest_tiers.tiers.rule import with_tier
 
 #: The range that is looked at, in horizons: with 91 days, from a week to a year.

@@ -10,8 +10,8 @@ from pyspark.sql import functions as F
 
 from interest_tiers.config import LabelRule, Tiers
 from interest_tiers.errors import ConfigError
-from interest_tiers.evidence import interest_days, summed_evidence
-from interest_tiers.hierarchy import rivals
+from interest_tiers.interests.evidence import interest_days, summed_evidence
+from interest_tiers.interests.hierarchy import rivals
 from interest_tiers.tiers.rule import with_tier
 
 

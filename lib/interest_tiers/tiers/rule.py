@@ -6,7 +6,7 @@ from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from interest_tiers.config import TIERS, Tiers
-from interest_tiers.hierarchy import rivals
+from interest_tiers.interests.hierarchy import rivals
 
 
 def with_tier(pairs: DataFrame, config: Tiers, evidence: str, name: str) -> DataFrame:

@@ -9,9 +9,9 @@ import pandas as pd
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
-from interest_tiers.evidence import PAIR, exact_sum
-from interest_tiers.hierarchy import level_of, rivals
-from interest_tiers.sampling import drawn_by_hash
+from interest_tiers.interests.evidence import PAIR, exact_sum
+from interest_tiers.interests.hierarchy import level_of, rivals
+from interest_tiers.spark.sampling import drawn_by_hash
 from interest_tiers.tiers.features import TEXT_FEATURES
 
 #: The vectors of so many interests, drawn by hash, span the space in which texts are compared.

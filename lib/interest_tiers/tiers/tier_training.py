@@ -12,7 +12,7 @@ from interest_tiers.config import TIERS, TierTraining
 if TYPE_CHECKING:
     from interest_tiers.tiers.networks import NetworkShape
     from interest_tiers.tiers.training_rows import PetastormRows, RowBatch
-    from interest_tiers.training import Objective
+    from interest_tiers.training.loop import Objective
 
 
 #: Batches that have fewer examples would say too little of where to go.

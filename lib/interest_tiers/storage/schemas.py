@@ -1,0 +1,413 @@
+"""Every table of a warehouse, declared once: columns, units, key, partition, constraints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from pyspark.sql.types import (
+    ArrayType,
+    BooleanType,
+    DataType,
+    DateType,
+    DoubleType,
+    FloatType,
+    LongType,
+    MapType,
+    StringType,
+    StructField,
+    StructType,
+    TimestampType,
+)
+
+STRING, LONG, DOUBLE, DATE, TIME, BOOLEAN = (
+    StringType(), LongType(), DoubleType(), DateType(), TimestampType(), BooleanType()
+)  # fmt: skip
+STRINGS, VECTOR = ArrayType(StringType()), ArrayType(FloatType())
+
+#: Table properties of Delta, and what holds where they are not set.
+DATA_RETENTION, LOG_RETENTION, STATISTICS = (
+    "delta.deletedFileRetentionDuration", "delta.logRetentionDuration", "delta.dataSkippingStatsColumns"
+)  # fmt: skip
+
+
+def _required(name: str, kind: DataType, comment: str) -> StructField:
+    return StructField(name, kind, nullable=False, metadata={"comment": comment})
+
+
+def _optional(name: str, kind: DataType, comment: str) -> StructField:
+    return StructField(name, kind, nullable=True, metadata={"comment": comment})
+
+
+@dataclass(frozen=True)
+class NamesUsers:
+    """A text of a table in which user ids may stand. within: SQL, the rows in which they may.
+
+    To forget a user, a row that cannot do without its text goes, and a text that may be null becomes null.
+    """
+
+    column: str
+    within: str = "true"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of the contract: what it holds, what is unique in it, what Delta refuses to store."""
+
+    name: str
+    description: str
+    stage: str  # the stage that writes it
+    key: tuple[str, ...]
+    schema: StructType
+    partition_by: str | None = None
+    constraints: Mapping[str, str] = field(default_factory=dict)
+    names_users: NamesUsers | None = None
+    added: tuple[str, ...] = ()  # columns that tables made by earlier versions lack; they are null in their rows
+
+    def added_since(self, found: StructType) -> list[StructField]:
+        """The columns that were added since a table was made with the columns found."""
+        return [column for column in self.schema.fields if column.name in self.added and column.name not in found.names]
+
+    @property
+    def has_as_of(self) -> bool:
+        return "as_of" in self.schema.names
+
+    @property
+    def has_users(self) -> bool:
+        """Whether its rows are rows of users."""
+        return "user_id" in self.schema.names
+
+    @property
+    def properties(self) -> dict[str, str]:
+        """The table properties that Delta keeps."""
+        properties = {"delta.enableDeletionVectors": "false"}
+        properties |= {f"delta.constraints.{name}": expression for name, expression in self.constraints.items()}
+        if self.has_users or self.names_users is not None:
+            properties[STATISTICS] = self._statistics
+        return properties
+
+    @property
+    def _statistics(self) -> str:
+        """The columns of which the log keeps the smallest and the largest value of each file.
+
+        No texts: they would stand in the log after their rows have gone, and no file is ordered by one.
+        """
+        kinds = LongType | DoubleType | DateType | TimestampType
+        return ",".join(f.name for f in self.schema.fields if isinstance(f.dataType, kinds) and f.name != self.partition_by)
+
+
+_AS_OF = _required("as_of", DATE, "only interactions before this day were seen")
+_USER = _required("user_id", STRING, "")
+_INTEREST = _required("interest_id", STRING, "")
+_CLUSTER = _required("cluster_id", STRING, "valid within one as_of")
+
+INTERACTIONS = Table(
+    "interactions", "who did what to which item, and when; cleaned", "clean", ("interaction_id",),
+    StructType([
+        _required("interaction_id", STRING, "128-bit fingerprint of the source's row"),
+        _USER,
+        _required("item_id", STRING, ""),
+        _required("behaviour", STRING, "one of the configured behaviours"),
+        _required("occurred_at", TIME, "UTC"),
+        _required("event_date", DATE, "the day of occurred_at, UTC"),
+        _optional("value", DOUBLE, "amount, price or rating, in the source's unit"),
+        _optional("text", STRING, "what the user wrote"),
+        _optional("given_value", DOUBLE, "the value before it was clipped; null where it was not"),
+        _required("source", STRING, "which source of the config"),
+    ]),
+    partition_by="event_date",
+    constraints={"event_date_is_the_day_of_occurred_at": "event_date = CAST(occurred_at AS DATE)"},
+)  # fmt: skip
+
+INTERACTIONS_QUARANTINE = Table(
+    "interactions_quarantine", "rows that could not be used, whole, with every reason", "clean", ("row_hash",),
+    StructType([
+        _required("row_hash", STRING, "SHA-256 of source and raw"),
+        _required("reasons", STRINGS, "every rule that the row breaks"),
+        _required("raw", STRING, "the row as JSON"),
+        _required("source", STRING, "which source of the config"),
+        _required("run_id", STRING, "the run that found it first"),
+        _optional("event_date", DATE, "where the row's time could be read"),
+        _required("is_noise", BOOLEAN, "only the other rows of its day speak against it; raw is then the row as cleaned"),
+    ]),
+    constraints={"has_a_reason": "size(reasons) > 0"},
+    names_users=NamesUsers("raw"),
+)  # fmt: skip
+
+DATA_QUALITY = Table(
+    "data_quality", "what every run of clean found, and whether it met the limits of the config", "clean",
+    ("run_id", "source", "measure", "subject"),
+    StructType([
+        _required("run_id", STRING, ""),
+        _required("measured_at", TIME, "UTC"),
+        _required("source", STRING, "which source of the config; all: of all together"),
+        _required("measure", STRING, ""),
+        _required("subject", STRING, "the column or the reason that is measured; empty where there is none"),
+        _required("value", DOUBLE, ""),
+        _optional("limit", DOUBLE, "what the config allows; null where it sets no limit"),
+        _optional("passed", BOOLEAN, "whether the limit is met"),
+        _optional("example", STRING, "a row with that reason, its letters and digits masked"),
+    ]),
+    constraints={"passed_goes_with_limit": "(passed IS NULL) = (limit IS NULL)"},
+)  # fmt: skip
+
+ITEMS = Table(
+    "items", "the item catalogue", "clean", ("item_id",),
+    StructType([
+        _required("item_id", STRING, ""),
+        _optional("text", STRING, "normalised; null where the source has none"),
+        _optional("text_hash", STRING, "SHA-256 of text"),
+        _optional("category", STRING, "as given by the source"),
+        _optional("levels", STRINGS, "its names in the hierarchy of the config, coarse to fine, as given; null where there is none"),
+    ]),
+    constraints={"hash_goes_with_text": "(text IS NULL) = (text_hash IS NULL)"},
+    added=("levels",),
+)  # fmt: skip
+
+ITEM_VERSIONS = Table(
+    "item_versions", "how often the items' source says what of an item", "clean", ("item_id", "text", "category", "levels"),
+    StructType([
+        _required("item_id", STRING, ""),
+        _required("text", STRING, "normalised; empty where the row has none"),
+        _required("category", STRING, "as given by the source; empty where the row has none"),
+        _required("levels", STRINGS, "as in items; empty where the row has none"),
+        _required("is_dropped", BOOLEAN, "its category is to be dropped"),
+        _required("n_rows", LONG, "rows of the source that say so"),
+        _required("run_id", STRING, "the run that wrote the table"),
+    ]),
+    constraints={"some_row_says_so": "n_rows >= 1"},
+    added=("levels",),
+)  # fmt: skip
+
+SOURCE_FILES = Table(
+    "source_files", "the files whose rows are in the tables, so that no run reads them again", "clean", ("source", "path"),
+    StructType([
+        _required("source", STRING, "which source of the config"),
+        _required("path", STRING, ""),
+        _required("state", STRING, "size and time of its last change; version of a Delta table"),
+        _required("rules", STRING, "fingerprint of the config's part that decides what becomes of a row"),
+        _required("columns", STRING, "the columns of the source so far, as JSON"),
+        _required("run_id", STRING, "the run that read it"),
+    ]),
+)  # fmt: skip
+
+USERS = Table(
+    "users", "every user of the interactions or of the users' source", "clean", ("user_id",),
+    StructType([
+        _USER,
+        _required("attributes", MapType(STRING, STRING), "what the users' source says; empty where it says nothing"),
+    ]),
+)  # fmt: skip
+
+TEXT_EMBEDDINGS = Table(
+    "text_embeddings", "each distinct text once per model", "embed", ("text_hash", "model_id"),
+    StructType([
+        _required("text_hash", STRING, "SHA-256 of the normalised text"),
+        _required("model_id", STRING, "model, token limit and a fingerprint of the weights"),
+        _required("embedding", VECTOR, "L2 norm 1"),
+    ]),
+    partition_by="model_id",
+    constraints={"embedding_is_not_empty": "size(embedding) > 0"},
+)  # fmt: skip
+
+ITEM_INTERESTS = Table(
+    "item_interests", "the interest that each item speaks for", "build_interests", ("item_id", "as_of"),
+    StructType([
+        _required("item_id", STRING, "an item without a category, or without a text where interests are topics, is not here"),
+        _AS_OF,
+        _INTEREST,
+    ]),
+    partition_by="as_of",
+)  # fmt: skip
+
+INTERESTS = Table(
+    "interests", "the catalogue of interests", "build_interests", ("interest_id", "as_of"),
+    StructType([
+        _INTEREST,
+        _AS_OF,
+        _required("name", STRING, "the category as given, or the topic's most characteristic words; unique within one as_of and parent"),
+        _required("kind", STRING, "category or topic"),
+        _optional("embedding", VECTOR, "mean of the embeddings of its items seen before as_of, or the centre of the topic; L2 norm 1"),
+        _required("n_items", LONG, "distinct items touched before as_of"),
+        _required("n_users", LONG, "distinct users with evidence"),
+        _required("top_terms", STRINGS, "most characteristic words of its items' texts"),
+        _optional("level", LONG, "place in the hierarchy, 1 is the coarsest; null where there is none"),
+        _optional("parent_id", STRING, "the interest of the level above that holds it; null at the coarsest, and without a hierarchy"),
+    ]),
+    constraints={"known_kind": "kind IN ('category', 'topic')", "is_held": "n_users >= 1 AND n_items >= 1"},
+    added=("level", "parent_id"),
+)  # fmt: skip
+
+USER_INTERESTS = Table(
+    "user_interests", "evidence of every interest that a user touched, and its features", "build_interests",
+    ("user_id", "interest_id", "as_of"),
+    StructType([
+        _USER,
+        _INTEREST,
+        _AS_OF,
+        _required("evidence", DOUBLE, "sum over days of the day's weight, halved every half_life_days; never below 0"),
+        _required("borrowed", DOUBLE, "the part of evidence that was borrowed from similar users; 0 where none was"),
+        _required("share", DOUBLE, "evidence over the user's total, of the level where there is a hierarchy"),
+        _required("rank", LONG, "1 is the interest with the most evidence of the user, of the level where there is a hierarchy"),
+        _required("n_days", LONG, "days on which the user touched it; 0 where all of its evidence was borrowed"),
+        _required("n_items", LONG, "distinct items"),
+        _optional("recency_days", LONG, "days from the last touch to as_of, 1 is the day before; null where never touched"),
+        _optional("tenure_days", LONG, "days from the first touch to as_of; null where never touched"),
+        _required("n_interactions", LONG, ""),
+        _required("n_days_recent", LONG, "days touched in the last horizon_days"),
+        _required("n_days_previous", LONG, "days touched in the horizon_days before those"),
+        _required("trend", DOUBLE, "log2((n_days_recent + 1) / (n_days_previous + 1))"),
+        _optional("mean_gap_days", DOUBLE, "mean days between two touches; null with one day"),
+        _required("total_value", DOUBLE, "sum of the values, in the source's unit"),
+        _optional("level", LONG, "as in interests"),
+    ]),
+    partition_by="as_of",
+    constraints={
+        "evidence_is_not_negative": "evidence >= 0",
+        "share_is_a_share": "share BETWEEN 0 AND 1",
+        "rank_starts_at_1": "rank >= 1",
+        "borrowed_is_a_part_of_evidence": "borrowed BETWEEN 0 AND evidence",
+        "seen_before_as_of": "(recency_days >= 1 AND tenure_days >= recency_days) OR "
+        "(n_days = 0 AND recency_days IS NULL AND tenure_days IS NULL)",
+        "no_more_days_than_interactions": "n_days BETWEEN 1 AND n_interactions OR "
+        "(n_days = 0 AND n_interactions = 0 AND n_items = 0 AND borrowed > 0)",
+    },
+    added=("level",),
+)  # fmt: skip
+
+USER_TIERS = Table(
+    "user_tiers", "how much each interest will matter to the user in the coming horizon_days", "assign_tiers",
+    ("user_id", "interest_id", "as_of"),
+    StructType([
+        _USER,
+        _INTEREST,
+        _AS_OF,
+        _required("tier", STRING, "core, secondary or marginal"),
+        _required("p_core", DOUBLE, "probability"),
+        _required("p_secondary", DOUBLE, "probability"),
+        _required("p_marginal", DOUBLE, "probability"),
+        _required("method", STRING, "model or rule"),
+        _required("model_version", STRING, ""),
+    ]),
+    partition_by="as_of",
+    constraints={
+        "known_tier": "tier IN ('core', 'secondary', 'marginal')",
+        "known_method": "method IN ('model', 'rule')",
+        "probabilities": "p_core BETWEEN 0 AND 1 AND p_secondary BETWEEN 0 AND 1 AND p_marginal BETWEEN 0 AND 1",
+        "probabilities_sum_to_1": "abs(p_core + p_secondary + p_marginal - 1) < 0.000001",
+    },
+)  # fmt: skip
+
+USER_VECTORS = Table(
+    "user_vectors", "one point per user; users who are alike lie close by cosine", "cluster_users", ("user_id", "as_of"),
+    StructType([
+        _USER,
+        _AS_OF,
+        _required("vector", VECTOR, "principal components of the tier-weighted embeddings of the user's interests, centred, L2 norm 1"),
+    ]),
+    partition_by="as_of",
+    constraints={"vector_is_not_empty": "size(vector) > 0"},
+)  # fmt: skip
+
+CLUSTERS = Table(
+    "clusters", "groups of users who are alike", "cluster_users", ("cluster_id", "as_of"),
+    StructType([
+        _CLUSTER,
+        _AS_OF,
+        _required("name", STRING, "its most characteristic interests"),
+        _required("size", LONG, "users whose primary cluster it is"),
+        _required("centroid", VECTOR, "L2 norm 1"),
+        _optional("silhouette", DOUBLE, "mean over its users, centroid form, cosine; null with one cluster"),
+        _required("top_interests", STRINGS, "names, most characteristic first"),
+        _required("model_version", STRING, ""),
+    ]),
+    constraints={"size_is_positive": "size >= 1", "silhouette_range": "silhouette IS NULL OR silhouette BETWEEN -1 AND 1"},
+)  # fmt: skip
+
+USER_CLUSTERS = Table(
+    "user_clusters", "the clusters of every user: one primary, a few further", "cluster_users",
+    ("user_id", "cluster_id", "as_of"),
+    StructType([
+        _USER,
+        _CLUSTER,
+        _AS_OF,
+        _required("membership", DOUBLE, "sums to 1 per user"),
+        _required("is_primary", BOOLEAN, "the nearest cluster; one per user"),
+        _required("distance", DOUBLE, "cosine distance to the centroid, 0 to 2"),
+        _optional("silhouette", DOUBLE, "(b - a) / max(a, b): a to this centroid, b to the nearest other; null with one cluster"),
+        _required("model_version", STRING, ""),
+    ]),
+    partition_by="as_of",
+    constraints={
+        "membership_range": "membership > 0 AND membership <= 1.000001",
+        "distance_range": "distance BETWEEN -0.00001 AND 2.00001",
+        "silhouette_range": "silhouette IS NULL OR silhouette BETWEEN -1 AND 1",
+    },
+)  # fmt: skip
+
+RECOMMENDATIONS = Table(
+    "recommendations", "what to show each user next, and why", "recommend", ("user_id", "as_of", "rank"),
+    StructType([
+        _USER,
+        _AS_OF,
+        _required("rank", LONG, "1 is shown first"),
+        _required("item_id", STRING, ""),
+        _required("score", DOUBLE, "the user's own evidence of the item, in decayed days, plus what alike users add"),
+        _required("interest_id", STRING, "the item's interest"),
+        _required("tier", STRING, "tier of that interest for the user"),
+        _optional("cluster_id", STRING, "the user's cluster that speaks most for the item; null for the user's habit alone"),
+        _required("reason", STRING, "for a person to read"),
+    ]),
+    partition_by="as_of",
+    constraints={"rank_starts_at_1": "rank >= 1", "known_tier": "tier IN ('core', 'secondary', 'marginal')"},
+)  # fmt: skip
+
+METRICS = Table(
+    "metrics", "what was measured", "evaluate", ("as_of", "stage", "metric", "slice"),
+    StructType([
+        _required("run_id", STRING, "the run that measured this value first"),
+        _AS_OF,
+        _required("stage", STRING, "the stage that was measured"),
+        _required("metric", STRING, ""),
+        _required("slice", STRING, "what was measured of what: model=…, items=…, k=…"),
+        _required("value", DOUBLE, ""),
+        _optional("lower", DOUBLE, "bound of the 95 % bootstrap interval"),
+        _optional("upper", DOUBLE, "bound of the 95 % bootstrap interval"),
+    ]),
+    constraints={"interval": "lower IS NULL OR lower <= upper"},
+)  # fmt: skip
+
+RUNS = Table(
+    "runs", "one row per stage that ran, whether it ended well or not", "every", ("run_id", "stage"),
+    StructType([
+        _required("run_id", STRING, "one per command"),
+        _required("stage", STRING, ""),
+        _optional("as_of", DATE, ""),
+        _required("status", STRING, "done, refused or failed"),
+        _required("started_at", TIME, "UTC"),
+        _required("ended_at", TIME, "UTC"),
+        _optional("rows_in", LONG, ""),
+        _optional("rows_out", LONG, ""),
+        _required("config_sha256", STRING, "fingerprint of every value of the config"),
+        _required("code_version", STRING, ""),
+        _required("input_versions", MapType(STRING, LONG), "Delta version of every table read"),
+        _optional("message", STRING, "counts by name, or what went wrong"),
+    ]),
+    constraints={"known_status": "status IN ('done', 'refused', 'failed')"},
+    # What a stage that ended well says is counts; an error may quote the data.
+    names_users=NamesUsers("message", within="status <> 'done'"),
+)  # fmt: skip
+
+FORGOTTEN_USERS = Table(
+    "forgotten_users", "who was to be forgotten, so that sources that still hold them bring nobody back", "forget_users", ("user_hash",),
+    StructType([
+        _required("user_hash", STRING, "SHA-256 of the user id"),
+        _required("forgotten_at", TIME, "UTC, the first time"),
+    ]),
+)  # fmt: skip
+
+TABLES = (
+    INTERACTIONS, INTERACTIONS_QUARANTINE, DATA_QUALITY, ITEM_VERSIONS, ITEMS, USERS, SOURCE_FILES, TEXT_EMBEDDINGS,
+    ITEM_INTERESTS, INTERESTS, USER_INTERESTS,
+    USER_TIERS, USER_VECTORS, CLUSTERS, USER_CLUSTERS, RECOMMENDATIONS, METRICS, RUNS, FORGOTTEN_USERS,
+)  # fmt: skip

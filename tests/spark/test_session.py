@@ -1,0 +1,127 @@
+"""The session: its settings, what it refuses, and time that does not depend on the machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from py4j.java_gateway import JVMView
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
+
+from interest_tiers.errors import ConfigError
+from interest_tiers.spark import session
+from interest_tiers.spark.session import build_session, packaged_settings
+
+TIME_AS_READ = (
+    "SELECT unix_timestamp(moment) AS seconds, CAST(moment AS DATE) AS day FROM (SELECT CAST('2017-01-01 00:30:00' AS TIMESTAMP) AS moment)"
+)
+
+PRINT_TIME_AS_READ = f"""
+import json
+from interest_tiers.spark import session
+settings = session.packaged_settings() | {{"spark.master": "local[1]", "spark.ui.enabled": "false"}}
+session.packaged_settings = lambda: settings
+row = session.build_session("time zone").sql("{TIME_AS_READ}").first()
+print(json.dumps([row["seconds"], str(row["day"])]))
+"""
+
+
+@pytest.fixture
+def further(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A file whose settings stand over the packaged ones."""
+    file = tmp_path / "further.conf"
+    monkeypatch.setenv(session.FURTHER_SETTINGS, str(file))
+    return file
+
+
+def test_settings_of_a_further_file_stand_over_the_packaged_ones(further: Path) -> None:
+    further.write_text("# more memory\nspark.driver.memory 6g\nspark.plugins a.B\n", encoding="utf-8")
+    settings = packaged_settings()
+    assert (settings["spark.driver.memory"], settings["spark.plugins"]) == ("6g", "a.B")
+    assert settings["spark.sql.session.timeZone"] == "UTC"
+
+
+def test_a_further_file_that_is_not_there_is_refused(further: Path) -> None:
+    with pytest.raises(ConfigError, match=r"INTEREST_TIERS_SPARK_SETTINGS is .*further\.conf: No such file"):
+        packaged_settings()
+
+
+def test_a_jar_that_is_not_there_is_said_before_java_misses_its_classes(further: Path) -> None:
+    further.write_text("spark.driver.extraClassPath build/no.jar\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"further\.conf names build/no\.jar, which is not there"):
+        packaged_settings()
+
+
+def test_comet_adds_to_the_packaged_settings_and_replaces_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(session.FURTHER_SETTINGS, raising=False)
+    comet = (Path(__file__).parents[1] / "conf" / "spark-comet.conf").read_text(encoding="utf-8").splitlines()
+    keys = {line.split()[0] for line in comet if line and not line.startswith("#")}
+    assert {"spark.plugins", "spark.shuffle.manager", "spark.driver.extraClassPath", "spark.memory.offHeap.size"} <= keys
+    assert not keys & set(packaged_settings())
+
+
+def test_packaged_settings_are_the_lines_of_the_file_without_comments(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(session.FURTHER_SETTINGS, raising=False)
+    settings = packaged_settings()
+    lines = (Path(__file__).parents[1] / "conf" / "spark-defaults.conf").read_text(encoding="utf-8").splitlines()
+    assert settings == dict(line.split(maxsplit=1) for line in lines if line and not line.startswith("#"))
+    assert settings["spark.jars.packages"].split(",")[0] == "io.delta:delta-spark_2.12:3.3.2"
+    assert settings["spark.driver.extraJavaOptions"] == "-Duser.timezone=UTC"
+
+
+def test_the_jvm_is_not_asked_where_functions_are_each_time(spark: SparkSession, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    of_py4j = JVMView.__getattr__
+    monkeypatch.setattr(JVMView, "__getattr__", lambda view, name: (asked.append(name), of_py4j(view, name))[1])
+    frame = spark.range(3).groupBy((F.col("id") > 1).alias("large")).agg(F.sum("id").alias("n"))
+    assert asked == []
+    assert sorted(map(tuple, frame.collect())) == [(False, 1), (True, 2)]
+
+
+def test_the_session_has_the_packaged_settings(spark: SparkSession) -> None:
+    assert spark.conf.get("spark.sql.extensions") == "io.delta.sql.DeltaSparkSessionExtension"
+    assert spark.conf.get("spark.sql.session.timeZone") == "UTC"
+    assert spark.conf.get("spark.sql.legacy.timeParserPolicy") == "CORRECTED"
+
+
+def test_a_running_session_is_used(spark: SparkSession) -> None:
+    assert build_session("another name").sparkContext is spark.sparkContext
+
+
+def test_a_value_that_somebody_set_stands(spark: SparkSession) -> None:
+    assert build_session("again").conf.get("spark.sql.shuffle.partitions") == "2"
+
+
+def test_executors_run_the_interpreter_of_the_driver(spark: SparkSession) -> None:
+    assert spark.sparkContext.parallelize([0], 1).map(lambda _: sys.executable).first() == sys.executable
+
+
+def test_a_session_without_delta_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    without_delta = SimpleNamespace(conf=SimpleNamespace(get=lambda key, default=None: default))
+    monkeypatch.setattr(SparkSession.Builder, "getOrCreate", lambda builder: without_delta)
+    with pytest.raises(ConfigError, match=r"has no Delta Lake.*--properties-file conf/spark-defaults\.conf"):
+        build_session("no delta")
+
+
+def test_missing_java_is_said_before_spark_starts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(session, "_is_plain_python", lambda: True)
+    monkeypatch.setattr(SparkSession.Builder, "getOrCreate", lambda builder: pytest.fail("Spark was started"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("JAVA_HOME", raising=False)
+    with pytest.raises(ConfigError, match=r"Java 17 is not installed: apt-get install openjdk-17"):
+        build_session("no java")
+
+
+def test_a_time_without_a_zone_is_utc_whatever_the_machine_says(spark: SparkSession) -> None:
+    here = spark.sql(TIME_AS_READ).first()
+    assert here is not None
+    assert (here["seconds"], str(here["day"])) == (1483230600, "2017-01-01")
+    environment = {**os.environ, "TZ": "Asia/Tokyo"}
+    tokyo = subprocess.run([sys.executable, "-c", PRINT_TIME_AS_READ], env=environment, capture_output=True, text=True, check=True)
+    assert json.loads(tokyo.stdout.splitlines()[-1]) == [here["seconds"], str(here["day"])]
