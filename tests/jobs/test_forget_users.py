@@ -14,7 +14,6 @@ import pyarrow.parquet as pq
 import pytest
 from delta.tables import DeltaTable
 from pyspark.sql import Row, SparkSession
-from tests.storage.test_warehouse import MONDAY, TUESDAY, VALID
 
 from interest_tiers.stages import forget_users
 from interest_tiers.storage.schemas import (
@@ -34,6 +33,7 @@ from interest_tiers.storage.schemas import (
 )
 from interest_tiers.storage.warehouse import Vacuumed, Warehouse
 from tests.jobs.shop import require_success, submit
+from tests.storage.test_warehouse import MONDAY, TUESDAY, VALID
 
 #: Two who are forgotten; one whose id begins and one whose id ends with an id of theirs; long, so that no other file name or hash has them.
 GONE, GONE_TOO = "772190051", "zoë.772190051@example.org"

@@ -428,6 +428,11 @@ class Interests(Section):
         """The columns of the hierarchy, coarse to fine; none where interests have no levels."""
         return tuple(self.source) if isinstance(self.source, list) else ()
 
+    @property
+    def n_levels(self) -> int:
+        """Count the levels of the catalogue; a flat one has 1."""
+        return max(1, len(self.levels))
+
     @field_validator("languages", mode="before")
     @classmethod
     def _one_language_is_a_list(cls, given: Any) -> Any:

@@ -14,7 +14,7 @@ from pyspark.sql import functions as F
 from interest_tiers.config import Augmentation
 from interest_tiers.interests.evidence import EVIDENCE_PARTS, PAIR, exact_sum
 from interest_tiers.interests.features import with_shares
-from interest_tiers.interests.hierarchy import level_of, rivals
+from interest_tiers.interests.hierarchy import USER_LEVEL
 
 #: Users who represent an interest.
 REPRESENTATIVES = 20
@@ -36,7 +36,7 @@ def profiles(pairs: DataFrame, days_of_items: DataFrame, config: Augmentation) -
     strongest = placed.where((F.col("rank") <= PROFILE_INTERESTS) | F.col("represents"))
     of_user = Window.partitionBy("user_id")
     lending = strongest.withColumn("lends", F.max("represents").over(of_user)).where("lends")
-    return lending.select(F.col("user_id").alias("neighbour"), "interest_id", *level_of(pairs), "share", "represents")
+    return lending.select(F.col("user_id").alias("neighbour"), "interest_id", "level", "share", "represents")
 
 
 def neighbours(pairs: DataFrame, days_of_items: DataFrame, profiles: DataFrame, config: Augmentation) -> DataFrame:
@@ -67,26 +67,25 @@ def with_borrowed(pairs: DataFrame, profiles: DataFrame, neighbours: DataFrame, 
     The column borrowed says how much of evidence was borrowed; a row that the user never touched has no days, items and
     interactions, and null for what would be told from them.
     """
-    rivalry = rivals(pairs)
-    of_interest = neighbours.join(profiles.drop("represents"), "neighbour").groupBy(*rivalry, "interest_id")
+    of_interest = neighbours.join(profiles.drop("represents"), "neighbour").groupBy(*USER_LEVEL, "interest_id")
     shared = of_interest.agg((exact_sum(F.col("share")) / F.first("n_neighbours")).alias("mean_share"))
-    largest = Window.partitionBy(*rivalry).orderBy(F.desc("mean_share"), "interest_id")
+    largest = Window.partitionBy(*USER_LEVEL).orderBy(F.desc("mean_share"), "interest_id")
     kept = shared.withColumn("place", F.row_number().over(largest)).where(F.col("place") <= config.max_interests)
-    total = pairs.groupBy(*rivalry).agg(exact_sum(F.col("evidence")).alias("total"))
+    total = pairs.groupBy(*USER_LEVEL).agg(exact_sum(F.col("evidence")).alias("total"))
     lent = F.round(F.lit(config.weight) * F.col("total") * F.col("mean_share") * EVIDENCE_PARTS) / EVIDENCE_PARTS
-    return _together(pairs, kept.join(total, rivalry).select(*rivalry, "interest_id", lent.alias("lent")).where("lent > 0"))
+    return _together(pairs, kept.join(total, USER_LEVEL).select(*USER_LEVEL, "interest_id", lent.alias("lent")).where("lent > 0"))
 
 
 def _with_days(pairs: DataFrame, days_of_items: DataFrame) -> DataFrame:
     """Pairs with evidence, and days_of_user: on how many days the user touched anything."""
     days = days_of_items.groupBy("user_id").agg(F.countDistinct("event_date").alias("days_of_user"))
-    return pairs.where("evidence > 0").select(*PAIR, *level_of(pairs), "share", "rank").join(days, "user_id")
+    return pairs.where("evidence > 0").select(*PAIR, "level", "share", "rank").join(days, "user_id")
 
 
 def _together(pairs: DataFrame, borrowed: DataFrame) -> DataFrame:
     counts = ["n_days", "n_items", "n_interactions", "n_days_recent", "n_days_previous"]
     amounts = ["evidence", "trend", "total_value"]
-    both = pairs.drop("share", "rank", "borrowed").join(borrowed, [*rivals(pairs), "interest_id"], "full")
+    both = pairs.drop("share", "rank", "borrowed").join(borrowed, [*USER_LEVEL, "interest_id"], "full")
     filled = both.fillna(0, counts).fillna(0.0, [*amounts, "lent"])
     added = filled.withColumn("evidence", F.col("evidence") + F.col("lent")).withColumnRenamed("lent", "borrowed")
     return with_shares(added).select(*pairs.columns)

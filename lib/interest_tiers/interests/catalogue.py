@@ -11,7 +11,7 @@ from pyspark.sql import functions as F
 
 from interest_tiers.clustering.kmeans import features
 from interest_tiers.interests.evidence import category_interest
-from interest_tiers.interests.hierarchy import level_of, own_name, parent
+from interest_tiers.interests.hierarchy import own_name, parent
 from interest_tiers.text import with_terms
 
 TOP_TERMS = 8
@@ -37,7 +37,7 @@ def hierarchy_catalogue(days_of_items: DataFrame, items: DataFrame, vectors: Dat
     days_of_items: see hierarchy.at_every_level. The other arguments and the columns as in category_catalogue.
     """
     described = _described(days_of_items, items, vectors, languages).withColumn("name", own_name(F.col("interest_id")))
-    return _as_catalogue(described, "category")
+    return _as_catalogue(described, "category", parent(F.col("interest_id")))
 
 
 def topic_catalogue(days_of_items: DataFrame, items: DataFrame, vectors: DataFrame, languages: Sequence[str]) -> DataFrame:
@@ -56,7 +56,7 @@ def topic_catalogue(days_of_items: DataFrame, items: DataFrame, vectors: DataFra
 
 
 def _described(days_of_items: DataFrame, items: DataFrame, vectors: DataFrame, languages: Sequence[str]) -> DataFrame:
-    counts = days_of_items.groupBy("interest_id", *level_of(days_of_items)).agg(
+    counts = days_of_items.groupBy("interest_id", "level").agg(
         F.countDistinct("item_id").alias("n_items"), F.countDistinct("user_id").alias("n_users")
     )
     terms = characteristic_terms(touched_texts(days_of_items, items), languages)
@@ -64,18 +64,18 @@ def _described(days_of_items: DataFrame, items: DataFrame, vectors: DataFrame, l
     return described.withColumn("top_terms", F.coalesce("top_terms", F.array().cast("array<string>")))
 
 
-def _as_catalogue(named: DataFrame, kind: str) -> DataFrame:
-    places = [F.col("level"), parent(F.col("interest_id"))] if level_of(named) else [F.lit(None).cast("bigint"), F.lit(None).cast("string")]
-    place = [column.alias(name) for column, name in zip(places, ("level", "parent_id"), strict=True)]
-    return named.select("interest_id", "name", F.lit(kind).alias("kind"), "embedding", "n_items", "n_users", "top_terms", *place)
+def _as_catalogue(named: DataFrame, kind: str, parent_id: Column | None = None) -> DataFrame:
+    parent_id = F.lit(None).cast("string") if parent_id is None else parent_id
+    columns = ["interest_id", "name", F.lit(kind).alias("kind"), "embedding", "n_items", "n_users", "top_terms", "level"]
+    return named.select(*columns, parent_id.alias("parent_id"))
 
 
 def touched_texts(days_of_items: DataFrame, items: DataFrame) -> DataFrame:
     """The texts of the items touched: interest_id, text_hash, text, n_items (items of the interest with this text).
 
-    Also level, where the days have one.
+    Also level.
     """
-    keys = ["interest_id", *level_of(days_of_items)]
+    keys = ["interest_id", "level"]
     touched = days_of_items.select(*keys, "item_id").distinct()
     described = items.where(F.col("text").isNotNull()).select("item_id", "text_hash", "text")
     return touched.join(described, "item_id").groupBy(*keys, "text_hash", "text").agg(F.count(F.lit(1)).alias("n_items"))
@@ -96,15 +96,14 @@ def characteristic_terms(texts: DataFrame, languages: Sequence[str]) -> DataFram
     A word scores tf * ln((N + 1) / df): tf the share of the interest's items whose text has it, N the number of
     interests, df those in which it occurs (Salton and Buckley 1988); where there are levels, N and df are those of the level.
     """
-    level = level_of(texts)
-    size = texts.groupBy("interest_id", *level).agg(F.sum("n_items").alias("size"))
+    size = texts.groupBy("interest_id", "level").agg(F.sum("n_items").alias("size"))
     terms = F.explode(F.array_distinct("terms")).alias("term")
-    words = with_terms(texts, languages).select("interest_id", *level, "n_items", terms)
-    counts = words.groupBy("interest_id", *level, "term").agg(F.sum("n_items").alias("n"))
-    spread = counts.groupBy(*level, "term").agg(F.count(F.lit(1)).alias("df"))
-    total = size.groupBy(*level).agg(F.count(F.lit(1)).alias("n_interests"))
-    scored = counts.join(size, ["interest_id", *level]).join(spread, [*level, "term"])
-    scored = scored.join(F.broadcast(total), level) if level else scored.crossJoin(F.broadcast(total))
+    words = with_terms(texts, languages).select("interest_id", "level", "n_items", terms)
+    counts = words.groupBy("interest_id", "level", "term").agg(F.sum("n_items").alias("n"))
+    spread = counts.groupBy("level", "term").agg(F.count(F.lit(1)).alias("df"))
+    total = size.groupBy("level").agg(F.count(F.lit(1)).alias("n_interests"))
+    scored = counts.join(size, ["interest_id", "level"]).join(spread, ["level", "term"])
+    scored = scored.join(F.broadcast(total), "level")
     # N + 1, so that a word found in the only interest there is still counts.
     scored = scored.withColumn("score", F.col("n") / F.col("size") * F.log((F.col("n_interests") + 1) / F.col("df")))
     best = Window.partitionBy("interest_id").orderBy(F.desc("score"), "term")

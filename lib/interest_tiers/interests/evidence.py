@@ -17,7 +17,7 @@ from pyspark.sql import Column, DataFrame, WindowSpec
 from pyspark.sql import functions as F
 
 from interest_tiers.config import BehaviourWeight, ValueScale
-from interest_tiers.interests.hierarchy import PREFIX, level_of, path_interest
+from interest_tiers.interests.hierarchy import PREFIX, path_interest
 
 #: What evidence is of.
 PAIR = ["user_id", "interest_id"]
@@ -94,12 +94,12 @@ def decay(as_of: date, half_life_days: float) -> Column:
     return F.pow(F.lit(2.0), -age / F.lit(float(half_life_days)))
 
 
-def item_days(interactions: DataFrame, item_interests: DataFrame, weights: Mapping[str, BehaviourWeight]) -> DataFrame:
+def item_days(interactions: DataFrame, item_interests: DataFrame, weights: Mapping[str, BehaviourWeight], level: int = 1) -> DataFrame:
     """What a user did with an item on a day, and the interest that it speaks for.
 
     interactions: user_id, item_id, behaviour, event_date, value. item_interests: item_id, interest_id. Interactions
-    with an item of no interest are left out, and so are behaviours without a weight.
-    Returns user_id, interest_id, item_id, event_date, weight (see day_weight), n_interactions, value (sum, 0 for none).
+    with an item of no interest are left out, and so are behaviours without a weight. level: of these interests.
+    Returns user_id, interest_id, item_id, event_date, weight (see day_weight), n_interactions, value (sum, 0 for none), level.
     """
     events = interactions.select("user_id", "item_id", "event_date", "value", behaviour_weight(weights).alias("weight"))
     days = (
@@ -113,13 +113,13 @@ def item_days(interactions: DataFrame, item_interests: DataFrame, weights: Mappi
     )
     # Interests come last: they would only make the key longer that rows are shuffled and grouped by.
     return days.join(item_interests, "item_id").select(
-        "user_id", "interest_id", "item_id", "event_date", "weight", "n_interactions", "value"
+        "user_id", "interest_id", "item_id", "event_date", "weight", "n_interactions", "value", F.lit(level).cast("bigint").alias("level")
     )
 
 
 def interest_days(days_of_items: DataFrame) -> DataFrame:
-    """The same per interest: user_id, interest_id, event_date, weight, n_interactions, value; and level, where there is one."""
-    return days_of_items.groupBy("user_id", *level_of(days_of_items), "interest_id", "event_date").agg(*summed_days())
+    """The same per interest: user_id, interest_id, event_date, weight, n_interactions, value, level."""
+    return days_of_items.groupBy("user_id", "level", "interest_id", "event_date").agg(*summed_days())
 
 
 def summed_days() -> list[Column]:

@@ -9,7 +9,7 @@ from pyspark.sql import Column, DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
 from interest_tiers.interests.evidence import EVIDENCE_PARTS, LARGEST_WEIGHT, PAIR, VALUE_PARTS, exact_sum, summed_days, summed_evidence
-from interest_tiers.interests.hierarchy import level_of, rivals
+from interest_tiers.interests.hierarchy import USER_LEVEL
 
 #: Days before count as this one does.
 CALENDAR_BEGINS = date(1900, 1, 1)
@@ -19,11 +19,10 @@ def user_interests(days_of_items: DataFrame, as_of: date, half_life_days: float,
     """One row per user and interest, as of a day.
 
     days_of_items: see evidence.item_days, all before as_of.
-    Returns the columns of the table user_interests but as_of; level only where the days have one.
+    Returns the columns of the table user_interests but as_of.
     """
-    levels = level_of(days_of_items)
     days_and_items = _days_and_items(days_of_items, as_of, half_life_days)
-    pairs = with_shares(days_and_items.groupBy(*PAIR, *levels).agg(*_features(as_of, horizon_days)))
+    pairs = with_shares(days_and_items.groupBy(*PAIR, "level").agg(*_features(as_of, horizon_days)))
     recency, tenure = (F.datediff(F.lit(as_of), F.col(day)).cast("bigint") for day in ("last_day", "first_day"))
     return pairs.select(
         "user_id",
@@ -42,7 +41,7 @@ def user_interests(days_of_items: DataFrame, as_of: date, half_life_days: float,
         F.log2((F.col("n_days_recent") + 1) / (F.col("n_days_previous") + 1)).alias("trend"),
         F.when(F.col("n_days") > 1, (tenure - recency) / (F.col("n_days") - 1)).alias("mean_gap_days"),
         "total_value",
-        *levels,
+        "level",
     )
 
 
@@ -62,7 +61,7 @@ def _days_and_items(days_of_items: DataFrame, as_of: date, half_life_days: float
         F.when(F.col("is_of_day"), F.col("event_date")).alias("event_date"),
         F.when(~F.col("is_of_day"), F.col("item_id")).alias("item_id"),
     )
-    return twice.groupBy(*PAIR, *level_of(days_of_items), *keys).agg(*summed_days(), F.max("decay").alias("decay"))
+    return twice.groupBy(*PAIR, "level", *keys).agg(*summed_days(), F.max("decay").alias("decay"))
 
 
 def _calendar(spark: SparkSession, as_of: date, half_life_days: float) -> DataFrame:
@@ -108,7 +107,7 @@ def with_shares(pairs: DataFrame) -> DataFrame:
 
     pairs: user_id, interest_id, evidence.
     """
-    user = Window.partitionBy(*rivals(pairs))
+    user = Window.partitionBy(*USER_LEVEL)
     by_evidence = user.orderBy(F.desc("evidence"), "interest_id")
     # Summed in the order of the ranks, so that the last digit does not depend on how rows arrive.
     total = F.sum("evidence").over(by_evidence.rowsBetween(Window.unboundedPreceding, Window.unboundedFollowing))

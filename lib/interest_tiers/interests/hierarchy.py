@@ -1,8 +1,8 @@
 """A hierarchy of interests, such as department over category over type.
 
 An interest is known by its way from the coarsest level: ``category:DAIRY > CHEESE > SHREDDED``. So a type of that name under
-another category is another interest, and what holds an interest can be read off its id. Where interests have levels, rows of
-days and of pairs say theirs in the column level, 1 for the coarsest; where they have none, there is no such column.
+another category is another interest, and what holds an interest can be read off its id. Rows of days and of pairs have a
+column level: 1 is the coarsest. In a flat catalogue every interest has level 1.
 """
 
 from __future__ import annotations
@@ -12,18 +12,11 @@ from pyspark.sql import functions as F
 
 PREFIX = "category:"
 
+#: Keys of the interests that compete for one user's shares, ranks and tiers.
+USER_LEVEL = ["user_id", "level"]
+
 #: Between the names of an id. Within a name, > is written with a backslash before it.
 SEPARATOR = " > "
-
-
-def rivals(rows: DataFrame) -> list[str]:
-    """The keys of the interests among which a user's shares, ranks and tiers are given: all of the user's, or those of a level."""
-    return ["user_id", *level_of(rows)]
-
-
-def level_of(rows: DataFrame) -> list[str]:
-    """The key level, where rows have one."""
-    return ["level"] if "level" in rows.columns else []
 
 
 def path_interest(names: Column) -> Column:
@@ -55,11 +48,14 @@ def ancestors(interest_id: Column) -> Column:
     return F.transform(F.sequence(F.lit(1), F.size(parts)), lambda level: F.array_join(F.slice(parts, F.lit(1), level), SEPARATOR))
 
 
-def at_every_level(days: DataFrame) -> DataFrame:
-    """Days of items once for every level, each for the interest of that level; adds level.
+def at_every_level(days: DataFrame, n_levels: int) -> DataFrame:
+    """Repeat each day for the interest of every level.
 
-    days: see evidence.item_days, of the finest interests.
+    days:    (user_id, interest_id of the finest level, ...), see evidence.item_days
+    Returns: the same columns and level bigint; 1 is the coarsest, and the only one of a flat catalogue (n_levels = 1)
     """
+    if n_levels == 1:
+        return days
     placed = days.select("*", F.posexplode(ancestors(F.col("interest_id"))).alias("place", "of_level"))
     return placed.withColumns({"interest_id": F.col("of_level"), "level": (F.col("place") + 1).cast("bigint")}).drop("place", "of_level")
 

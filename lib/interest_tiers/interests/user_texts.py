@@ -48,7 +48,7 @@ def nearest_interests(texts: DataFrame, interests: DataFrame, min_similarity: fl
     return texts.select("text_hash", "embedding").mapInPandas(place, "text_hash string, interest_id string")
 
 
-def days_of_texts(interactions: DataFrame, nearest: DataFrame, item_interests: DataFrame, config: UserTexts) -> DataFrame:
+def days_of_texts(interactions: DataFrame, nearest: DataFrame, item_interests: DataFrame, config: UserTexts, level: int = 1) -> DataFrame:
     """The days on which users wrote of another interest than that of the item under which they wrote.
 
     interactions: user_id, item_id, event_date, text. nearest: see nearest_interests. item_interests: item_id, interest_id.
@@ -68,4 +68,5 @@ def days_of_texts(interactions: DataFrame, nearest: DataFrame, item_interests: D
         F.lit(float(config.weight)).alias("weight"),
         "n_interactions",
         F.lit(0.0).alias("value"),
+        F.lit(level).cast("bigint").alias("level"),
     )

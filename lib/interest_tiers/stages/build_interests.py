@@ -38,7 +38,7 @@ def run(context: StageContext) -> StageResult:
     n_interests = warehouse.replace_day(INTERESTS, _catalogue(context, found, with_levels(context, days)), as_of)
     evidence = evidence_days(context)
     pairs = augmented_pairs_as_of(context, evidence, as_of, "build_interests/borrowing")
-    n_pairs = warehouse.replace_day(USER_INTERESTS, with_level(pairs), as_of)
+    n_pairs = warehouse.replace_day(USER_INTERESTS, pairs, as_of)
     n_interactions = context.read(INTERACTIONS, as_of).count()
     n_used = days.agg(F.sum("n_interactions").alias("n")).first()
     assert n_used is not None  # an aggregate without keys has one row
@@ -86,31 +86,24 @@ def evidence_days(context: StageContext) -> DataFrame:
 
 def with_levels(context: StageContext, days: DataFrame) -> DataFrame:
     """Days for the interests of every level, where the config has a hierarchy; else the same days."""
-    return at_every_level(days) if context.config.interests.levels else days
+    return at_every_level(days, context.config.interests.n_levels)
 
 
 def finest(context: StageContext, pairs: DataFrame) -> DataFrame:
     """Of rows with a level those of the finest, by which users are placed and items recommended: each event counts once there."""
-    levels = context.config.interests.levels
-    return pairs.where(F.col("level") == len(levels)) if levels else pairs
+    return pairs.where(F.col("level") == context.config.interests.n_levels)
 
 
 def stored_pairs(context: StageContext) -> DataFrame:
-    """The rows of user_interests; with the column level only where there is a hierarchy."""
-    pairs = context.read(USER_INTERESTS, context.as_of)
-    return pairs if context.config.interests.levels else pairs.drop("level")
-
-
-def with_level(pairs: DataFrame) -> DataFrame:
-    """The rows of user_interests as the table has them: level is null where there is no hierarchy."""
-    return pairs if "level" in pairs.columns else pairs.withColumn("level", F.lit(None).cast("bigint"))
+    """The rows of user_interests. Tables made by earlier versions have no level where the catalogue is flat."""
+    return context.read(USER_INTERESTS, context.as_of).fillna(1, ["level"])
 
 
 def _finest_days(context: StageContext) -> DataFrame:
     days, config = context.item_days(), context.config.interests.user_texts
     if config is None:
         return days
-    interests, embeddings = finest(context, context.read(INTERESTS, context.as_of)), text_embeddings(context)
+    interests, embeddings = finest(context, context.read(INTERESTS, context.as_of).fillna(1, ["level"])), text_embeddings(context)
     written = context.staged_once(
         "user_texts/days",
         [INTERACTIONS, ITEM_INTERESTS, INTERESTS, TEXT_EMBEDDINGS],
@@ -145,7 +138,7 @@ def _written_days(
     interactions = context.read(INTERACTIONS, context.as_of)
     texts = written_texts(interactions).join(embeddings, "text_hash")
     nearest = context.warehouse.stage(f"{staged}/nearest", nearest_interests(texts, interests, config.min_similarity))
-    return days_of_texts(interactions, nearest, days.select("item_id", "interest_id").distinct(), config)
+    return days_of_texts(interactions, nearest, days.select("item_id", "interest_id").distinct(), config, context.config.interests.n_levels)
 
 
 def pairs_as_of(context: StageContext, days: DataFrame, as_of: date) -> DataFrame:

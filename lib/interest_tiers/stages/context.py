@@ -97,10 +97,13 @@ class StageContext:
     def item_days(self) -> DataFrame:
         """What each user did with each item on each day before as_of (see evidence.item_days)."""
         interactions, item_interests = self.read(INTERACTIONS, self.as_of), self.read(ITEM_INTERESTS, self.as_of)
+        known = item_interests.select("item_id", "interest_id")
         return self.staged_once(
             "item_days",
             [INTERACTIONS, ITEM_INTERESTS],
-            lambda: item_days(interactions, item_interests.select("item_id", "interest_id"), self.config.weights),
+            lambda: item_days(
+                interactions, item_interests.select("item_id", "interest_id"), self.config.weights, self.config.interests.n_levels
+            ),
         )
 
     def staged_once(self, name: str, tables: Iterable[Table], make: Callable[[], DataFrame]) -> DataFrame:

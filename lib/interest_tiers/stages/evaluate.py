@@ -13,7 +13,6 @@ from interest_tiers.evaluation.intervals import Estimate
 from interest_tiers.evaluation.ranking_quality import future_items, in_lists, ranking_quality
 from interest_tiers.evaluation.tier_quality import tier_quality
 from interest_tiers.interests.evidence import PAIR, interest_days, item_days
-from interest_tiers.interests.hierarchy import level_of
 from interest_tiers.recommend.candidates import popular_in_clusters, scored_candidates, widely_used
 from interest_tiers.recommend.ranking import top_items
 from interest_tiers.spark.sampling import drawn_by_hash
@@ -54,7 +53,8 @@ def _days_by(context: StageContext, found: InterestsOfItems) -> DataFrame:
     """What users did with items before as_of, by the interests as they were known at the cut (see evidence.item_days)."""
     item_interests = context.warehouse.stage("evaluate/item_interests", found.item_interests)
     return context.warehouse.stage(
-        "evaluate/item_days", item_days(context.read(INTERACTIONS, context.as_of), item_interests, context.config.weights)
+        "evaluate/item_days",
+        item_days(context.read(INTERACTIONS, context.as_of), item_interests, context.config.weights, context.config.interests.n_levels),
     )
 
 
@@ -102,8 +102,7 @@ class _Judged:
 def _judge_tiers(context: StageContext, judged: _Judged, training: TrainingOfTiers | None) -> list[Measurement]:
     # What a user borrowed decides on tiers, and is never a pair that has a label.
     touched = ruled(context, judged.pairs).where("n_days > 0")
-    level = level_of(touched)
-    labels = labels_of(context, touched, judged.after).select(*PAIR, *level, "label", "rule_tier")
+    labels = labels_of(context, touched, judged.after).select(*PAIR, "level", "label", "rule_tier")
     known = context.warehouse.stage("evaluate/labelled", labels)
     counts = known.agg(F.count(F.lit(1)).alias("pairs"), F.countDistinct("user_id").alias("users")).first()
     assert counts is not None  # an aggregate without keys has one row
@@ -135,10 +134,9 @@ def _baselines_on_features(context: StageContext, known: DataFrame, features: Da
     """What the rule on the last horizon's days, and gradient boosting, say of the same pairs."""
     rows = context.warehouse.stage("evaluate/with_features", features.join(known.select(*PAIR, "label"), PAIR))
     latest = training.training_examples.where(F.col("cut") == F.lit(training.cuts[0]))
-    level = level_of(known)
-    calibration = calibrate(latest.select(*level, F.col("rule_recent_tier").alias("rule_tier"), "label"))
+    calibration = calibrate(latest.select("level", F.col("rule_recent_tier").alias("rule_tier"), "label"))
     classifier = fitted_boosting(training.training_examples, context.config.tiers.training.seed)
-    boosted = said_by_boosting(rows, classifier).join(known.select(*PAIR, *level, "label"), PAIR)
+    boosted = said_by_boosting(rows, classifier).join(known.select(*PAIR, "level", "label"), PAIR)
     by_rule = predictions(rows, calibration, "rule_recent")
     return by_rule.unionByName(boosted.withColumn("model", F.lit("gradient_boosting")).select(*by_rule.columns))
 

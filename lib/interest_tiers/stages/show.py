@@ -53,7 +53,7 @@ def _show(warehouse: Warehouse, user: str, requested: date | None) -> None:
         print("  " + ", ".join(f"{name} {value}" for name, value in sorted(known["attributes"].items())))
     if not tiers:
         print("  no interaction before that day")
-    if any(row["level"] is not None for row in tiers):
+    if any((row["level"] or 1) > 1 for row in tiers):
         _print_hierarchy(tiers)
     else:
         for tier in TIERS:

@@ -22,7 +22,6 @@ from interest_tiers.embedding.model_folder import model_id, read_model_folder
 from interest_tiers.errors import ConfigError
 from interest_tiers.evaluation.tier_quality import squared_error
 from interest_tiers.interests.evidence import PAIR
-from interest_tiers.interests.hierarchy import level_of
 from interest_tiers.spark.sampling import drawn_by_hash
 from interest_tiers.stages.build_interests import category_embeddings, evidence_days, evidence_days_of_interests, pairs_as_of
 from interest_tiers.stages.context import (
@@ -154,7 +153,9 @@ def features_as_of(context: StageContext, evidence: Evidence, attributes: Sequen
     own = stage(f"{staged}/own", own)
     alike = stage(f"{staged}/alike", similar_interests(own))
     texts = text_similarities(own, interest_points(stage(f"{staged}/texts", _embeddings_before(context, evidence, day))))
-    features = in_one_column(pair_features(own, alike, texts, days, day, config), feature_names(attributes, days))
+    features = in_one_column(
+        pair_features(own, alike, texts, days, day, config), feature_names(attributes, context.config.interests.n_levels)
+    )
     if config.network in ("lstm", "transformer"):
         features = with_sequence(stage(f"{staged}/plain", features), days, alike, day, config.training)
     if config.network == "bert":
@@ -163,9 +164,9 @@ def features_as_of(context: StageContext, evidence: Evidence, attributes: Sequen
     return stage(f"{staged}/features", features)
 
 
-def feature_names(attributes: Sequence[Attribute], days: DataFrame) -> tuple[str, ...]:
-    """In the order in which the network takes them. days: of interests."""
-    return (*FEATURES, *attribute_names(attributes), *level_of(days))
+def feature_names(attributes: Sequence[Attribute], n_levels: int) -> tuple[str, ...]:
+    """Name the features in the order of the network's input; level is one where the catalogue has several."""
+    return (*FEATURES, *attribute_names(attributes), *(["level"] if n_levels > 1 else []))
 
 
 def _embeddings_before(context: StageContext, evidence: Evidence, day: date) -> DataFrame:
@@ -263,7 +264,7 @@ class TrainingOfTiers:
     @property
     def features(self) -> tuple[str, ...]:
         """Their names, in the order in which the network takes them."""
-        return feature_names(self.attributes, self.evidence.of_interests)
+        return feature_names(self.attributes, self.context.config.interests.n_levels)
 
     def is_made(self) -> bool:
         """Whether the model is there, made of the same."""
@@ -358,7 +359,7 @@ class TrainingOfTiers:
         """The pairs known at a cut that have a label, with label and cut. known: user_id, interest_id, level where there is one, …"""
         end, happened = cut + timedelta(days=self.config.horizon_days), F.col("event_date")
         after = self.evidence.of_interests.where((happened >= F.lit(cut)) & (happened < F.lit(end)))
-        pairs = known.select(*PAIR, *level_of(known))
+        pairs = known.select(*PAIR, "level")
         if self.config.label_rules:
             pairs = pairs_as_of(self.context, self.evidence.of_items.where(happened < F.lit(cut)), cut)
         labels = labels_of(self.context, pairs, after).select(*PAIR, "label")
@@ -495,7 +496,7 @@ def too_little(training: DataFrame, tuning: DataFrame) -> str:
 
 def rule_j(training: DataFrame, tuning: DataFrame, tier: str) -> float:
     """J of a rule on the held-out users, calibrated on the others. tier: the column of the rule's tiers, beside label and weight."""
-    calibration = calibrate(training.select(*level_of(training), F.col(tier).alias("rule_tier"), "label"))
+    calibration = calibrate(training.select("level", F.col(tier).alias("rule_tier"), "label"))
     error = squared_error(calibration.columns(F.col(tier)))
     found = tuning.agg((F.sum(error * F.col("weight")) / F.sum("weight")).alias("J")).first()
     assert found is not None  # an aggregate without keys has one row

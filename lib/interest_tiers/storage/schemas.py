@@ -231,7 +231,7 @@ INTERESTS = Table(
         _required("n_items", LONG, "distinct items touched before as_of"),
         _required("n_users", LONG, "distinct users with evidence"),
         _required("top_terms", STRINGS, "most characteristic words of its items' texts"),
-        _optional("level", LONG, "place in the hierarchy, 1 is the coarsest; null where there is none"),
+        _optional("level", LONG, "place in the hierarchy, 1 is the coarsest; 1 in a flat catalogue"),
         _optional("parent_id", STRING, "the interest of the level above that holds it; null at the coarsest, and without a hierarchy"),
     ]),
     constraints={"known_kind": "kind IN ('category', 'topic')", "is_held": "n_users >= 1 AND n_items >= 1"},

@@ -6,7 +6,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from interest_tiers.config import TIERS
-from interest_tiers.interests.hierarchy import rivals
+from interest_tiers.interests.hierarchy import USER_LEVEL
 from interest_tiers.tiers.calibration import Calibration
 
 
@@ -27,7 +27,7 @@ def predictions(labelled: DataFrame, calibration: Calibration, name: str = "rule
         _model(f"{name}_calibrated_argmax", _likeliest(calibrated), calibrated),
         *([_model("class_prior", _likeliest(prior), prior)] if name == "rule" else []),
     ]
-    keys = [*rivals(labelled), "label"]
+    keys = [*USER_LEVEL, "label"]
     return labelled.select(*keys, F.explode(F.array(*models)).alias("said")).select(*keys, "said.*")
 
 

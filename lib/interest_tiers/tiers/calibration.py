@@ -9,7 +9,6 @@ from pyspark.sql import Column, DataFrame, Row
 from pyspark.sql import functions as F
 
 from interest_tiers.config import TIERS
-from interest_tiers.interests.hierarchy import level_of
 
 
 @dataclass(frozen=True)
@@ -48,8 +47,8 @@ def calibrate(pairs: DataFrame) -> Calibration:
     pairs: rule_tier, label; level, where there is a hierarchy. One is added to every count (Laplace), so that nothing is called
     impossible, and so that a warehouse too young for any outcome gives 1/3 each.
     """
-    rows = pairs.groupBy(*level_of(pairs), "rule_tier", "label").count().collect()  # at most 9 a level
-    levels = sorted({row["level"] for row in rows}) if level_of(pairs) else []
+    rows = pairs.groupBy("level", "rule_tier", "label").count().collect()  # at most 9 a level
+    levels = sorted({row["level"] for row in rows})
     return replace(_counted(rows), of_levels={level: _counted([row for row in rows if row["level"] == level]) for level in levels})
 
 

@@ -10,7 +10,7 @@ from pyspark.sql import functions as F
 
 from interest_tiers.config import TierTraining
 from interest_tiers.interests.evidence import exact_sum
-from interest_tiers.interests.hierarchy import rivals
+from interest_tiers.interests.hierarchy import USER_LEVEL
 from interest_tiers.spark.sampling import drawn_by_hash
 from interest_tiers.tiers.rule import place_of
 from interest_tiers.tiers.tier_training import Scaling
@@ -41,8 +41,8 @@ def is_held_out(user_id: Column) -> Column:
 
 def with_weight(examples: DataFrame) -> DataFrame:
     """Add weight: every user counts alike at every cut, and level where there are levels; the mean is 1. examples: user_id, cut, …"""
-    user = Window.partitionBy("cut", *rivals(examples))
-    of_all = examples.agg(F.countDistinct("cut", *rivals(examples)).alias("users_of_all"), F.count(F.lit(1)).alias("rows_of_all"))
+    user = Window.partitionBy("cut", *USER_LEVEL)
+    of_all = examples.agg(F.countDistinct("cut", *USER_LEVEL).alias("users_of_all"), F.count(F.lit(1)).alias("rows_of_all"))
     mean = F.col("users_of_all") / F.col("rows_of_all")
     weighted = examples.withColumn("rows_of_user", F.count(F.lit(1)).over(user)).crossJoin(F.broadcast(of_all))
     return weighted.withColumn("weight", 1.0 / F.col("rows_of_user") / mean).drop("rows_of_user", "users_of_all", "rows_of_all")

@@ -14,7 +14,7 @@ from pyspark.sql import functions as F
 
 from interest_tiers.config import TIERS, Tiers
 from interest_tiers.interests.evidence import PAIR, exact_sum, positive_part, summed_evidence
-from interest_tiers.interests.hierarchy import level_of, rivals
+from interest_tiers.interests.hierarchy import USER_LEVEL
 from interest_tiers.spark.sampling import drawn_by_hash
 from interest_tiers.tiers.labels import labelled_by_mass
 from interest_tiers.tiers.rule import with_tier
@@ -75,7 +75,7 @@ def pair_features(own: DataFrame, alike: DataFrame, texts: DataFrame, days: Data
     of_interests = _of_interests(own).join(_outcomes(_before(days, cut), cut, config), "interest_id", "left")
     similar = _similar_evidence(own, alike)
     every = own.join(of_interests, "interest_id").join(similar, PAIR, "left").join(texts, PAIR, "left")
-    others = [*[name for name in own.columns if name.startswith(ATTRIBUTE)], *level_of(own)]
+    others = [*[name for name in own.columns if name.startswith(ATTRIBUTE)], "level"]
     return every.withColumn(SIMILAR, F.coalesce(SIMILAR, F.lit(0.0))).select(*PAIR, *RULES, *FEATURES, *others)
 
 
@@ -87,7 +87,7 @@ def in_one_column(known: DataFrame, names: Sequence[str]) -> DataFrame:
     """
     undefined = F.lit(float("nan")).cast("float")
     features = F.array(*[F.coalesce(F.col(name).cast("float"), undefined) for name in names]).alias("features")
-    return known.select(*PAIR, *level_of(known), *RULES, "user_visits", features)
+    return known.select(*PAIR, "level", *RULES, "user_visits", features)
 
 
 def _before(days: DataFrame, cut: date) -> DataFrame:
@@ -109,7 +109,7 @@ def _of_pairs(days: DataFrame, horizon_days: int, half_life_days: float) -> Data
     short = window_days(WINDOWS["third"], horizon_days)
     summed = (
         days.withColumn("gap", gap)
-        .groupBy(*PAIR, *level_of(days))
+        .groupBy(*PAIR, "level")
         .agg(
             summed_evidence(weight * _decay(half_life_days)).alias("evidence"),
             *evidence,
@@ -163,7 +163,7 @@ def _of_users(days: DataFrame, horizon_days: int) -> DataFrame:
 
 def _within_users(pairs: DataFrame) -> DataFrame:
     """Add what an interest is among the others of its user: shares, rates per visit, ranks, and the mass of those above it."""
-    user = Window.partitionBy(*rivals(pairs))
+    user = Window.partitionBy(*USER_LEVEL)
     totals = {
         "user_interests": F.count(F.lit(1)).over(user).cast("double"),
         "user_interests_one": F.sum((F.col("recent_one") > 0).cast("double")).over(user),
@@ -231,14 +231,13 @@ def _of_interests(pairs: DataFrame) -> DataFrame:
 def _outcomes(before: DataFrame, cut: date, config: Tiers) -> DataFrame:
     """How often an interest turned out so in the horizon that ends at the cut: interest_id, interest_core, interest_secondary."""
     start = cut - timedelta(days=config.horizon_days)
-    level = level_of(before)
-    earlier = before.where(F.col("event_date") < F.lit(start)).select(*PAIR, *level).distinct()
+    earlier = before.where(F.col("event_date") < F.lit(start)).select(*PAIR, "level").distinct()
     known = labelled_by_mass(earlier, before.where(F.col("event_date") >= F.lit(start)), config)
-    counts = known.groupBy("interest_id", *level).agg(
+    counts = known.groupBy("interest_id", "level").agg(
         F.count(F.lit(1)).alias("n"), *[F.count_if(F.col("label") == tier).alias(tier) for tier in TIERS[:2]]
     )
-    total = counts.groupBy(*level).agg(*[F.sum(name).alias(f"all_{name}") for name in ("n", *TIERS[:2])])
-    beside = counts.join(F.broadcast(total), level) if level else counts.crossJoin(F.broadcast(total))
+    total = counts.groupBy("level").agg(*[F.sum(name).alias(f"all_{name}") for name in ("n", *TIERS[:2])])
+    beside = counts.join(F.broadcast(total), "level")
     return beside.select(
         "interest_id",
         *[
@@ -256,9 +255,9 @@ def similar_interests(own: DataFrame) -> DataFrame:
     strongest = _strongest(own)
     n_users = own.select("user_id").distinct().count()
     drawn = drawn_by_hash(strongest, "user_id", SIMILARITY_USERS, n_users)
-    others = drawn.select(*rivals(own), F.col("interest_id").alias("other_id"), F.col("root").alias("other_root"))
+    others = drawn.select(*USER_LEVEL, F.col("interest_id").alias("other_id"), F.col("root").alias("other_root"))
     both = (
-        drawn.join(others, rivals(own)).groupBy("interest_id", "other_id").agg(exact_sum(F.col("root") * F.col("other_root")).alias("dot"))
+        drawn.join(others, USER_LEVEL).groupBy("interest_id", "other_id").agg(exact_sum(F.col("root") * F.col("other_root")).alias("dot"))
     )
     norms = both.where("interest_id = other_id").select("interest_id", F.sqrt("dot").alias("norm"))
     other_norms = norms.select(F.col("interest_id").alias("other_id"), F.col("norm").alias("other_norm"))
@@ -278,7 +277,7 @@ def _similar_evidence(own: DataFrame, alike: DataFrame) -> DataFrame:
 
 def _strongest(own: DataFrame) -> DataFrame:
     """The strongest interests of every user: user_id, interest_id, root (of the share)."""
-    return own.where(F.col("rank_one") <= SIMILARITY_INTERESTS).select(*PAIR, *level_of(own), F.sqrt("share_one").alias("root"))
+    return own.where(F.col("rank_one") <= SIMILARITY_INTERESTS).select(*PAIR, "level", F.sqrt("share_one").alias("root"))
 
 
 #: The tiers of the rules, beside the features.

@@ -11,7 +11,6 @@ from pyspark.sql import functions as F
 
 from interest_tiers.config import Tiers
 from interest_tiers.interests.evidence import PAIR, decay, summed_evidence
-from interest_tiers.interests.hierarchy import level_of
 from interest_tiers.tiers.rule import with_tier
 
 #: The range that is looked at, in horizons: with 91 days, from a week to a year.
@@ -31,7 +30,7 @@ def rule_tiers(days: DataFrame, cut: date, config: Tiers, tried: Sequence[float]
     """
     before = days.where(F.col("event_date") < F.lit(cut))
     sums = [summed_evidence(F.col("weight") * decay(cut, each)).alias(f"evidence_{place}") for place, each in enumerate(tried)]
-    keys = [*PAIR, *level_of(days)]
+    keys = [*PAIR, "level"]
     pairs = before.groupBy(*keys).agg(*sums)
     for place in range(len(tried)):
         pairs = with_tier(pairs, config, f"evidence_{place}", f"tier_{place}")

@@ -11,7 +11,7 @@ from pyspark.sql import functions as F
 from interest_tiers.config import LabelRule, Tiers
 from interest_tiers.errors import ConfigError
 from interest_tiers.interests.evidence import interest_days, summed_evidence
-from interest_tiers.interests.hierarchy import rivals
+from interest_tiers.interests.hierarchy import USER_LEVEL
 from interest_tiers.tiers.rule import with_tier
 
 
@@ -27,7 +27,7 @@ def labelled(pairs: DataFrame, future_days: DataFrame, config: Tiers) -> DataFra
     added = [rule for rule in config.label_rules if rule.add]
     if not added:
         return known
-    keys = rivals(pairs)
+    keys = USER_LEVEL
     silent = pairs.join(by_mass.select(*keys).distinct(), keys, "left_anti").withColumn("label", _tier_by_rules(added))
     return known.unionByName(silent.where("label IS NOT NULL"))
 
@@ -59,7 +59,7 @@ def labelled_by_mass(pairs: DataFrame, future_days: DataFrame, config: Tiers) ->
     interests that the user had before the cut; users without any such evidence, or with all of it taken away
     again, carry no label and are left out. Where there are levels, this holds within each of them.
     """
-    keys = rivals(pairs)
+    keys = USER_LEVEL
     pair = [*keys, "interest_id"]
     future = interest_days(future_days).groupBy(*pair).agg(summed_evidence(F.col("weight")).alias("future_evidence"))
     # Semi-joined first: evidence of an interest that is new to the user makes nobody labelled.

@@ -6,7 +6,7 @@ from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from interest_tiers.config import TIERS, Tiers
-from interest_tiers.interests.hierarchy import rivals
+from interest_tiers.interests.hierarchy import USER_LEVEL
 
 
 def with_tier(pairs: DataFrame, config: Tiers, evidence: str, name: str) -> DataFrame:
@@ -16,7 +16,7 @@ def with_tier(pairs: DataFrame, config: Tiers, evidence: str, name: str) -> Data
     evidence, largest first, ties by interest_id; core until core_mass of the total is reached, secondary until
     secondary_mass is, marginal the rest. An interest without evidence is marginal.
     """
-    user = Window.partitionBy(*rivals(pairs))
+    user = Window.partitionBy(*USER_LEVEL)
     in_order = user.orderBy(F.desc(evidence), "interest_id")
     # Totals in the same order as the running sums, so that both round alike and a boundary is met exactly.
     total = F.sum(evidence).over(in_order.rowsBetween(Window.unboundedPreceding, Window.unboundedFollowing))

@@ -10,7 +10,7 @@ from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from interest_tiers.interests.evidence import PAIR, exact_sum
-from interest_tiers.interests.hierarchy import level_of, rivals
+from interest_tiers.interests.hierarchy import USER_LEVEL
 from interest_tiers.spark.sampling import drawn_by_hash
 from interest_tiers.tiers.features import TEXT_FEATURES
 
@@ -63,8 +63,8 @@ def text_similarities(own: DataFrame, points: DataFrame) -> DataFrame:
     own: see features.own_features. points: see interest_points. The mean is that of all interests, and that of the others;
     null where one has no direction. Where there are levels, those are the interests of the level.
     """
-    user, share = Window.partitionBy(*rivals(own)), F.col("share_one")
-    known = own.select(*PAIR, *level_of(own), "share_one").join(points, "interest_id")
+    user, share = Window.partitionBy(*USER_LEVEL), F.col("share_one")
+    known = own.select(*PAIR, "level", "share_one").join(points, "interest_id")
     names = [f"text_{place}" for place in range(COMPONENTS)]
     sums = known.withColumns({f"user_{name}": exact_sum(share * F.col(name), over=user) for name in names})
     own_point = [F.col(name) for name in names]
