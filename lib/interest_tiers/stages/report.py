@@ -2,7 +2,8 @@
 
 from interest_tiers.report.content import Sources, build_content
 from interest_tiers.report.page import render
-from interest_tiers.stages.context import StageContext, StageResult, stage_main
+from interest_tiers.stages.context import StageContext
+from interest_tiers.stages.results import StageResult
 from interest_tiers.storage.schemas import (
     CLUSTERS,
     DATA_QUALITY,
@@ -21,7 +22,12 @@ from interest_tiers.storage.schemas import (
 )
 
 
-def run(context: StageContext) -> StageResult:
+def preflight(context: StageContext, show_users: bool = False, report_to: str | None = None) -> list[str]:
+    """Check that there is a place for the report."""
+    return []
+
+
+def run(context: StageContext, show_users: bool = False, report_to: str | None = None) -> StageResult:
     """Write the report of one as_of: rows, tiers, clusters, three users and the back-test, in one HTML page."""
     path = context.warehouse.report_path()
     config = context.config
@@ -48,6 +54,3 @@ def read_sources(context: StageContext) -> Sources:
         runs=context.read(RUNS) if context.warehouse.exists(RUNS) else None,
         data_quality=context.read(DATA_QUALITY) if context.warehouse.exists(DATA_QUALITY) else None,
     )
-
-
-main = stage_main("report", run)
