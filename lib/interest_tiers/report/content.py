@@ -516,9 +516,7 @@ def _by_user(rows: Sequence[Row]) -> dict[str, list[dict[str, Any]]]:
 
 def _with_interest_name(rows: DataFrame, interests: DataFrame) -> DataFrame:
     """Add the column interest: the name, in a hierarchy after those of what holds it; the id where the catalogue lacks it."""
-    way = F.when(
-        F.col("level") > 1, F.array_join(all_names(F.col("interest_id")), " \N{SINGLE RIGHT-POINTING ANGLE QUOTATION MARK} ")
-    )
+    way = F.when(F.col("level") > 1, F.array_join(all_names(F.col("interest_id")), " \N{SINGLE RIGHT-POINTING ANGLE QUOTATION MARK} "))
     name = F.coalesce(way, F.col("name")) if "level" in interests.columns else F.col("name")
     names = interests.select("interest_id", name.alias("interest"))
     return rows.join(names, "interest_id", "left").withColumn("interest", F.coalesce("interest", "interest_id"))

@@ -15,7 +15,7 @@ from interest_tiers.evaluation.tier_quality import tier_quality
 from interest_tiers.interests.evidence import PAIR, interest_days, item_days
 from interest_tiers.recommend.candidates import popular_in_clusters, scored_candidates, widely_used
 from interest_tiers.recommend.ranking import top_items
-from interest_tiers.spark.sampling import drawn_by_hash
+from interest_tiers.spark.sampling import sample_by_hash
 from interest_tiers.stages.assign_tiers import calibration_as_of, ruled, tiers_as_of
 from interest_tiers.stages.build_interests import (
     InterestsOfItems,
@@ -175,7 +175,7 @@ def _judge_lists(
 def judged_users(after: DataFrame, max_users: int) -> DataFrame:
     """The users active in the horizon: user_id; above max_users those with the smallest hashes, the same every time."""
     active = after.select("user_id").distinct()
-    return drawn_by_hash(active, "user_id", max_users, active.count())
+    return sample_by_hash(active, "user_id", max_users, active.count())
 
 
 def _measured(metric: str, slice_: str, estimate: Estimate) -> Measurement:

@@ -22,7 +22,7 @@ from interest_tiers.embedding.model_folder import model_id, read_model_folder
 from interest_tiers.errors import ConfigError
 from interest_tiers.evaluation.tier_quality import squared_error
 from interest_tiers.interests.evidence import PAIR
-from interest_tiers.spark.sampling import drawn_by_hash
+from interest_tiers.spark.sampling import sample_by_hash
 from interest_tiers.stages.build_interests import category_embeddings, evidence_days, evidence_days_of_interests, pairs_as_of
 from interest_tiers.stages.context import (
     Measurement,
@@ -376,7 +376,7 @@ class TrainingOfTiers:
         """Those of held-out users at the latest cut, up to their bound, with their weight."""
         held_out = self.examples.where(is_held_out(F.col("user_id")) & (F.col("cut") == F.lit(self.cuts[0])))
         n_users = held_out.select("user_id").distinct().count()
-        drawn = drawn_by_hash(held_out, "user_id", self.settings.max_tuning_users, n_users)
+        drawn = sample_by_hash(held_out, "user_id", self.settings.max_tuning_users, n_users)
         return self.context.warehouse.stage(f"{self.staged}/tuning", with_weight(drawn))
 
     def _write_rows(self) -> int:
