@@ -236,6 +236,25 @@ def test_the_masses_of_the_tiers_ascend(minimal_file: Path, core: float, seconda
         assert f"tiers: core_mass ({core}) must be below secondary_mass ({secondary})" in refusal(minimal_file, *overrides)
 
 
+def test_attributes_need_a_source_of_users(minimal_file: Path) -> None:
+    users, named = "users={path: /data/users.csv, columns: {user_id: user}}", "tiers.attributes=[age, income]"
+    assert load_config(minimal_file, [users]).tiers.attributes == []
+    assert load_config(minimal_file, [users, named]).tiers.attributes == ["age", "income"]
+    message = "config: tiers.attributes names age, income, but there is no source of users; set users, or remove the attributes"
+    assert message in refusal(minimal_file, named)
+
+
+def test_the_horizon_belongs_to_the_method_and_keeps_its_key(minimal_file: Path) -> None:
+    assert load_config(minimal_file).horizon_days == 91
+    assert load_config(minimal_file, ["tiers.horizon_days=28"]).horizon_days == 28
+
+
+def test_days_are_kept_for_ever_unless_set(minimal_file: Path) -> None:
+    assert load_config(minimal_file).retention_days is None
+    assert load_config(minimal_file, ["retention_days=90"]).retention_days == 90
+    assert "retention_days is 0: Input should be greater than or equal to 1" in refusal(minimal_file, "retention_days=0")
+
+
 def test_a_literal_behaviour_needs_a_weight(minimal_file: Path) -> None:
     message = refusal(minimal_file, "behaviours={purchases: 1, view: 0.1}")
     assert "interactions.columns.behaviour.literal is 'purchase', which behaviours does not name" in message

@@ -35,7 +35,7 @@ from interest_tiers.stages.context import (
     write_metrics,
 )
 from interest_tiers.storage.schemas import INTERESTS, ITEMS, USERS
-from interest_tiers.tiers.attributes import Attribute, attribute_names, attributes_of, frequent_attributes
+from interest_tiers.tiers.attributes import Attribute, attribute_names, attributes_of, frequent_attributes, require_attributes
 from interest_tiers.tiers.calibration import calibrate
 from interest_tiers.tiers.examples import as_numbers, in_files, is_held_out, scaling_of, training_cuts, with_weight
 from interest_tiers.tiers.features import FEATURES, RULES, in_one_column, own_features, pair_features, similar_interests
@@ -240,7 +240,12 @@ class TrainingOfTiers:
         encoder = model_id(self.context.config.embedding)
         tiers = self.config.model_dump(
             mode="json",
-            exclude={"training": {"folder", "num_processes", "every_days", "mlflow_experiment"}, "drift": True, "parents_follow": True},
+            exclude={
+                "training": {"folder", "num_processes", "every_days", "mlflow_experiment"},
+                "drift": True,
+                "parents_follow": True,
+                "attributes": True,
+            },
         )
         half_life, following = self.context.config.interests.half_life_days, self.context.config.levels_that_follow
         attributes = [asdict(attribute) for attribute in self.attributes]
@@ -255,11 +260,12 @@ class TrainingOfTiers:
 
     @cached_property
     def attributes(self) -> tuple[Attribute, ...]:
-        """Those of the users' source that become features: frequent among the users that the latest cut knows."""
-        if self.context.config.users is None:
+        """Find those of tiers.attributes that become features: frequent among the users that the latest cut knows."""
+        if not self.config.attributes:
             return ()
+        require_attributes(self.context.read(USERS), self.config.attributes)
         known = self.evidence.of_interests.where(F.col("event_date") < F.lit(self.cuts[0])).select("user_id").distinct()
-        return frequent_attributes(self.context.read(USERS).join(known, "user_id", "left_semi"))
+        return frequent_attributes(self.context.read(USERS).join(known, "user_id", "left_semi"), self.config.attributes)
 
     @property
     def features(self) -> tuple[str, ...]:
