@@ -25,7 +25,7 @@ from interest_tiers.interests.evidence import PAIR
 from interest_tiers.recommend.candidates import item_evidence, widely_used
 from interest_tiers.recommend.composition import offer_items, rank_items
 from interest_tiers.spark.materialise import Materialise, prefixed
-from interest_tiers.spark.sampling import drawn_by_hash
+from interest_tiers.spark.sampling import sample_by_hash
 from interest_tiers.tiers.attributes import Attribute
 from interest_tiers.tiers.baselines import predictions
 from interest_tiers.tiers.calibration import Calibration, calibrate
@@ -178,7 +178,7 @@ def judge_lists(test: BackTest, config: Config, materialise: Materialise) -> lis
 def sample_active_users(after: DataFrame, max_users: int) -> DataFrame:
     """Take the users active in the horizon, (user_id); above max_users those with the smallest hashes."""
     active = after.select("user_id").distinct()
-    return drawn_by_hash(active, "user_id", max_users, active.count())
+    return sample_by_hash(active, "user_id", max_users, active.count())
 
 
 def has_both_sides(item_days: DataFrame, cutoff: date) -> bool:

@@ -10,7 +10,7 @@ import pandas as pd
 from pyspark.sql import DataFrame
 
 from interest_tiers.config import TIERS
-from interest_tiers.spark.sampling import drawn_by_hash
+from interest_tiers.spark.sampling import sample_by_hash
 
 #: It learns on one machine, from so many rows at most, of users drawn by hash.
 MAX_ROWS = 400_000
@@ -25,7 +25,7 @@ def fitted_boosting(examples: DataFrame, seed: int) -> Any:
     """A scikit-learn HistGradientBoostingClassifier. examples: user_id, interest_id, cut, features (in one column), label, weight."""
     from sklearn.ensemble import HistGradientBoostingClassifier
 
-    drawn = drawn_by_hash(examples, "user_id", MAX_ROWS, examples.count()).orderBy("user_id", "interest_id", "cut")
+    drawn = sample_by_hash(examples, "user_id", MAX_ROWS, examples.count()).orderBy("user_id", "interest_id", "cut")
     rows = drawn.select("features", "label", "weight").toPandas()
     classifier = HistGradientBoostingClassifier(
         max_iter=200, learning_rate=0.08, min_samples_leaf=100, l2_regularization=1.0, early_stopping=False, random_state=seed

@@ -15,7 +15,7 @@ from pyspark.sql import functions as F
 
 from interest_tiers.errors import WarehouseError
 from interest_tiers.storage.schemas import DATA_RETENTION, LOG_RETENTION, STATISTICS, TABLES, Table
-from interest_tiers.text import quoted_name
+from interest_tiers.text import quote_name
 
 #: Folders of a warehouse beside its tables.
 STAGING, REPORT, CHECKPOINTS = "_staging", "report", "_checkpoints"
@@ -394,7 +394,7 @@ class Warehouse:
     def _sql_name(self, table: Table) -> str:
         if self._is_catalog:
             return self._identifier(table.name)
-        return f"delta.{quoted_name(self._path(table.name))}"
+        return f"delta.{quote_name(self._path(table.name))}"
 
     def _merge(self, table: Table, rows: DataFrame):  # type: ignore[no-untyped-def]
         shaped = self._shaped(table, rows)
