@@ -10,6 +10,7 @@ from typing import Literal, get_args
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from interest_tiers.evaluation.slices import Slice
 from interest_tiers.interests.evidence import PAIR
 from interest_tiers.stages.build_interests import pairs_as_of, stored_pairs
 from interest_tiers.stages.context import Measurement, StageContext, StageResult, run_command, run_stage, stage_parser, write_metrics
@@ -64,13 +65,12 @@ def drift_as_of(context: StageContext) -> Drift | None:
 
 
 def _measured(drift: Drift) -> list[Measurement]:
-    slice_ = f"since={drift.since}"
     measured = [
-        Measurement("population_stability_index", f"{slice_},of=tiers", drift.of_tiers),
-        Measurement("population_stability_index", f"{slice_},of=p_core", drift.of_p_core),
+        Measurement("population_stability_index", str(Slice(since=drift.since, of="tiers")), drift.of_tiers),
+        Measurement("population_stability_index", str(Slice(since=drift.since, of="p_core")), drift.of_p_core),
     ]
     if drift.core_changed_share is not None:
-        measured.append(Measurement("core_changed_share", slice_, drift.core_changed_share))
+        measured.append(Measurement("core_changed_share", str(Slice(since=drift.since)), drift.core_changed_share))
     return measured
 
 

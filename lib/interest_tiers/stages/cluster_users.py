@@ -9,6 +9,7 @@ from interest_tiers.clustering.description import describe_clusters
 from interest_tiers.clustering.fit import Fit, fit_clusters
 from interest_tiers.clustering.membership import memberships
 from interest_tiers.clustering.vectors import at_one_point, embedding_sums, fit_projection, project
+from interest_tiers.evaluation.slices import Slice
 from interest_tiers.stages.build_interests import finest, stored_pairs
 from interest_tiers.stages.context import Measurement, StageContext, StageResult, stage_main, write_metrics
 from interest_tiers.storage.schemas import CLUSTERS, INTERESTS, USER_CLUSTERS, USER_TIERS, USER_VECTORS
@@ -61,12 +62,12 @@ def _points(sums: DataFrame, components: int) -> DataFrame:
 
 def silhouettes_tried(fit: Fit) -> list[Measurement]:
     """The silhouette of every k that has one."""
-    return [Measurement("silhouette", f"k={k}", value) for k, value in fit.silhouettes.items() if value is not None]
+    return [Measurement("silhouette", str(Slice(k=k)), value) for k, value in fit.silhouettes.items() if value is not None]
 
 
 def _measurements(fit: Fit, n_users: int, n_vectors: int) -> list[Measurement]:
-    chosen = [] if fit.silhouette is None else [Measurement("silhouette_chosen", f"k={fit.k}", fit.silhouette)]
-    return [*silhouettes_tried(fit), *chosen, Measurement("users_without_vector", "all", n_users - n_vectors)]
+    chosen = [] if fit.silhouette is None else [Measurement("silhouette_chosen", str(Slice(k=fit.k)), fit.silhouette)]
+    return [*silhouettes_tried(fit), *chosen, Measurement("users_without_vector", str(Slice("all")), n_users - n_vectors)]
 
 
 def _silhouettes(fit: Fit) -> str:

@@ -1,5 +1,6 @@
 """evaluate: the back-test. Everything is made as of a horizon ago and compared with what users did since."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import reduce
@@ -7,11 +8,12 @@ from functools import reduce
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from interest_tiers.evaluation.baselines import one_cluster, own_frequency, popular_items, popularity
-from interest_tiers.evaluation.boosting import fitted_boosting, said_by_boosting
+from interest_tiers.evaluation.baselines import assign_to_one_cluster, find_popular_items, rank_own_items, rank_popular_items
+from interest_tiers.evaluation.boosting import fit_boosting, predict_by_boosting
 from interest_tiers.evaluation.intervals import Estimate
-from interest_tiers.evaluation.ranking_quality import future_items, in_lists, ranking_quality
-from interest_tiers.evaluation.tier_quality import tier_quality
+from interest_tiers.evaluation.ranking_quality import find_future_items, measure_lists, name_lists
+from interest_tiers.evaluation.slices import Slice
+from interest_tiers.evaluation.tier_quality import measure_tiers
 from interest_tiers.interests.evidence import PAIR, interest_days, item_days
 from interest_tiers.recommend.candidates import popular_in_clusters, scored_candidates, widely_used
 from interest_tiers.recommend.ranking import top_items
@@ -34,6 +36,9 @@ from interest_tiers.storage.schemas import INTERACTIONS
 from interest_tiers.tiers.baselines import predictions
 from interest_tiers.tiers.calibration import Calibration, calibrate
 
+#: The models that the others are compared with: what the stages assign_tiers and recommend write.
+TIERS_MODEL, LISTS_MODEL = "user_tiers", "tiers_and_clusters"
+
 
 def run(context: StageContext) -> StageResult:
     """Back-test tiers, clusters and recommendations as of as_of - horizon against the horizon up to as_of."""
@@ -46,7 +51,9 @@ def run(context: StageContext) -> StageResult:
         return StageResult(rows_in, 0, f"no back-test: it needs interactions before and after {cut}")
     measurements = _back_test(context, found, days, cut)
     write_metrics(context, "evaluate", measurements)
-    return StageResult(rows_in, len(measurements), f"cut {cut}: {_headline(measurements, context.config.recommend.k)}")
+    return StageResult(
+        rows_in, len(measurements), f"cut {cut}: {_headline(measurements, context.config.recommend.k, context.config.interests.levels)}"
+    )
 
 
 def _days_by(context: StageContext, found: InterestsOfItems) -> DataFrame:
@@ -107,27 +114,31 @@ def _judge_tiers(context: StageContext, judged: _Judged, training: TrainingOfTie
     counts = known.agg(F.count(F.lit(1)).alias("pairs"), F.countDistinct("user_id").alias("users")).first()
     assert counts is not None  # an aggregate without keys has one row
     predicted = predictions(known, judged.calibration)
-    said = known.join(judged.tiers, PAIR).withColumn("model", F.lit("user_tiers"))
+    said = known.join(judged.tiers, PAIR).withColumn("model", F.lit(TIERS_MODEL))
     predicted = predicted.unionByName(said.select(*predicted.columns))
     if training is not None and judged.features is not None and not training.training_examples.isEmpty():
         by_others = _baselines_on_features(context, known, judged.features, training)
         predicted = predicted.unionByName(by_others.select(*predicted.columns))
     predicted = context.warehouse.stage("evaluate/predicted", predicted)
     return [
-        Measurement("n_pairs", "tiers", counts["pairs"]),
-        Measurement("n_users", "tiers", counts["users"]),
-        *_tier_measurements(context, predicted, ""),
-        *(
-            measurement
-            for place, name in enumerate(context.config.interests.levels, start=1)
-            for measurement in _tier_measurements(context, predicted.where(F.col("level") == place), f"level={name},")
-        ),
+        Measurement("n_pairs", str(Slice("tiers")), counts["pairs"]),
+        Measurement("n_users", str(Slice("tiers")), counts["users"]),
+        *_measure_tiers(context, predicted),
     ]
 
 
-def _tier_measurements(context: StageContext, predicted: DataFrame, slice_: str) -> list[Measurement]:
-    quality = tier_quality(predicted, context.config.evaluation.bootstrap_samples)
-    return [_measured(metric, f"{slice_}model={model}", value) for model, metrics in quality.items() for metric, value in metrics.items()]
+def _measure_tiers(context: StageContext, predicted: DataFrame) -> list[Measurement]:
+    """Measure the tiers of each level by itself: they compete within a level, so errors of several levels have no common mean."""
+    samples, levels = context.config.evaluation.bootstrap_samples, context.config.interests.levels
+    if not levels:
+        return _as_measurements(measure_tiers(predicted, samples, TIERS_MODEL))
+    return [
+        measurement
+        for number, name in enumerate(levels, start=1)
+        for measurement in _as_measurements(
+            measure_tiers(predicted.where(F.col("level") == number), samples, TIERS_MODEL, Slice(level=name))
+        )
+    ]
 
 
 def _baselines_on_features(context: StageContext, known: DataFrame, features: DataFrame, training: TrainingOfTiers) -> DataFrame:
@@ -135,8 +146,8 @@ def _baselines_on_features(context: StageContext, known: DataFrame, features: Da
     rows = context.warehouse.stage("evaluate/with_features", features.join(known.select(*PAIR, "label"), PAIR))
     latest = training.training_examples.where(F.col("cut") == F.lit(training.cuts[0]))
     calibration = calibrate(latest.select("level", F.col("rule_recent_tier").alias("rule_tier"), "label"))
-    classifier = fitted_boosting(training.training_examples, context.config.tiers.training.seed)
-    boosted = said_by_boosting(rows, classifier).join(known.select(*PAIR, "level", "label"), PAIR)
+    classifier = fit_boosting(training.training_examples, context.config.tiers.training.seed)
+    boosted = predict_by_boosting(rows, classifier).join(known.select(*PAIR, "level", "label"), PAIR)
     by_rule = predictions(rows, calibration, "rule_recent")
     return by_rule.unionByName(boosted.withColumn("model", F.lit("gradient_boosting")).select(*by_rule.columns))
 
@@ -150,8 +161,8 @@ def _judge_lists(
     catalogue = warehouse.stage("evaluate/catalogue", widely_used(everything, settings.min_item_users))
     own_items = warehouse.stage("evaluate/own_items", everything.join(catalogue, "item_id", "left_semi"))
     users = warehouse.stage("evaluate/users", judged_users(after, settings.max_users))
-    truth = warehouse.stage("evaluate/truth", future_items(after, own_items, catalogue, users))
-    popular = warehouse.stage("evaluate/popular", popular_items(own_items))
+    truth = warehouse.stage("evaluate/truth", find_future_items(after, own_items, catalogue, users))
+    popular = warehouse.stage("evaluate/popular", find_popular_items(own_items))
     judged_items = own_items.join(users, "user_id", "left_semi")
     of_judged = [frame.join(users, "user_id", "left_semi") for frame in (pairs, tiers)]
 
@@ -159,17 +170,16 @@ def _judge_lists(
         popular_there = popular_in_clusters(own_items, clusters, context.config.recommend.candidates_per_interest)
         return cluster_items(context, popular_there, *of_judged, clusters.join(users, "user_id", "left_semi"))
 
-    lists = [in_lists("all", "own_frequency", own_frequency(judged_items, k))]
+    lists = [name_lists("all", "own_frequency", rank_own_items(judged_items, k))]
     for items, repeats in (("all", True), ("new", False)):
-        lists.append(in_lists(items, "popularity", popularity(users, popular, judged_items, k, repeats)))
-    for model, clusters in (("tiers_and_clusters", user_clusters), ("without_clusters", one_cluster(pairs.select("user_id").distinct()))):
+        lists.append(name_lists(items, "popularity", rank_popular_items(users, popular, judged_items, k, repeats)))
+    for model, clusters in ((LISTS_MODEL, user_clusters), ("without_clusters", assign_to_one_cluster(pairs.select("user_id").distinct()))):
         candidates = warehouse.stage(f"evaluate/offered_{model}", offered(clusters))
         for items, repeats in (("all", True), ("new", False)):
             ranked = top_items(scored_candidates(judged_items, candidates, context.config.recommend, repeats), k)
-            lists.append(in_lists(items, model, ranked))
+            lists.append(name_lists(items, model, ranked))
     staged = warehouse.stage("evaluate/lists", reduce(DataFrame.unionByName, lists))
-    judged = ranking_quality(staged, truth, catalogue.count(), k, settings.bootstrap_samples)
-    return [_measured(metric, f"items={q.items},model={q.model}", value) for q in judged for metric, value in q.metrics.items()]
+    return _as_measurements(measure_lists(staged, truth, catalogue.count(), k, settings.bootstrap_samples, LISTS_MODEL))
 
 
 def judged_users(after: DataFrame, max_users: int) -> DataFrame:
@@ -178,16 +188,22 @@ def judged_users(after: DataFrame, max_users: int) -> DataFrame:
     return drawn_by_hash(active, "user_id", max_users, active.count())
 
 
-def _measured(metric: str, slice_: str, estimate: Estimate) -> Measurement:
-    return Measurement(metric, slice_, estimate.value, estimate.lower, estimate.upper)
+def _as_measurements(measured: Mapping[Slice, Mapping[str, Estimate]]) -> list[Measurement]:
+    return [
+        Measurement(metric, str(where), estimate.value, estimate.lower, estimate.upper)
+        for where, metrics in measured.items()
+        for metric, estimate in metrics.items()
+    ]
 
 
-def _headline(measurements: list[Measurement], k: int) -> str:
+def _headline(measurements: list[Measurement], k: int, levels: Sequence[str]) -> str:
+    """Summarise our models; the tiers by the finest level of a hierarchy."""
+    finest, of_level = (levels[-1], f" of level {levels[-1]}") if levels else (None, "")
     wanted = {
-        ("J", "model=user_tiers"): "J",
-        ("macro_f1", "model=user_tiers"): "macro-F1",
-        (f"ndcg@{k}", "items=all,model=tiers_and_clusters"): f"NDCG@{k} all items",
-        (f"ndcg@{k}", "items=new,model=tiers_and_clusters"): "new items",
+        ("J", str(Slice(level=finest, model=TIERS_MODEL))): f"J{of_level}",
+        ("macro_f1", str(Slice(level=finest, model=TIERS_MODEL))): "macro-F1",
+        (f"ndcg@{k}", str(Slice(items="all", model=LISTS_MODEL))): f"NDCG@{k} all items",
+        (f"ndcg@{k}", str(Slice(items="new", model=LISTS_MODEL))): "new items",
     }
     found = {(m.metric, m.slice): m.value for m in measurements}
     return ", ".join(f"{name} {found[key]:.3f}" for key, name in wanted.items() if key in found)

@@ -20,7 +20,7 @@ from interest_tiers import __version__
 from interest_tiers.config import Tiers, TierTraining
 from interest_tiers.embedding.model_folder import model_id, read_model_folder
 from interest_tiers.errors import ConfigError
-from interest_tiers.evaluation.tier_quality import squared_error
+from interest_tiers.evaluation.slices import Slice
 from interest_tiers.interests.evidence import PAIR
 from interest_tiers.spark.sampling import drawn_by_hash
 from interest_tiers.stages.build_interests import category_embeddings, evidence_days, evidence_days_of_interests, pairs_as_of
@@ -43,6 +43,7 @@ from interest_tiers.tiers.following import with_followed
 from interest_tiers.tiers.half_life import half_lives, rule_tiers
 from interest_tiers.tiers.labels import labelled
 from interest_tiers.tiers.model import FORM, RECORD, read_record
+from interest_tiers.tiers.objective import macro_f1, objective_j, squared_error
 from interest_tiers.tiers.search import Found, searched, write_found
 from interest_tiers.tiers.sequences import with_sequence, with_tokens
 from interest_tiers.tiers.texts import interest_points, text_similarities
@@ -93,7 +94,9 @@ def run(context: StageContext) -> StageResult:
     if model.folder is None:
         return StageResult(n_examples, 0, f"no network for {day}: {model.reason}; the rule decides")
     record = read_record(model.folder)
-    write_metrics(context, "train_tiers", [Measurement(name, "users=held_out", value) for name, value in record["metrics"].items()])
+    write_metrics(
+        context, "train_tiers", [Measurement(name, str(Slice(users="held_out")), value) for name, value in record["metrics"].items()]
+    )
     return StageResult(n_examples, record["epochs"][-1]["step"], _message(model, record))
 
 
@@ -414,7 +417,7 @@ class TrainingOfTiers:
         """Calibrate, choose the decision, compare with the rule, and put the model where it belongs."""
         from interest_tiers.tiers.model import load_network, save_network, scores_of
         from interest_tiers.tiers.training_rows import RowBatch, stored_batches
-        from interest_tiers.tiers.tuning import fitted_calibration, fitted_decision, macro_f1, objective_j
+        from interest_tiers.tiers.tuning import fitted_calibration, fitted_decision
 
         result = Path(plan.result)
         network = load_network(result)
