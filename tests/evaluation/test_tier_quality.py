@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 from sklearn.metrics import f1_score, recall_score
 
 from interest_tiers.config import TIERS
@@ -38,9 +39,8 @@ def pairs() -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def predicted(spark: SparkSession, pairs: pd.DataFrame) -> DataFrame:
-    return predictions(
-        spark.createDataFrame(list(pairs.itertuples(index=False, name=None)), ["user_id", "rule_tier", "label"]), CALIBRATION
-    ).cache()
+    rows = spark.createDataFrame(list(pairs.itertuples(index=False, name=None)), ["user_id", "rule_tier", "label"])
+    return predictions(rows.withColumn("level", F.lit(1)), CALIBRATION).cache()
 
 
 @pytest.fixture(scope="module")
