@@ -58,4 +58,4 @@ def _print_summary(context: StageContext, results: Mapping[str, StageResult], se
     print(f"\n{context.config.name}, as of {context.as_of}, {seconds:.0f} s, run {context.run_id}")
     print(f"warehouse  {context.warehouse.location}")
     if "report" in results:
-        print(f"report     {context.warehouse.report_path()}")
+        print(f"report     {results['report'].message}")
