@@ -11,7 +11,8 @@ from interest_tiers.spark.launch_output import hide_ivy_report
 child = None
 try:
     with hide_ivy_report():
-        script = 'import sys, time; print(":: loading settings :: url", file=sys.stderr); print("WARN of Spark", file=sys.stderr, flush=True); '
+        script = 'import sys, time; print(":: loading settings :: url", file=sys.stderr); '
+        script += 'print("WARN of Spark", file=sys.stderr, flush=True); '
         script += 'time.sleep(0.5); print(":: after the start", file=sys.stderr, end="", flush=True)'
         child = subprocess.Popen([sys.executable, "-c", script])
         time.sleep(0.3)
