@@ -21,7 +21,7 @@ SKEW ?= 15
 MILLIONS ?= 50
 COMET := build/jars/comet-spark-spark3.5_2.12-0.12.0.jar
 
-.PHONY: bench bench-embedding bench-tiers comet help demo test lint clean clean-all tools
+.PHONY: bench bench-embedding bench-tiers comet docs help demo test lint clean clean-all tools
 
 help: ## say what the targets do (the default)
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 24
@@ -36,6 +36,9 @@ lint: tools .venv/installed ## ruff (rules and format) and mypy
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy lib/
+
+docs: tools .venv/installed ## write the pages that are generated from the code
+	.venv/bin/python -m interest_tiers.config.document > docs/configuration.md
 
 bench: tools .venv/installed $(COMET) bench-embedding bench-tiers ## rows a second of clean and aggregate (SIZES, SKEW in million rows), and what follows
 	.venv/bin/python -m benchmarks.run --sizes $(SIZES) --skew $(SKEW)

@@ -1,8 +1,8 @@
-"""Entry point of assign_tiers for spark-submit: the command line is that of `interest-tiers assign_tiers`."""
+"""spark-submit jobs/assign_tiers.py ...: the same as the command interest-tiers assign_tiers."""
 
 import sys
 
-from interest_tiers.stages.assign_tiers import main
+from interest_tiers.stages.command_line import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(["assign_tiers", *sys.argv[1:]]))

@@ -1,8 +1,8 @@
-"""Entry point of build_interests for spark-submit: the command line is that of `interest-tiers build_interests`."""
+"""spark-submit jobs/build_interests.py ...: the same as the command interest-tiers build_interests."""
 
 import sys
 
-from interest_tiers.stages.build_interests import main
+from interest_tiers.stages.command_line import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(["build_interests", *sys.argv[1:]]))

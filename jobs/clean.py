@@ -1,8 +1,8 @@
-"""Entry point of clean for spark-submit: the command line is that of `interest-tiers clean`."""
+"""spark-submit jobs/clean.py ...: the same as the command interest-tiers clean."""
 
 import sys
 
-from interest_tiers.stages.clean import main
+from interest_tiers.stages.command_line import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(["clean", *sys.argv[1:]]))

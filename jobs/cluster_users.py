@@ -1,8 +1,8 @@
-"""Entry point of cluster_users for spark-submit: the command line is that of `interest-tiers cluster_users`."""
+"""spark-submit jobs/cluster_users.py ...: the same as the command interest-tiers cluster_users."""
 
 import sys
 
-from interest_tiers.stages.cluster_users import main
+from interest_tiers.stages.command_line import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(["cluster_users", *sys.argv[1:]]))

@@ -1,8 +1,8 @@
-"""Entry point of embed for spark-submit: the command line is that of `interest-tiers embed`."""
+"""spark-submit jobs/embed.py ...: the same as the command interest-tiers embed."""
 
 import sys
 
-from interest_tiers.stages.embed import main
+from interest_tiers.stages.command_line import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(["embed", *sys.argv[1:]]))

@@ -1,8 +1,8 @@
-"""Entry point of evaluate for spark-submit: the command line is that of `interest-tiers evaluate`."""
+"""spark-submit jobs/evaluate.py ...: the same as the command interest-tiers evaluate."""
 
 import sys
 
-from interest_tiers.stages.evaluate import main
+from interest_tiers.stages.command_line import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(["evaluate", *sys.argv[1:]]))

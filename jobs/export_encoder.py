@@ -1,8 +1,8 @@
-"""Entry point of export_encoder for spark-submit: the command line is that of `interest-tiers export_encoder`."""
+"""spark-submit jobs/export_encoder.py ...: the same as the command interest-tiers export_encoder."""
 
 import sys
 
-from interest_tiers.stages.export_encoder import main
+from interest_tiers.stages.command_line import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(["export_encoder", *sys.argv[1:]]))

@@ -1,8 +1,8 @@
-"""Entry point of finetune_encoder for spark-submit: the command line is that of `interest-tiers finetune_encoder`."""
+"""spark-submit jobs/finetune_encoder.py ...: the same as the command interest-tiers finetune_encoder."""
 
 import sys
 
-from interest_tiers.stages.finetune_encoder import main
+from interest_tiers.stages.command_line import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(["finetune_encoder", *sys.argv[1:]]))

@@ -1,8 +1,8 @@
-"""Entry point of forget_users for spark-submit: the command line is that of `interest-tiers forget_users`."""
+"""spark-submit jobs/forget_users.py ...: the same as the command interest-tiers forget_users."""
 
 import sys
 
-from interest_tiers.stages.forget_users import main
+from interest_tiers.stages.command_line import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(["forget_users", *sys.argv[1:]]))

@@ -1,8 +1,8 @@
-"""Entry point of pipeline for spark-submit: the command line is that of `interest-tiers pipeline`."""
+"""spark-submit jobs/pipeline.py ...: the same as the command interest-tiers pipeline."""
 
 import sys
 
-from interest_tiers.stages.pipeline import main
+from interest_tiers.stages.command_line import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(["pipeline", *sys.argv[1:]]))

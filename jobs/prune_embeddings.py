@@ -1,8 +1,8 @@
-"""Entry point of prune_embeddings for spark-submit: the command line is that of `interest-tiers prune_embeddings`."""
+"""spark-submit jobs/prune_embeddings.py ...: the same as the command interest-tiers prune_embeddings."""
 
 import sys
 
-from interest_tiers.stages.prune_embeddings import main
+from interest_tiers.stages.command_line import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(["prune_embeddings", *sys.argv[1:]]))

@@ -1,8 +1,8 @@
-"""Entry point of recommend for spark-submit: the command line is that of `interest-tiers recommend`."""
+"""spark-submit jobs/recommend.py ...: the same as the command interest-tiers recommend."""
 
 import sys
 
-from interest_tiers.stages.recommend import main
+from interest_tiers.stages.command_line import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(["recommend", *sys.argv[1:]]))

@@ -1,8 +1,8 @@
-"""Entry point of report for spark-submit: the command line is that of `interest-tiers report`."""
+"""spark-submit jobs/report.py ...: the same as the command interest-tiers report."""
 
 import sys
 
-from interest_tiers.stages.report import main
+from interest_tiers.stages.command_line import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(["report", *sys.argv[1:]]))

@@ -1,8 +1,8 @@
-"""Entry point of show for spark-submit: the command line is that of `interest-tiers show`."""
+"""spark-submit jobs/show.py ...: the same as the command interest-tiers show."""
 
 import sys
 
-from interest_tiers.stages.show import main
+from interest_tiers.stages.command_line import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(["show", *sys.argv[1:]]))

@@ -1,8 +1,8 @@
-"""Entry point of train_tiers for spark-submit: the command line is that of `interest-tiers train_tiers`."""
+"""spark-submit jobs/train_tiers.py ...: the same as the command interest-tiers train_tiers."""
 
 import sys
 
-from interest_tiers.stages.train_tiers import main
+from interest_tiers.stages.command_line import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(["train_tiers", *sys.argv[1:]]))

@@ -1,4 +1,4 @@
-"""Data flows down through the layout: foundations, then stages that know nothing of each other, then jobs."""
+"""Data flows down through the layout: foundations, domain packages that know nothing of each other, stages, jobs."""
 
 from __future__ import annotations
 
@@ -7,38 +7,90 @@ from pathlib import Path
 
 import pytest
 
-LIBRARY = Path(__file__).parents[1] / "lib" / "interest_tiers"
-STAGES = sorted(path.name for path in LIBRARY.iterdir() if path.is_dir() and path.name != "__pycache__")
-FOUNDATIONS = {
-    "config", "distribution", "errors", "evidence", "experiment_log", "hierarchy", "kmeans", "model_record", "once_per_worker", "sampling",
-    "task_resources", "text", "training",
-}  # fmt: skip
+REPOSITORY = Path(__file__).parents[1]
+LIBRARY = REPOSITORY / "lib" / "interest_tiers"
+JOBS = REPOSITORY / "jobs"
+
+LONGEST_MODULE, LONGEST_JOB = 400, 30
+
+#: Packages whose modules are functions of frames and settings: no session look-up, no storage.
+DOMAIN = ("cleaning", "clustering", "embedding", "encoder_training", "evaluation", "interests", "recommend", "report", "tiers")
+
+#: Every package and module of the library, and the parts of it that it may import; each may import itself.
+#: interests.evidence, interests.hierarchy and clustering.kmeans are vocabulary that several domain packages share.
+VOCABULARY = {"interests.evidence", "interests.hierarchy", "clustering.kmeans"}
+BASE = {"errors", "config", "text"}
+ALLOWED: dict[str, set[str]] = {
+    "errors": set(),
+    "text": {"errors"},
+    "config": {"errors"},
+    "spark": {"errors", "conf"},
+    "storage": BASE,
+    "sources": BASE,
+    "training": BASE | {"spark"},
+    "cleaning": BASE | {"spark"} | VOCABULARY,
+    "interests": BASE | {"spark"} | VOCABULARY,
+    "embedding": BASE | {"spark"},
+    "clustering": BASE | {"spark"} | VOCABULARY,
+    "recommend": BASE | {"spark"} | VOCABULARY,
+    "report": BASE | {"spark"} | VOCABULARY | {"evaluation.slices"},
+    # Fine-tuning trains the models that embedding runs.
+    "encoder_training": BASE | {"spark", "training", "embedding"} | VOCABULARY,
+    # Tiers are of interests: their features read the catalogue and the rows of user_interests.
+    "tiers": BASE | {"spark", "training", "interests"},
+    # The back-test puts the compositions of all domain packages together.
+    "evaluation": BASE | {"spark", "interests", "tiers", "clustering", "recommend"},
+}
 
 
-def imported(file: Path) -> set[str]:
-    """The parts of this package that a file imports: the word after interest_tiers."""
+def modules_of(name: str) -> list[Path]:
+    """List the files of a package or module of the library."""
+    return sorted((LIBRARY / name).rglob("*.py")) if (LIBRARY / name).is_dir() else [LIBRARY / f"{name}.py"]
+
+
+def imports_of(file: Path) -> set[str]:
+    """List what a file imports of the library: module paths without the library's name."""
     names: set[str] = set()
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("interest_tiers"):
-            names.update([node.module.split(".")[1]] if "." in node.module else [alias.name for alias in node.names])
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "interest_tiers":
+            path = node.module.split(".")[1:]
+            names |= {".".join([*path, alias.name]) for alias in node.names}
+        elif isinstance(node, ast.Import):
+            names |= {alias.name.removeprefix("interest_tiers.") for alias in node.names if alias.name.startswith("interest_tiers.")}
     return names
 
 
-def test_there_are_stages() -> None:
-    assert STAGES == ["cleaning", "clustering", "embedding", "evaluation", "interests", "recommend", "report", "tiers"]
+def is_allowed(imported: str, allowed: set[str]) -> bool:
+    return any(imported == part or imported.startswith(f"{part}.") for part in allowed)
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_a_stage_imports_foundations_and_itself_and_neither_storage_nor_session(stage: str) -> None:
-    for file in (LIBRARY / stage).glob("*.py"):
-        assert imported(file) <= FOUNDATIONS | {stage}, file
+def test_every_package_has_its_rule() -> None:
+    found = {path.stem if path.is_file() else path.name for path in LIBRARY.iterdir() if path.name not in ("__pycache__", "__init__.py")}
+    assert found - {"jobs", "conf"} == set(ALLOWED) | {"stages"}
 
 
-@pytest.mark.parametrize("module", sorted(FOUNDATIONS))
-def test_a_foundation_imports_no_stage(module: str) -> None:
-    assert imported(LIBRARY / f"{module}.py") <= FOUNDATIONS
+@pytest.mark.parametrize("name", sorted(ALLOWED))
+def test_no_import_goes_upward(name: str) -> None:
+    for file in modules_of(name):
+        outside = {each for each in imports_of(file) if each != "__version__" and not is_allowed(each, ALLOWED[name] | {name})}
+        assert not outside, f"{file.relative_to(REPOSITORY)} imports {sorted(outside)}"
 
 
-def test_storage_session_and_forgetting_import_no_stage() -> None:
-    for module in ("tables", "sources", "session", "forgetting"):
-        assert imported(LIBRARY / f"{module}.py") <= FOUNDATIONS
+@pytest.mark.parametrize("name", DOMAIN)
+def test_domain_packages_look_up_no_session(name: str) -> None:
+    for file in modules_of(name):
+        text = file.read_text(encoding="utf-8")
+        assert "getOrCreate" not in text and "getActiveSession" not in text, file
+
+
+def test_no_job_imports_a_job_and_each_is_short() -> None:
+    files = sorted(JOBS.glob("*.py"))
+    assert len(files) > 9
+    for file in files:
+        assert len(file.read_text(encoding="utf-8").splitlines()) <= LONGEST_JOB, file
+        assert not any(each.startswith("jobs") for each in imports_of(file)), file
+
+
+def test_no_module_of_the_library_is_long() -> None:
+    lengths = {file: len(file.read_text(encoding="utf-8").splitlines()) for file in LIBRARY.rglob("*.py")}
+    assert [f"{file.relative_to(LIBRARY)}: {n}" for file, n in lengths.items() if n > LONGEST_MODULE] == []

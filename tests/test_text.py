@@ -1,4 +1,4 @@
-"""Texts: what normalise, text_hash and with_terms make of awkward ones."""
+"""Texts: what normalise, text_hash and add_terms make of awkward ones."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from interest_tiers.text import (
     STABLE_UNDER_NFKC,
     URL_MASK,
     USER_MASK,
+    add_terms,
     compose,
-    masked_example,
+    hash_text,
+    load_stop_words,
+    mask_example,
     normalise,
-    stop_words,
-    text_hash,
-    with_terms,
 )
 
 FAMILY = "\U0001f468\u200d\U0001f469\u200d\U0001f467"
@@ -202,13 +202,13 @@ def test_wild_texts(spark: SparkSession) -> None:
 
 
 def test_text_hash_is_the_sha256_of_the_utf8_text(spark: SparkSession) -> None:
-    got = transformed(spark, ["milk", "Cr\u00e8me", None], text_hash(F.col("text")))
+    got = transformed(spark, ["milk", "Cr\u00e8me", None], hash_text(F.col("text")))
     assert got == [(hashlib.sha256(b"milk").hexdigest(),), (hashlib.sha256("Cr\u00e8me".encode()).hexdigest(),), (None,)]
 
 
 def terms(spark: SparkSession, texts: Sequence[str | None], *languages: str) -> list[list[str]]:
     rows = spark.createDataFrame(list(enumerate(texts)), "position int, text string").coalesce(1)
-    got: DataFrame = with_terms(rows, languages)
+    got: DataFrame = add_terms(rows, languages)
     assert got.columns == ["position", "text", "terms"]
     return [row["terms"] for row in got.orderBy("position").collect()]
 
@@ -243,14 +243,14 @@ def test_stop_words_of_the_languages_are_left_out_and_order_and_repeats_kept(spa
 
 
 def test_every_language_has_stop_words() -> None:
-    assert {language: len(stop_words([language])) > 50 for language in LANGUAGES} == dict.fromkeys(LANGUAGES, True)
-    assert stop_words([]) == []
-    assert stop_words(["english", "german"]) == sorted({*stop_words(["english"]), *stop_words(["german"])})
+    assert {language: len(load_stop_words([language])) > 50 for language in LANGUAGES} == dict.fromkeys(LANGUAGES, True)
+    assert load_stop_words([]) == []
+    assert load_stop_words(["english", "german"]) == sorted({*load_stop_words(["english"]), *load_stop_words(["german"])})
 
 
 def test_an_example_shows_keys_and_hides_values(spark: SparkSession) -> None:
     raw = r'{"age":42,"text":"he said \"hi\": bye, Zoë!","_corrupt_record":"{\"user\":\"u4\"}"}'
-    shown = spark.createDataFrame([(raw,)], "raw string").select(masked_example(F.col("raw"))).first()
+    shown = spark.createDataFrame([(raw,)], "raw string").select(mask_example(F.col("raw"))).first()
     expected = r'{"age":00,"text":"xx xxxx \"xx\": xxx, xxx!","_corrupt_record":"{\"xxxx\":\"x0\"}"}'
     assert shown is not None
     assert shown[0] == expected

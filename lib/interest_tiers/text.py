@@ -1,4 +1,4 @@
-"""Texts as Column expressions: normalise, mask, hash; and their words."""
+"""Column expressions on texts: normalise, mask, hash, and split into words. Also names and patterns for Spark SQL."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from pyspark.sql.types import DataType, DecimalType, DoubleType, FloatType, Stri
 
 from interest_tiers.config import SPARK_LANGUAGES
 
-#: (?U): white space and control characters are Unicode's, the no-break and the ideographic space among them.
+#: (?U) means Unicode's white space and control characters, the no-break and the ideographic space among them.
 WHITE_SPACE = r"(?U)[\p{Cntrl}\s]+"
 
-#: What stands for an address in a text. No word of an interest or a cluster.
+#: Masks that replace addresses in a text. They never name an interest or a cluster.
 URL_MASK, EMAIL_MASK, USER_MASK = "[url]", "[email]", "[user]"
 
-#: Whole texts that say that there is none, in lower case: of forums, of pandas, R, spreadsheets and database dumps.
+#: Whole texts that mean a missing text, in lower case: from forums, pandas, R, spreadsheets and database dumps.
 MISSING_TEXTS = (
     "[deleted]", "[removed]", "[deleted by user]", "[removed by reddit]", "[ removed by reddit ]", "[removed by moderator]",
     "nan", "null", "none", "n/a", "#n/a", "na", "<na>", "[null]", "(null)", "\\n", "undefined",
 )  # fmt: skip
 
-#: Scripts that put no blank between words. Korean does. The prolonged sound mark is of no script.
+#: Scripts without blanks between words; Korean has them. The prolonged sound mark belongs to no script.
 UNSPACED = r"\p{IsHan}\p{IsHiragana}\p{IsKatakana}\u30fc\p{IsThai}\p{IsLao}\p{IsKhmer}\p{IsMyanmar}"
 
-#: An example of a row shows so many characters.
+#: Characters of a row that an example shows.
 EXAMPLE_LENGTH = 300
 
-#: The next quotation mark does not end a key (one after a backslash ends nothing), so this is part of a value.
+#: Matches inside a JSON value: the next quotation mark does not end a key. One after a backslash ends nothing.
 IN_A_VALUE = r'(?=[^"]*(?:(?<=\\)"|"(?!:)|$))'
 
 #: Whole numbers up to here are exact as doubles.
@@ -43,8 +43,8 @@ LARGEST_EXACT_DOUBLE = 2**53
 
 _ENTITY = r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});"
 
-#: Characters that NFKC leaves alone whatever stands beside them: most texts of the languages that they write consist of
-#: nothing else, and need no Python. Unicode Standard Annex 15, section 9.
+#: Characters that NFKC leaves alone in any context. Most texts in these scripts have no others, and so need no Python.
+#: Unicode Standard Annex 15, section 9.
 STABLE_UNDER_NFKC = (
     r"\x00-\x7f"
     r"\u00c0-\u0131\u0134-\u013e\u0141-\u0148\u014a-\u017e"  # Latin
@@ -56,24 +56,23 @@ STABLE_UNDER_NFKC = (
 
 _NEEDS_PYTHON = rf"{_ENTITY}|[^{STABLE_UNDER_NFKC}]"
 
-#: Emoji that NFKC would make letters or punctuation of: those that are emoji by themselves, and those that the variation
-#: selector makes one.
+#: Emoji that NFKC would turn into letters or punctuation: by themselves, or followed by the variation selector.
 _EMOJI = re.compile(
     "([\u203c\u2049\u2122\u2139\u24c2\u3297\u3299]\ufe0f|[\U0001f201\U0001f202\U0001f21a\U0001f22f\U0001f232-\U0001f23a\U0001f250\U0001f251])"
 )
 
-#: What is not seen: soft hyphens, marks of direction, fillers of Korean, blanks of no width.
+#: Invisible characters: soft hyphens, direction marks, Korean fillers, zero-width blanks.
 _UNSEEN = re.compile(
     "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\u3164\ufeff\uffa0\ufff9-\ufffb]"
 )
 
-#: The joiners of emoji, Arabic and Indic scripts; elsewhere they join nothing.
+#: Joiners, which have a meaning in emoji, Arabic and Indic scripts only.
 _JOINER = re.compile("[\u200c\u200d]")
 
-#: Letters, by ranges: Java looks scripts up one by one.
+#: Letters as ranges, because Java looks scripts up one by one.
 _LATIN_GREEK_CYRILLIC = r"A-Za-z\u00c0-\u024f\u0370-\u052f\u1e00-\u1fff"
 
-#: Elements that stand within a line, and those that end one.
+#: HTML elements within a line, and those that break it.
 _INLINE = (
     "a|abbr|acronym|b|bdi|bdo|big|cite|code|data|del|dfn|em|font|i|ins|kbd|mark|q|s|samp|small|span|strike|strong|sub|sup|time|tt|u|var|wbr"
 )
@@ -84,20 +83,20 @@ _BLOCK = (
     "td|template|textarea|tfoot|th|thead|title|tr|track|ul|video"
 )
 
-#: What may follow the name of an element. Up to the next > must stand an attribute with a value, so that a<b and c>d
-#: stays; a < in there is swallowed, so that what is left of a tag within a tag makes no new one.
+#: What may follow the name of an element. Before the next > there must be an attribute with a value, so that a<b and c>d
+#: stays. A < before it is removed too, so that the rest of a tag within a tag forms no new one.
 _ATTRIBUTES = r"(?:\s{0,99}+/?>|(?=[\s/<])(?=[^>=<]{0,1000}+[=<])[^>]{0,1000}+>)"
 
-#: A script runs to its end, or where that is missing to the end of the text, and so does a comment: as in a browser.
+#: As in a browser, a script or a comment without an end runs to the end of the text.
 _SCRIPT = r"(?is)<(script|style)\b[^>]{0,1000}+>(?:.*?</\1\s{0,9}>|.*+)"
 _COMMENT = r"(?s)<!--(?:.*?-->|.*+)"
 
-#: Taken away without a trace, so that H<sub>2</sub>O is one word; but not where the parts around would make a new tag, or
-#: where a mark would join the letter before.
+#: Removed without a blank, so that H<sub>2</sub>O is one word. Not where the parts around it would form a new tag, or where
+#: a mark would combine with the letter before.
 _INLINE_TAG = rf"(?i)<(?<!<[/!]?-?[A-Za-z0-9]{{0,12}}<)/?(?:{_INLINE}){_ATTRIBUTES}(?![\p{{M}}\u1160-\u11ff])"
 _TAG = rf"(?i)</?(?:{_INLINE}|{_BLOCK}){_ATTRIBUTES}|<!doctype\b[^>]{{0,1000}}+>"
 
-#: Without a scheme, a path behind a common ending makes an address of a name.
+#: A host without a scheme counts as an address when it has a common ending and a path.
 _ENDINGS = "com|org|net|edu|gov|info|io|co|me|tv|ly|be|gl|uk|de|fr|es|it|nl|eu|ru|br|cn|jp|kr|in|au|ca|us"
 _IN_URL = rf"[^\s<>\"{UNSPACED}\p{{IsHangul}}\u3000-\u303f]"
 _END_OF_URL = rf"[^\s<>\"{UNSPACED}\p{{IsHangul}}\u3000-\u303f.,;:!?')\]}}\u2019\u201d]"
@@ -106,16 +105,16 @@ _URL = (
     rf"|(?<![@.\w])(?:[a-z0-9\-]{{1,63}}\.){{1,5}}(?:{_ENDINGS})/(?:{_IN_URL}*{_END_OF_URL})?"
 )
 
-#: At most 64 characters stand before the @ (RFC 5321, section 4.5.3.1.1), the first of them no mark: that belongs to the
-#: character before, and may make an emoji of it. A host without a dot begins with a letter, so that 6@1.50 stays.
+#: At most 64 characters precede the @ (RFC 5321, section 4.5.3.1.1). The first is no combining mark, which belongs to the
+#: character before it. A host without a dot starts with a letter, so that 6@1.50 stays.
 _HOST = rf"[{_LATIN_GREEK_CYRILLIC}\p{{N}}\-]"
 _EMAIL = (
     rf"(?!\p{{M}})[{_LATIN_GREEK_CYRILLIC}\p{{N}}\p{{M}}._%+\-]{{1,64}}+@"
     rf"(?:(?:{_HOST}{{1,63}}\.){{1,8}}[{_LATIN_GREEK_CYRILLIC}]{{2,63}}|[{_LATIN_GREEK_CYRILLIC}]{_HOST}{{0,62}}+)"
 )
 
-#: @name with a letter in it, not behind a word that puts blanks between words; and the names of Reddit, u/name and /u/name.
-#: Further names may follow at once.
+#: @name with a letter in it, not directly after a word of a script with blanks; and Reddit's u/name and /u/name.
+#: More names may follow directly.
 _NAME = r"(?=\p{N}{0,30}[\p{L}_])[\p{L}\p{N}_][\p{L}\p{M}\p{N}_\u200c\u200d]*+(?:[.\-][\p{L}\p{N}_]++){0,5}"
 _REDDIT_NAME = r"u/[a-zA-Z0-9_\-]{3,}+"
 _USER = (
@@ -123,18 +122,18 @@ _USER = (
     rf"(?:@{_NAME}|/{_REDDIT_NAME}){{0,20}}"
 )
 
-#: Combining marks, joiners and blanks alone show nothing.
+#: A visible character: combining marks, joiners and blanks alone show nothing.
 _SEEN = r"[^\p{M}\p{Cf}\p{Z}]"
 
 _MASKS = "|".join(map(re.escape, (URL_MASK, EMAIL_MASK, USER_MASK)))
 
-#: Letters (with their combining marks) and digits; an apostrophe belongs to a word only inside it.
+#: Words consist of letters, with their combining marks, and digits. An apostrophe counts only inside a word.
 _LETTER, _FOLLOWING = rf"[\p{{L}}\p{{N}}&&[^{UNSPACED}]]", rf"[\p{{L}}\p{{M}}\p{{N}}&&[^{UNSPACED}]]"
 _WORD = rf"{_LETTER}{_FOLLOWING}*+(?:'{_LETTER}{_FOLLOWING}*+){{0,3}}"
 _UNSPACED_RUN = rf"[{UNSPACED}][{UNSPACED}\p{{M}}]*+"
 
-#: Chinese function words that are no part of other words but rarely: the text is taken apart at them. Chosen by hand from
-#: pronouns, particles, conjunctions, adverbs and counters, in simplified and traditional characters.
+#: Chinese function words that are rarely part of other words, so that texts are split at them. Chosen by hand from pronouns,
+#: particles, conjunctions, adverbs and counters, in simplified and traditional characters.
 _CHINESE_SEPARATORS = (
     "我们|我們|你们|你們|他们|他們|她们|她們|它们|它們|咱们|咱們|自己|大家|这个|這個|那个|那個|这些|這些|那些|这样|這樣|那样|那樣|这里|這裡|那里|那裡|"
     "一个|一個|一些|一种|一種|一下|一样|一樣|什么|什麼|怎么|怎麼|为什么|為什麼|哪个|哪個|因为|因為|所以|但是|可是|不过|不過|如果|虽然|雖然|而且|或者|"
@@ -142,59 +141,64 @@ _CHINESE_SEPARATORS = (
     "的|了|吗|嗎|呢|吧|啊|嘛|呀|哦|们|們|我|你|您|他|她|它|这|這|那|很"
 )
 
-#: Further ones, which other words hold too (和服, 现在, 地图): left out where they stand alone.
+#: Function words that other words contain too (和服, 现在, 地图), so that they are left out only as single characters.
 _CHINESE_SINGLES = "是在有和与與及或也都就还還又不没沒被把给給让讓对對从從到去来來上下里裡为為以等个個一之其而但要会會能着著过過地得"
 
 
 def normalise(text: Column) -> Column:
-    """A text as it is stored, embedded and hashed; null where it says nothing.
+    """Normalise a text to the form that is stored, embedded and hashed; null where nothing is left.
 
-    In this order: HTML entities decoded twice (once more than a source should need, see below); characters that are not
-    seen taken away; Unicode NFKC, but for emoji; control characters and runs of white space made one blank; tags,
-    comments and scripts taken out; addresses masked (URL_MASK, EMAIL_MASK, USER_MASK); null where nothing is left to be
-    seen, or where the text is one of MISSING_TEXTS.
-    Twice, since texts that a site had escaped come escaped again from its export. What still looks like an entity after
-    that stays, so normalising such a text again would change it; all others stay as they are.
-    Needs a Python function for texts with an entity or with characters that NFKC may change (see
-    STABLE_UNDER_NFKC); for the others it is given null.
+    The steps, in order:
+    1. decode HTML entities twice, because texts that a site had escaped are often escaped again by its export;
+    2. remove invisible characters, and apply Unicode NFKC except to emoji;
+    3. replace control characters and runs of white space by one blank;
+    4. remove tags, comments and scripts;
+    5. mask addresses (URL_MASK, EMAIL_MASK, USER_MASK);
+    6. return null where nothing visible is left, or where the text is one of MISSING_TEXTS.
+
+    Normalising again changes nothing, except where a normalised text still has an entity.
+    Steps 1 and 2 run in Python, only for texts with an entity or a character that is not STABLE_UNDER_NFKC.
     Source: Unicode Standard Annex 15; HTML, section 13.5 (named character references).
     """
-    # A source may hold bytes that are no UTF-8, which Arrow would stop at; decoding replaces them.
+    # A source may hold bytes that are not UTF-8, which Arrow refuses. Decoding replaces them.
     readable = F.decode(text.cast("binary"), "UTF-8")
-    composed = F.coalesce(_composed(F.when(text.rlike(_NEEDS_PYTHON), readable)), text)
+    composed = F.coalesce(_compose_column(F.when(text.rlike(_NEEDS_PYTHON), readable)), text)
     spaced = F.trim(F.regexp_replace(composed, WHITE_SPACE, " "))
-    plain = _once(_masked(_without_tags(spaced)), _without_blanks_in_a_row)
-    return _once(plain, lambda kept: F.when(kept.rlike(_SEEN) & ~F.lower(kept).isin(*MISSING_TEXTS), kept))
+    plain = _apply_once(_mask_addresses(_remove_tags(spaced)), _collapse_blanks)
+    return _apply_once(plain, lambda kept: F.when(kept.rlike(_SEEN) & ~F.lower(kept).isin(*MISSING_TEXTS), kept))
 
 
-def joined(texts: Sequence[Column]) -> Column:
-    """Normalised texts with a blank between them; null where all are null."""
-    return _once(F.concat_ws(" ", *texts), lambda text: F.when(text != "", text))
+def join_texts(texts: Sequence[Column]) -> Column:
+    """Join normalised texts by a blank, without nulls; null where all are null."""
+    return _apply_once(F.concat_ws(" ", *texts), lambda text: F.when(text != "", text))
 
 
 def compose(text: str) -> str:
-    """The part of normalise that Spark has no function for: entities, characters that are not seen, NFKC."""
+    """Apply the steps of normalise that Spark has no function for: entities, invisible characters, NFKC."""
     for _ in range(2):
-        text = re.sub(_ENTITY, _decoded, text)
-    # The blank of Braille is a sign to Unicode, and white space to the eye.
-    seen = _JOINER.sub(_joiner_in_place, _UNSEEN.sub("", text.replace("\u2800", " ")))
+        text = re.sub(_ENTITY, _decode_entity, text)
+    # To Unicode the blank of Braille is a symbol, but it looks like white space.
+    seen = _JOINER.sub(_keep_joiner, _UNSEEN.sub("", text.replace("\u2800", " ")))
     # Every second part is an emoji.
-    parts = [part if place % 2 else unicodedata.normalize("NFKC", part) for place, part in enumerate(_EMOJI.split(seen))]
+    parts = [part if position % 2 else unicodedata.normalize("NFKC", part) for position, part in enumerate(_EMOJI.split(seen))]
     return "".join(parts)
 
 
-def text_hash(text: Column) -> Column:
-    """SHA-256 of a normalised text, 64 hexadecimal digits; null for null."""
+def hash_text(text: Column) -> Column:
+    """Hash a normalised text by SHA-256, as 64 hexadecimal digits; null for null."""
     return F.sha2(text, 256)
 
 
-def with_terms(texts: DataFrame, languages: Sequence[str]) -> DataFrame:
-    """Texts and their words: the same columns, and terms array<string>, in the order of the text and as often as there.
+def add_terms(texts: DataFrame, languages: Sequence[str]) -> DataFrame:
+    """Add the words of each text, in its order and with repetitions, without the stop words of the languages.
 
-    texts: text (normalised), …. languages: those of interests.languages, whose stop words are left out.
-    Words are in lower case, accents kept, of two letters or more; masks of addresses are no words. Where no blank
-    stands between words (Chinese, Japanese, Thai and their like), every two characters that stand side by side are a
-    term, and a single one between others is: overlapping bigrams, as Lucene's CJKAnalyzer has them
+    texts:     (text string normalised or null, ...)
+    languages: names as in interests.languages
+    Returns:   the same columns, and terms array<string>
+
+    A word is in lower case, keeps its accents, and has two letters or more. Masks of addresses are no words.
+    In scripts without blanks between words (Chinese, Japanese, Thai and others) every two neighbouring characters are a term. A
+    single character between other words is one too. These are the overlapping bigrams of Lucene's CJKAnalyzer
     (https://lucene.apache.org/core/8_5_1/analyzers-common/org/apache/lucene/analysis/cjk/package-summary.html).
     """
     text = F.lower(F.regexp_replace(F.translate(F.coalesce("text", F.lit("")), "\u2019", "'"), _MASKS, " "))
@@ -202,49 +206,49 @@ def with_terms(texts: DataFrame, languages: Sequence[str]) -> DataFrame:
         text = F.regexp_replace(text, _CHINESE_SEPARATORS, " ")
     tokenizer = RegexTokenizer(inputCol="__text", outputCol="__words", pattern=f"{_UNSPACED_RUN}|{_WORD}", gaps=False, toLowercase=False)
     words = tokenizer.transform(texts.withColumn("__text", text))
-    terms = F.flatten(F.transform("__words", _terms_of_word))
-    # Case is folded already, without regard to the country of the machine.
-    remover = StopWordsRemover(inputCol="__terms", outputCol="terms", stopWords=stop_words(languages), caseSensitive=True)
+    terms = F.flatten(F.transform("__words", _split_word))
+    # The words are in lower case already; the remover's own folding would depend on the machine's locale.
+    remover = StopWordsRemover(inputCol="__terms", outputCol="terms", stopWords=load_stop_words(languages), caseSensitive=True)
     return remover.transform(words.withColumn("__terms", terms)).select(*texts.columns, "terms")
 
 
-def stop_words(languages: Sequence[str]) -> list[str]:
-    """The words that say nothing of a subject, in lower case: Spark ML's lists, and one for Chinese, which it lacks."""
+def load_stop_words(languages: Sequence[str]) -> list[str]:
+    """Load stop words in lower case: the lists of Spark ML, and a list for Chinese, which it lacks."""
     spark_lists = [StopWordsRemover.loadDefaultStopWords(language) for language in languages if language in SPARK_LANGUAGES]
     chinese = [*_CHINESE_SEPARATORS.split("|"), *_CHINESE_SINGLES] if "chinese" in languages else []
     return sorted({unicodedata.normalize("NFKC", word).lower() for words in [*spark_lists, chinese] for word in words})
 
 
-def masked_example(raw: Column) -> Column:
-    """The beginning of a row of JSON that shows its keys and its shape; letters of values become x, digits 0."""
+def mask_example(raw: Column) -> Column:
+    """Shorten a row of JSON and mask its values, so that keys and shape remain: letters become x, digits 0."""
     beginning = F.substring(raw, 1, EXAMPLE_LENGTH)
     return F.regexp_replace(F.regexp_replace(beginning, rf"\p{{L}}{IN_A_VALUE}", "x"), rf"\p{{N}}{IN_A_VALUE}", "0")
 
 
-def number_as_text(column: Column, kind: DataType) -> Column:
-    """A column of any type as text; whole numbers without decimals or exponent, 1.785E7 as 17850000."""
+def format_number(column: Column, kind: DataType) -> Column:
+    """Cast a column of any type to text, whole numbers without decimals or exponent: 1.785E7 becomes 17850000."""
     text = column.cast("string")
     if isinstance(kind, DecimalType):
-        # Zero with many decimals prints as 0E-18.
+        # Zero with many decimals would become 0E-18.
         return F.when(column == F.floor(column), F.floor(column).cast("string")).otherwise(text)
     if isinstance(kind, DoubleType | FloatType):
-        # Those beyond 2^53 are no longer exact and stay as they print.
+        # Numbers beyond 2^53 are not exact, and keep Spark's own form.
         is_whole = (column == F.floor(column)) & (F.abs(column) <= LARGEST_EXACT_DOUBLE)
         return F.when(is_whole, column.cast("bigint").cast("string")).otherwise(text)
     return text
 
 
-def quoted_name(name: str) -> str:
-    """A name in Spark SQL, whatever characters it holds."""
+def quote_name(name: str) -> str:
+    """Quote a name for Spark SQL, whatever characters it holds."""
     return f"`{name.replace('`', '``')}`"
 
 
-def wildcard_expression(pattern: str) -> str:
-    """A regular expression for a pattern in which * stands for any text and all else for itself."""
+def wildcard_to_regex(pattern: str) -> str:
+    """Convert a pattern to a regular expression: * matches any text, everything else matches itself."""
     return ".*".join(map(re.escape, pattern.split("*")))
 
 
-def _composed(text: Column) -> Column:
+def _compose_column(text: Column) -> Column:
     @F.pandas_udf(StringType())  # type: ignore[call-overload]
     def composed(texts: pd.Series) -> pd.Series:
         return texts.map(compose, na_action="ignore")
@@ -252,21 +256,21 @@ def _composed(text: Column) -> Column:
     return composed(text)
 
 
-def _once(column: Column, function: Callable[[Column], Column]) -> Column:
-    """A function of a column that computes the column once, however often the function names it."""
+def _apply_once(column: Column, function: Callable[[Column], Column]) -> Column:
+    """Apply a function to a column so that Spark computes the column once, however often the function uses it."""
     return F.transform(F.array(column), function)[0]
 
 
-def _decoded(entity: re.Match[str]) -> str:
+def _decode_entity(entity: re.Match[str]) -> str:
     reference = entity[0]
     return html.unescape(reference) if reference[1] == "#" or reference[1:] in html5 else reference
 
 
-def _joiner_in_place(joiner: re.Match[str]) -> str:
-    """The joiner where it stands between what it can join: signs, or letters and marks of other scripts than ours."""
-    text, place = joiner.string, joiner.start()
-    before, after = text[max(place - 1, 0) : place], text[place + 1 : place + 2]
-    # As they will be, so that the answer stays the same.
+def _keep_joiner(joiner: re.Match[str]) -> str:
+    """Keep a joiner between symbols, or between letters and marks of scripts that use joiners; remove it elsewhere."""
+    text, start = joiner.string, joiner.start()
+    before, after = text[max(start - 1, 0) : start], text[start + 1 : start + 2]
+    # The normalised neighbours decide, so that normalising again changes nothing.
     joined = unicodedata.normalize("NFKC", before)[-1:], unicodedata.normalize("NFKC", after)[:1]
     return joiner[0] if all(map(_can_be_joined, joined)) else ""
 
@@ -280,38 +284,38 @@ def _can_be_joined(character: str) -> bool:
     return kind[0] in "LM" and not re.match("LATIN|GREEK|CYRILLIC|COMBINING", unicodedata.name(character, ""))
 
 
-def _without_tags(text: Column) -> Column:
-    def without(given: Column) -> Column:
+def _remove_tags(text: Column) -> Column:
+    def remove(given: Column) -> Column:
         for pattern, replacement in ((_SCRIPT, " "), (_INLINE_TAG, ""), (_TAG, " "), (_COMMENT, " ")):
             given = F.regexp_replace(given, pattern, replacement)
         return given
 
-    return _once(text, lambda given: F.when(given.contains("<"), without(given)).otherwise(given))
+    return _apply_once(text, lambda given: F.when(given.contains("<"), remove(given)).otherwise(given))
 
 
-def _masked(text: Column) -> Column:
-    """Addresses masked. An e-mail address may stand in a URL, and a name behind the @ of an e-mail address."""
+def _mask_addresses(text: Column) -> Column:
+    """Mask addresses: URLs first, which may hold an e-mail address; then those, whose @ may precede a name; then names."""
     for needed, pattern, mask in ((r"/|(?i)www\.", _URL, URL_MASK), ("@", _EMAIL, EMAIL_MASK), ("[@/]", _USER, USER_MASK)):
-        text = _once(text, partial(_replaced, needed, pattern, mask))
+        text = _apply_once(text, partial(_replace_where, needed, pattern, mask))
     return text
 
 
-def _replaced(needed: str, pattern: str, mask: str, text: Column) -> Column:
-    # A look for what an address must hold is far cheaper than a search for the address.
+def _replace_where(needed: str, pattern: str, mask: str, text: Column) -> Column:
+    # Testing for a character that every address has is far cheaper than searching for the address.
     return F.when(text.rlike(needed), F.regexp_replace(text, pattern, mask)).otherwise(text)
 
 
-def _without_blanks_in_a_row(text: Column) -> Column:
+def _collapse_blanks(text: Column) -> Column:
     return F.trim(F.when(text.contains("  "), F.regexp_replace(text, " {2,}", " ")).otherwise(text))
 
 
-def _terms_of_word(word: Column) -> Column:
+def _split_word(word: Column) -> Column:
     is_unspaced, is_long = word.rlike(f"^[{UNSPACED}]"), F.length(word) > 1
-    return F.when(is_unspaced, _bigrams(word)).when(is_long, F.array(word)).otherwise(F.array().cast("array<string>"))
+    return F.when(is_unspaced, _split_into_bigrams(word)).when(is_long, F.array(word)).otherwise(F.array().cast("array<string>"))
 
 
-def _bigrams(run: Column) -> Column:
-    """Every two neighbours, each with its marks; a character alone where there is one."""
+def _split_into_bigrams(run: Column) -> Column:
+    """Split a run into every two neighbouring characters with their marks; a run of one character stays whole."""
     characters = F.array(F.regexp_extract_all(run, F.lit(r"\P{M}\p{M}*"), F.lit(0)))
 
     def pairs(of: Column) -> Column:

@@ -13,7 +13,7 @@ import yaml
 from interest_tiers.config import Config, Section, load_config
 from interest_tiers.errors import ConfigError
 
-CONFIG_FOLDER = Path(__file__).parents[1] / "conf"
+CONFIG_FOLDER = Path(__file__).parents[2] / "conf"
 
 MINIMAL = {
     "name": "shop",
@@ -138,7 +138,7 @@ def test_a_config_cannot_be_changed(minimal_file: Path) -> None:
         (
             "tiers.core_mas",
             "unknown key tiers.core_mas; did you mean core_mass?; known here: core_mass, secondary_mass, horizon_days, network, "
-            "label_rules, training",
+            "attributes, label_rules, training",
         ),
         ("users.columns.user", "unknown key users.columns.user; did you mean user_id?; known here: user_id"),
         (
@@ -190,7 +190,7 @@ def test_a_value_of_the_wrong_type_is_refused(minimal_file: Path, override: str,
         ("clustering.algorithm=dbscan", "clustering.algorithm is 'dbscan': Input should be 'kmeans'"),
         ("interactions.format=xlsx", "interactions.format is 'xlsx': Input should be 'parquet', 'csv', 'json' or 'delta'"),
         ("behaviours={}", "behaviours: Dictionary should have at least 1 item"),
-        ("behaviours={purchase: 0}", "behaviours.purchase.weight is 0: a weight of 0 says nothing"),
+        ("behaviours={purchase: 0}", "behaviours.purchase.weight is 0: a weight of 0 has no effect; remove the behaviour"),
         ("behaviours={purchase: 1001}", "behaviours.purchase.weight is 1001: Input should be less than or equal to 1000"),
         ("interactions.columns.behaviour={}", "interactions.columns.behaviour: give one of literal, column and sql"),
         ("interactions.columns.behaviour={literal: a, column: b}", "interactions.columns.behaviour: give one of literal, column and sql"),
@@ -205,7 +205,7 @@ def test_a_value_of_the_wrong_type_is_refused(minimal_file: Path, override: str,
             "russian, spanish, swedish, turkish",
         ),
         ("name=two words", "name is 'two words': String should match pattern"),
-        ("fine_tuning={base: scratch}", "fine_tuning: base is 'scratch': a network of random weights is trained by objective next_token"),
+        ("fine_tuning={base: scratch}", "fine_tuning: base is 'scratch', which needs objective next_token"),
         ("fine_tuning={num_processes: 5}", "fine_tuning: batch_size (64) must be a multiple of num_processes (5)"),
         ("fine_tuning.network={heads: 5}", "fine_tuning.network: width (192) must be a multiple of heads (5)"),
         ("fine_tuning.objective=masked", "fine_tuning.objective is 'masked': Input should be 'contrastive' or 'next_token'"),
@@ -234,6 +234,25 @@ def test_the_masses_of_the_tiers_ascend(minimal_file: Path, core: float, seconda
         assert load_config(minimal_file, overrides).tiers.core_mass == core
     else:
         assert f"tiers: core_mass ({core}) must be below secondary_mass ({secondary})" in refusal(minimal_file, *overrides)
+
+
+def test_attributes_need_a_source_of_users(minimal_file: Path) -> None:
+    users, named = "users={path: /data/users.csv, columns: {user_id: user}}", "tiers.attributes=[age, income]"
+    assert load_config(minimal_file, [users]).tiers.attributes == []
+    assert load_config(minimal_file, [users, named]).tiers.attributes == ["age", "income"]
+    message = "config: tiers.attributes names age, income, but there is no source of users; set users, or remove the attributes"
+    assert message in refusal(minimal_file, named)
+
+
+def test_the_horizon_belongs_to_the_method_and_keeps_its_key(minimal_file: Path) -> None:
+    assert load_config(minimal_file).horizon_days == 91
+    assert load_config(minimal_file, ["tiers.horizon_days=28"]).horizon_days == 28
+
+
+def test_days_are_kept_for_ever_unless_set(minimal_file: Path) -> None:
+    assert load_config(minimal_file).retention_days is None
+    assert load_config(minimal_file, ["retention_days=90"]).retention_days == 90
+    assert "retention_days is 0: Input should be greater than or equal to 1" in refusal(minimal_file, "retention_days=0")
 
 
 def test_a_literal_behaviour_needs_a_weight(minimal_file: Path) -> None:
@@ -325,7 +344,7 @@ def test_a_location_of_a_package_that_is_not_installed_says_how_to_install_it(mi
     config = load_config(minimal_file, [f"locations.lake=package:{package}/files"])
     with pytest.raises(ConfigError) as refused:
         config.resolve("{lake}/events.csv")
-    assert f"the data location lake is carried by the package {package}, which is not installed" in str(refused.value)
+    assert f"the data location lake is in the package {package}, which is not installed" in str(refused.value)
     assert "pip install no-such" in str(refused.value)
 
 

@@ -18,7 +18,7 @@ from interest_tiers.config import Embedding
 from interest_tiers.embedding import texts
 from interest_tiers.embedding.encoder import SentenceEncoder
 from interest_tiers.embedding.texts import embed_texts, pending_texts, unused_vectors, waves
-from interest_tiers.spark.task_resources import task_resources
+from interest_tiers.spark.worker import task_resources
 from interest_tiers.storage.warehouse import Warehouse
 
 CONFIG = Embedding(max_tokens=24)
@@ -149,7 +149,7 @@ def test_a_task_uses_what_spark_gave_it(
     monkeypatch: pytest.MonkeyPatch, resources: dict[str, Any], cpus: int, expected: tuple[str, int]
 ) -> None:
     task = SimpleNamespace(resources=lambda: resources, cpus=lambda: cpus)
-    monkeypatch.setattr("interest_tiers.spark.task_resources.TaskContext", SimpleNamespace(get=lambda: task))
+    monkeypatch.setattr("interest_tiers.spark.worker.TaskContext", SimpleNamespace(get=lambda: task))
     assert task_resources() == expected
 
 

@@ -101,7 +101,7 @@ def test_a_user_with_a_million_events_gives_no_more_than_the_caps_allow(spark: S
     assert capped(rows, 50, seed=1).count() == 50
 
 
-def test_examples_above_the_bound_are_drawn_by_hash(spark: SparkSession) -> None:
+def test_examples_above_the_bound_are_sampled_by_hash(spark: SparkSession) -> None:
     rows = spark.range(4000).selectExpr("xxhash64(id) AS draw", "id")
     part = drawn(rows, 400, 4000)
     assert 320 < part.count() < 480

@@ -147,8 +147,6 @@ def test_a_tier_that_never_occurs_has_no_recall_and_a_rare_one_no_false_interval
     two = measure_tiers(frame.where("model = 'two'"), samples=200, reference="rule")
     assert list(two) == [Slice(model="two")], "without the reference there is no difference"
     assert two[Slice(model="two")]["recall_secondary"] == Estimate(0.5, 0.0, 1.0)
-    with pytest.raises(ValueError, match=r"two and rule predict different pairs \(8 and 5\)"):
-        measure_tiers(frame, samples=10, reference="rule")
 
 
 def test_differences_are_paired_by_hand(spark: SparkSession) -> None:
@@ -202,6 +200,16 @@ def test_differences_are_those_of_numpy(measured: dict[Slice, dict[str, Estimate
         assert of_f1.lower is not None
         assert of_f1.upper is not None
         assert of_f1.lower < of_f1.value < of_f1.upper
+
+
+def test_models_of_other_pairs_are_not_subtracted(spark: SparkSession, caplog: pytest.LogCaptureFixture) -> None:
+    rows = [("rule", f"u{i}", "core", "core", 1.0, 0.0, 0.0) for i in range(5)]
+    rows += [("stored", f"u{i}", "core", "core", 1.0, 0.0, 0.0) for i in range(4)]
+    rows += [("prior", f"u{i}", "core", "marginal", 0.0, 0.0, 1.0) for i in range(5)]
+    schema = "model string, user_id string, label string, tier string, p_core double, p_secondary double, p_marginal double"
+    measured = measure_tiers(spark.createDataFrame(rows, schema), samples=10, reference="rule")
+    assert sorted(map(str, measured)) == ["model=prior", "model=prior,minus=rule", "model=rule", "model=stored"]
+    assert caplog.messages == ["stored predicts other pairs than rule (4 and 5): no difference is measured"]
 
 
 def test_macro_f1_of_many_draws_at_once() -> None:

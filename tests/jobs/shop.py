@@ -14,6 +14,11 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from interest_tiers.config import load_config
+from interest_tiers.stages.command_line import main
+from interest_tiers.stages.context import StageContext
+from interest_tiers.stages.registry import find_stage
+from interest_tiers.storage.warehouse import Warehouse
 from tests.conftest import PLAIN_PLANS, QUICK_START
 
 REPOSITORY = Path(__file__).parents[2]
@@ -141,6 +146,21 @@ def require_success(ended: subprocess.CompletedProcess[str]) -> str:
     """Standard output of a job that ended well; a test failure with its last words otherwise."""
     assert ended.returncode == 0, f"exit code {ended.returncode}\n{ended.stdout[-2000:]}\n{ended.stderr[-6000:]}"
     return ended.stdout
+
+
+def run_command(command: str, arguments: Sequence[str]) -> int:
+    """Run a command in this process; returns its exit code, that of argparse too."""
+    try:
+        return main([command, *arguments])
+    except SystemExit as ended:
+        return int(ended.code or 0)
+
+
+def context_of(stage: str, config: Path, warehouse: Warehouse, as_of: date | None = AS_OF, overrides: Sequence[str] = ()) -> StageContext:
+    """Return the context of a stage as a command would make it."""
+    context = StageContext(warehouse, requested_as_of=as_of, config=load_config(config, overrides))
+    context.begin(find_stage(stage))
+    return context
 
 
 def command_of(shop: Shop, warehouse: str, as_of: date | None = AS_OF) -> list[str]:

@@ -78,6 +78,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "behaviours": {"buy": 1.0},
         "tiers": {
             "horizon_days": HORIZON,
+            "attributes": ["home"],
             "training": {
                 "epochs": 3,
                 "batch_size": 64,

@@ -125,7 +125,7 @@ PAIRED = [
 
 def test_a_paired_difference_is_better_or_worse_where_its_interval_excludes_zero() -> None:
     comparison = compare("", PAIRED)
-    assert (comparison.reference, comparison.reference_name) == ("user_tiers", "Tiers of user_tiers")
+    assert (comparison.reference, comparison.reference_name) == ("user_tiers", "Computed tiers")
     assert [model.model for model in comparison.others] == ["rule", "class_prior"]
     assert comparison.compared == (0, 1, 2)
     ours, rule, prior = comparison.models
@@ -140,9 +140,9 @@ def test_a_paired_difference_is_better_or_worse_where_its_interval_excludes_zero
 
 def test_verdicts_are_by_the_paired_difference_and_not_by_overlap() -> None:
     assert compare("", PAIRED).verdicts == (
-        "J (lower is better): tiers of user_tiers 0.300, best baseline, rule on past evidence, 0.310 (−3.2 %). "
+        "J (lower is better): computed tiers 0.300, best baseline, rule on past evidence, 0.310 (−3.2 %). "
         "The baseline is worse: paired difference +0.010, 95 % interval +0.002 to +0.018.",
-        "Macro-F1 (higher is better): tiers of user_tiers 0.500, best baseline, rule on past evidence, 0.510 (−2.0 %). "
+        "Macro-F1 (higher is better): computed tiers 0.500, best baseline, rule on past evidence, 0.510 (−2.0 %). "
         "No difference is shown: paired difference +0.010, 95 % interval +0.000 to +0.020.",
     )
 

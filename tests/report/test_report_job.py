@@ -116,10 +116,13 @@ def test_a_catalog_has_its_report_where_report_to_says(spark: SparkSession, repo
     assert list(warehouse.written) == [path]
 
 
-def test_a_catalog_without_report_to_is_refused_before_anything_is_read(spark: SparkSession) -> None:
+def test_a_catalog_without_report_to_has_no_report_and_preflight_says_so(spark: SparkSession) -> None:
     warehouse = CatalogInMemory(spark, ROWS)
-    with pytest.raises(WarehouseError, match=r"main\.shop is a catalog, which holds no files: give --report-to PATH"):
-        report.run(context_of(warehouse))
+    said = "no report is written: a catalog holds no files; give --report-to PATH"
+    assert report.preflight(context_of(warehouse)) == [said]
+    assert report.preflight(context_of(warehouse), report_to="/reports") == []
+    assert report.preflight(context_of(WarehouseInMemory(spark, ROWS))) == []
+    assert report.run(context_of(warehouse)) == StageResult(rows_in=0, rows_out=0, message=said)
     assert (warehouse.reads, warehouse.written) == ({}, {})
 
 

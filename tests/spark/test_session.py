@@ -16,7 +16,7 @@ from pyspark.sql import functions as F
 
 from interest_tiers.errors import ConfigError
 from interest_tiers.spark import session
-from interest_tiers.spark.session import build_session, packaged_settings
+from interest_tiers.spark.session import build_session, packaged_settings, plain_python_settings
 
 TIME_AS_READ = (
     "SELECT unix_timestamp(moment) AS seconds, CAST(moment AS DATE) AS day FROM (SELECT CAST('2017-01-01 00:30:00' AS TIMESTAMP) AS moment)"
@@ -27,9 +27,22 @@ import json
 from interest_tiers.spark import session
 settings = session.packaged_settings() | {{"spark.master": "local[1]", "spark.ui.enabled": "false"}}
 session.packaged_settings = lambda: settings
-row = session.build_session("time zone").sql("{TIME_AS_READ}").first()
-print(json.dumps([row["seconds"], str(row["day"])]))
+spark = session.build_session("time zone")
+row = spark.sql("{TIME_AS_READ}").first()
+heap = spark.sparkContext._jvm.java.lang.Runtime.getRuntime().maxMemory()
+print(json.dumps([row["seconds"], str(row["day"]), heap]))
 """
+
+
+@pytest.fixture(autouse=True)
+def no_own_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A folder for Spark's own configuration, empty unless a test writes it; no other settings of this shell count."""
+    for name in (session.FURTHER_SETTINGS, "SPARK_DRIVER_MEMORY"):
+        monkeypatch.delenv(name, raising=False)
+    folder = tmp_path / "conf"
+    folder.mkdir()
+    monkeypatch.setenv("SPARK_CONF_DIR", str(folder))
+    return folder
 
 
 @pytest.fixture
@@ -47,6 +60,37 @@ def test_settings_of_a_further_file_stand_over_the_packaged_ones(further: Path) 
     assert settings["spark.sql.session.timeZone"] == "UTC"
 
 
+def test_the_driver_has_the_memory_of_the_conf() -> None:
+    assert plain_python_settings()["spark.driver.memory"] == "4g"
+    assert plain_python_settings()["spark.master"] == "local[*]"
+
+
+def test_the_driver_has_the_memory_of_the_further_file(further: Path) -> None:
+    further.write_text("spark.driver.memory=16g\nspark.master local[3]\n", encoding="utf-8")
+    settings = plain_python_settings()
+    assert (settings["spark.driver.memory"], settings["spark.master"]) == ("16g", "local[3]")
+
+
+def test_memory_and_logging_that_spark_itself_is_told_are_left_to_it(no_own_settings: Path) -> None:
+    own = "spark.driver.memory 12g\nspark.log.level ERROR\nspark.sql.session.timeZone Asia/Tokyo\nspark.no.value\n"
+    (no_own_settings / "spark-defaults.conf").write_text(own, encoding="utf-8")
+    settings = plain_python_settings()
+    assert not {"spark.driver.memory", "spark.log.level"} & set(settings)
+    # What decides on rows is the project's own.
+    assert (settings["spark.sql.session.timeZone"], settings["spark.ui.showConsoleProgress"]) == ("UTC", "true")
+
+
+def test_the_further_file_stands_over_spark_s_own(no_own_settings: Path, further: Path) -> None:
+    (no_own_settings / "spark-defaults.conf").write_text("spark.driver.memory 12g\n", encoding="utf-8")
+    further.write_text("spark.driver.memory 6g\n", encoding="utf-8")
+    assert plain_python_settings()["spark.driver.memory"] == "6g"
+
+
+def test_the_environment_may_set_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPARK_DRIVER_MEMORY", "3g")
+    assert "spark.driver.memory" not in plain_python_settings()
+
+
 def test_a_further_file_that_is_not_there_is_refused(further: Path) -> None:
     with pytest.raises(ConfigError, match=r"INTEREST_TIERS_SPARK_SETTINGS is .*further\.conf: No such file"):
         packaged_settings()
@@ -54,22 +98,20 @@ def test_a_further_file_that_is_not_there_is_refused(further: Path) -> None:
 
 def test_a_jar_that_is_not_there_is_said_before_java_misses_its_classes(further: Path) -> None:
     further.write_text("spark.driver.extraClassPath build/no.jar\n", encoding="utf-8")
-    with pytest.raises(ConfigError, match=r"further\.conf names build/no\.jar, which is not there"):
+    with pytest.raises(ConfigError, match=r"further\.conf names build/no\.jar, which does not exist"):
         packaged_settings()
 
 
-def test_comet_adds_to_the_packaged_settings_and_replaces_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(session.FURTHER_SETTINGS, raising=False)
-    comet = (Path(__file__).parents[1] / "conf" / "spark-comet.conf").read_text(encoding="utf-8").splitlines()
+def test_comet_adds_to_the_packaged_settings_and_replaces_none() -> None:
+    comet = (Path(__file__).parents[2] / "conf" / "spark-comet.conf").read_text(encoding="utf-8").splitlines()
     keys = {line.split()[0] for line in comet if line and not line.startswith("#")}
     assert {"spark.plugins", "spark.shuffle.manager", "spark.driver.extraClassPath", "spark.memory.offHeap.size"} <= keys
     assert not keys & set(packaged_settings())
 
 
-def test_packaged_settings_are_the_lines_of_the_file_without_comments(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(session.FURTHER_SETTINGS, raising=False)
+def test_packaged_settings_are_the_lines_of_the_file_without_comments() -> None:
     settings = packaged_settings()
-    lines = (Path(__file__).parents[1] / "conf" / "spark-defaults.conf").read_text(encoding="utf-8").splitlines()
+    lines = (Path(__file__).parents[2] / "conf" / "spark-defaults.conf").read_text(encoding="utf-8").splitlines()
     assert settings == dict(line.split(maxsplit=1) for line in lines if line and not line.startswith("#"))
     assert settings["spark.jars.packages"].split(",")[0] == "io.delta:delta-spark_2.12:3.3.2"
     assert settings["spark.driver.extraJavaOptions"] == "-Duser.timezone=UTC"
@@ -118,10 +160,14 @@ def test_missing_java_is_said_before_spark_starts(monkeypatch: pytest.MonkeyPatc
         build_session("no java")
 
 
-def test_a_time_without_a_zone_is_utc_whatever_the_machine_says(spark: SparkSession) -> None:
+def test_a_time_without_a_zone_is_utc_whatever_the_machine_says_and_the_heap_is_as_set(spark: SparkSession, further: Path) -> None:
+    further.write_text("spark.driver.memory 700m\n", encoding="utf-8")
     here = spark.sql(TIME_AS_READ).first()
     assert here is not None
     assert (here["seconds"], str(here["day"])) == (1483230600, "2017-01-01")
     environment = {**os.environ, "TZ": "Asia/Tokyo"}
     tokyo = subprocess.run([sys.executable, "-c", PRINT_TIME_AS_READ], env=environment, capture_output=True, text=True, check=True)
-    assert json.loads(tokyo.stdout.splitlines()[-1]) == [here["seconds"], str(here["day"])]
+    *time, heap = json.loads(tokyo.stdout.splitlines()[-1])
+    assert time == [here["seconds"], str(here["day"])]
+    # The JVM leaves one survivor space out of what it reports.
+    assert 500 * 2**20 < heap <= 700 * 2**20

@@ -7,7 +7,7 @@ import pytest
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from interest_tiers.spark.sampling import drawn_by_hash
+from interest_tiers.spark.sampling import sample_by_hash
 from interest_tiers.tiers import examples
 from interest_tiers.tiers.examples import scaling_of
 from interest_tiers.tiers.features import in_one_column
@@ -47,7 +47,7 @@ def test_the_scaling_is_that_of_numpy_on_what_is_known(spark: SparkSession) -> N
 def test_of_very_many_examples_some_users_give_the_scaling(spark: SparkSession, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(examples, "SCALING_ROWS", 100)
     rows = spark.range(400).select(F.col("id").cast("string").alias("user_id"), F.array(F.col("id").cast("float")).alias("features"))
-    drawn = [float(row["user_id"]) for row in drawn_by_hash(rows, "user_id", 100, 400).collect()]
+    drawn = [float(row["user_id"]) for row in sample_by_hash(rows, "user_id", 100, 400).collect()]
     assert 60 < len(drawn) < 140
     found = scaling_of(rows, 1)
     assert found.mean[0] == pytest.approx(np.log1p(drawn).mean(), rel=1e-9)

@@ -12,7 +12,8 @@ from pyspark.sql import functions as F
 from pyspark.testing import assertDataFrameEqual
 
 from interest_tiers.config import Tiers
-from interest_tiers.tiers.attributes import Attribute, attributes_of, frequent_attributes
+from interest_tiers.errors import ConfigError
+from interest_tiers.tiers.attributes import Attribute, attributes_of, frequent_attributes, require_attributes
 from interest_tiers.tiers.features import FEATURES, HALF_LIVES, WINDOWS, own_features, pair_features, similar_interests, window_days
 from interest_tiers.tiers.texts import COMPONENTS, interest_points, text_similarities
 
@@ -200,12 +201,34 @@ def test_one_interest_or_none_has_no_direction(spark: SparkSession) -> None:
     assert {row[f"text_{place}"] for place in range(COMPONENTS)} == {0.0}
 
 
-def test_frequent_attributes_become_features(spark: SparkSession) -> None:
-    """Of 100 users 40 are young, 30 old, and of the rest nothing is known; 19 live at a place that is thereby too rare."""
+@pytest.fixture(scope="module")
+def users(spark: SparkSession) -> DataFrame:
+    """Of 100 users 40 are young, 30 old, and of the rest nothing is known; 19 live at a place that is thereby too rare.
+
+    All but one have bought lately, which a cutoff before would not have known.
+    """
     ages = [{"age": "young"}] * 40 + [{"age": "old"}] * 30 + [{}] * 30
-    rows = [(f"u{n:02}", age | ({"place": "x"} if n < 19 else {})) for n, age in enumerate(ages)]
-    users = spark.createDataFrame(rows, "user_id string, attributes map<string,string>")
-    frequent = frequent_attributes(users)
+    rows = [(f"u{n:02}", age | ({"place": "x"} if n < 19 else {}) | ({"last_visit": "June"} if n else {})) for n, age in enumerate(ages)]
+    return spark.createDataFrame(rows, "user_id string, attributes map<string,string>")
+
+
+def test_an_attribute_that_is_not_named_is_no_feature(users: DataFrame) -> None:
+    assert frequent_attributes(users, []) == ()
+    assert frequent_attributes(users, ["last_visit"]) == (Attribute("last_visit", "June"),)
+    assert Attribute("last_visit", "June") not in frequent_attributes(users, ["age", "place"])
+
+
+def test_an_attribute_that_no_user_has_is_refused_with_those_that_there_are(users: DataFrame) -> None:
+    require_attributes(users, ["age", "place"])
+    with pytest.raises(ConfigError) as refused:
+        require_attributes(users, ["age", "income"])
+    assert str(refused.value) == (
+        "tiers.attributes names income, which no user has. Name columns of the users' source that have values: age, last_visit, place"
+    )
+
+
+def test_frequent_attributes_become_features(spark: SparkSession, users: DataFrame) -> None:
+    frequent = frequent_attributes(users, ["age", "place"])
     assert frequent == (Attribute("age", "young"), Attribute("age", "old"))
     found = {row["user_id"]: tuple(row[1:]) for row in attributes_of(users, frequent).collect()}
     assert (found["u00"], found["u50"], found["u99"]) == ((1.0, 0.0), (0.0, 1.0), (None, None))

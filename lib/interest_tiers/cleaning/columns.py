@@ -13,7 +13,7 @@ from pyspark.sql.types import DataType, DateType, IntegralType, NumericType, Str
 
 from interest_tiers.config import UNREADABLE, ColumnRef, OccurredAt, SqlColumn
 from interest_tiers.errors import ConfigError
-from interest_tiers.text import number_as_text, quoted_name
+from interest_tiers.text import format_number, quote_name
 
 #: Texts that stand for a missing id, in lower case.
 MISSING_IDS = ("", "null", "nan", "none", "[deleted]", "[removed]")
@@ -36,14 +36,14 @@ _NAMES_A_ZONE = r"^\d{4}-\d{1,2}-\d{1,2}[T ][\d:.]+\s*[A-Za-z+\-]"
 
 def source_column(name: str) -> Column:
     """A column by its literal name, dots and blanks included."""
-    return F.col(quoted_name(name))
+    return F.col(quote_name(name))
 
 
 def given_column(raw: DataFrame, ref: ColumnRef) -> Column:
     """The column that the config means: of that name, a field a.b of a struct, or SQL."""
     if isinstance(ref, SqlColumn):
         return F.expr(ref.sql)
-    return source_column(ref) if ref in raw.columns else F.col(".".join(map(quoted_name, ref.split("."))))
+    return source_column(ref) if ref in raw.columns else F.col(".".join(map(quote_name, ref.split("."))))
 
 
 def is_unreadable(raw: DataFrame) -> Column:
@@ -101,7 +101,7 @@ def identifier(column: Column, kind: DataType) -> Column:
     """An id as text: 17850.0 is 17850, leading zeros stay, blank, null and nan are missing (null)."""
     if isinstance(kind, IntegralType):
         return column.cast("string")
-    text = F.btrim(number_as_text(column, kind), F.lit(BLANKS))
+    text = F.btrim(format_number(column, kind), F.lit(BLANKS))
     # Few ids have a point; the others are spared the regular expression.
     text = F.when(text.contains("."), F.regexp_replace(text, r"^([+-]?\d+)\.0+$", "$1")).otherwise(text)
     return F.when(~F.lower(text).isin(*MISSING_IDS), text)

@@ -11,7 +11,7 @@ from pyspark.sql import functions as F
 from interest_tiers.cleaning.columns import given_column, identifier, kind_of, require_columns
 from interest_tiers.cleaning.quarantine import assessed_rows, is_good
 from interest_tiers.config import ColumnRef, ItemSource
-from interest_tiers.text import joined, normalise, text_hash, wildcard_expression
+from interest_tiers.text import hash_text, join_texts, normalise, wildcard_to_regex
 
 
 def assess_items(raw: DataFrame, source: ItemSource, path: str, levels: Sequence[str] = ()) -> DataFrame:
@@ -30,7 +30,7 @@ def assess_items(raw: DataFrame, source: ItemSource, path: str, levels: Sequence
     require_columns(raw, wanted, path)
     category = F.lit(None).cast("string") if columns.category is None else _name(raw, columns.category)
     # Each part alone, so that one that says nothing leaves no trace.
-    text = joined([normalise(given_column(raw, ref).cast("string")) for ref in columns.text])
+    text = join_texts([normalise(given_column(raw, ref).cast("string")) for ref in columns.text])
     return assessed_rows(
         raw,
         "item_id",
@@ -85,12 +85,12 @@ def catalogue(versions: DataFrame) -> DataFrame:
     preference = F.struct(*lacks, -F.col("n_rows"), "text", "category", "levels")
     chosen = versions.groupBy("item_id").agg(F.min(preference).alias("best"), F.max("is_dropped").alias("is_dropped"))
     text = F.col("best.text")
-    return chosen.select("item_id", text, text_hash(text).alias("text_hash"), "best.category", "best.levels", "is_dropped")
+    return chosen.select("item_id", text, hash_text(text).alias("text_hash"), "best.category", "best.levels", "is_dropped")
 
 
 def matches_any(column: Column, patterns: list[str]) -> Column:
     """Whether a text matches one of the patterns, in which * stands for any text; false for null."""
     if not patterns:
         return F.lit(False)
-    expression = "|".join(map(wildcard_expression, patterns))
+    expression = "|".join(map(wildcard_to_regex, patterns))
     return F.coalesce(column.rlike(f"^(?s:{expression})$"), F.lit(False))

@@ -14,7 +14,7 @@ from interest_tiers.cleaning.interactions import NOT_CONFIGURED
 from interest_tiers.cleaning.quarantine import is_good
 from interest_tiers.config import ALL_SOURCES, InteractionSource, Quality
 from interest_tiers.errors import DataQualityError
-from interest_tiers.text import masked_example, wildcard_expression
+from interest_tiers.text import mask_example, wildcard_to_regex
 
 #: The measure that tells a run that read everything from one that read what was new.
 IS_REBUILT = "is_rebuilt"
@@ -174,7 +174,7 @@ def require_quality(measures: Sequence[Measure], counts: Sequence[SourceCounts] 
 def _count_reasons(judged: DataFrame) -> dict[str, dict[str, Reason]]:
     each = judged.where(~is_good()).select("source", F.explode("reasons").alias("reason"), "raw", "interaction_id")
     counted = each.groupBy("source", "reason").agg(F.count(F.lit(1)).alias("rows"), F.min_by("raw", "interaction_id").alias("raw"))
-    counted = counted.select("source", "reason", "rows", masked_example(F.col("raw")).alias("example"))
+    counted = counted.select("source", "reason", "rows", mask_example(F.col("raw")).alias("example"))
     found: dict[str, dict[str, Reason]] = {}
     for row in counted.orderBy("source", F.desc("rows"), "reason").collect():
         found.setdefault(row["source"], {})[row["reason"]] = Reason(row["rows"], row["example"])
@@ -243,7 +243,7 @@ def _limit_of(reason: str, limits: Mapping[str, float]) -> float | None:
     """The limit of a reason: of its own name, or of the first pattern that fits, * standing for any text."""
     if reason in limits:
         return limits[reason]
-    fitting = (limit for pattern, limit in limits.items() if re.fullmatch(wildcard_expression(pattern), reason))
+    fitting = (limit for pattern, limit in limits.items() if re.fullmatch(wildcard_to_regex(pattern), reason))
     return next(fitting, None)
 
 

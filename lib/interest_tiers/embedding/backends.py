@@ -12,7 +12,7 @@ from interest_tiers.embedding.openvino_encoder import OpenVinoEncoder
 from interest_tiers.embedding.packed_texts import unfit_for_packing
 from interest_tiers.embedding.word_pieces import unfit_for_spark_nlp
 from interest_tiers.errors import ConfigError
-from interest_tiers.spark.worker_cache import once_per_worker
+from interest_tiers.spark.worker import once_per_worker
 
 #: Packages that are no part of a plain installation.
 NEEDED: dict[Backend, tuple[str, ...]] = {

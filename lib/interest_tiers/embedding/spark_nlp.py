@@ -15,7 +15,7 @@ from interest_tiers.embedding.encoder import TextTokenizer
 from interest_tiers.embedding.model_folder import SPARK_NLP, exported, read_model_folder
 from interest_tiers.embedding.word_pieces import as_words
 from interest_tiers.errors import ConfigError
-from interest_tiers.spark.worker_cache import once_per_worker
+from interest_tiers.spark.worker import once_per_worker
 
 if TYPE_CHECKING:
     from sparknlp.annotator import BertSentenceEmbeddings

@@ -12,7 +12,7 @@ from pyspark.sql import functions as F
 
 from interest_tiers.config import Embedding
 from interest_tiers.embedding.backends import worker_encoder
-from interest_tiers.spark.task_resources import task_resources
+from interest_tiers.spark.worker import task_resources
 
 #: A task that embeds more texts than this would be long to repeat when a worker is lost.
 TEXTS_PER_TASK = 20_000

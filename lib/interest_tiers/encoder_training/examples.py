@@ -18,8 +18,8 @@ from interest_tiers.config import FineTuning
 from interest_tiers.embedding.encoder import TextTokenizer
 from interest_tiers.embedding.model_folder import read_model_folder
 from interest_tiers.errors import ConfigError
-from interest_tiers.spark.sampling import drawn_by_hash
-from interest_tiers.spark.worker_cache import once_per_worker
+from interest_tiers.spark.sampling import sample_by_hash
+from interest_tiers.spark.worker import once_per_worker
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -97,7 +97,7 @@ def first_touched(interactions: DataFrame) -> DataFrame:
 
 def drawn(examples: DataFrame, wanted: int, n_examples: int) -> DataFrame:
     """About so many examples as wanted, the same every time."""
-    return drawn_by_hash(examples, "draw", wanted, n_examples)
+    return sample_by_hash(examples, "draw", wanted, n_examples)
 
 
 def shard_count(n_examples: int, batch_size: int) -> int:

@@ -13,8 +13,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from interest_tiers.embedding.model_folder import read_model_folder
-from interest_tiers.spark.task_resources import task_resources
-from interest_tiers.spark.worker_cache import once_per_worker
+from interest_tiers.spark.worker import once_per_worker, task_resources
 
 #: Blocks of tokens that go through the model at once.
 BLOCKS = 16

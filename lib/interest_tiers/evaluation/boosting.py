@@ -10,7 +10,7 @@ import pandas as pd
 from pyspark.sql import DataFrame
 
 from interest_tiers.config import TIERS
-from interest_tiers.spark.sampling import drawn_by_hash
+from interest_tiers.spark.sampling import sample_by_hash
 
 #: It learns on one machine, from at most this many rows, of users sampled by hash.
 MAX_ROWS = 400_000
@@ -28,7 +28,7 @@ def fit_boosting(examples: DataFrame, seed: int) -> Any:
     """
     from sklearn.ensemble import HistGradientBoostingClassifier
 
-    sample = drawn_by_hash(examples, "user_id", MAX_ROWS, examples.count()).orderBy("user_id", "interest_id", "cut")
+    sample = sample_by_hash(examples, "user_id", MAX_ROWS, examples.count()).orderBy("user_id", "interest_id", "cut")
     rows = sample.select("features", "label", "weight").toPandas()
     classifier = HistGradientBoostingClassifier(
         max_iter=200, learning_rate=0.08, min_samples_leaf=100, l2_regularization=1.0, early_stopping=False, random_state=seed

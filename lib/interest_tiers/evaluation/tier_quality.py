@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -15,6 +16,8 @@ from interest_tiers.evaluation.intervals import Estimate, assign_bucket, divide_
 from interest_tiers.evaluation.slices import Slice
 from interest_tiers.tiers.objective import mean_f1, squared_error
 
+LOGGER = logging.getLogger(__name__)
+
 #: Of the calibration error.
 CALIBRATION_BINS = 15
 
@@ -27,16 +30,16 @@ PROBABILITIES = [f"p_{tier}" for tier in TIERS]
 def measure_tiers(predicted: DataFrame, samples: int, reference: str, within: Slice = EVERYTHING) -> dict[Slice, dict[str, Estimate]]:
     """Measure every model, and how far it is from a reference model.
 
-    predicted: (model, user_id, label, tier, p_core, p_secondary, p_marginal), the same users and pairs for every model
+    predicted: (model, user_id, label, tier, p_core, p_secondary, p_marginal)
     reference: the model that J and macro-F1 of the others are compared with. within: the slice of these rows, such as a level
-    Returns:   for model=A the metrics below; for model=A,minus=reference the paired differences of J and macro_f1
+    Returns:   for model=A the metrics below; for model=A,minus=reference the paired differences of J and macro_f1, where both models
+               predict the same pairs
 
     J: the mean over users of the mean over a user's interests of the squared error (see tiers.objective). Its difference is the mean
     over users of the model's error minus that of the reference.
     calibration_error_TIER: pairs in CALIBRATION_BINS bins of equal width by the tier's p. The mean over pairs of the bin's
     |mean p - share of the tier| (expected calibration error, Naeini et al. 2015). It has no interval: a resample of the same users
     has a larger error than they have, however well calibrated.
-    Raises ValueError where a model has other pairs than the reference.
     """
     errors = _sum_errors(predicted, reference)
     confusions = _count_confusions(predicted)
@@ -48,8 +51,7 @@ def measure_tiers(predicted: DataFrame, samples: int, reference: str, within: Sl
             **_classification(confusions[model], samples),
             **calibration_errors[model],
         }
-        if model != reference and reference in errors:
-            _require_same_pairs(model, confusions[model], reference, confusions[reference])
+        if model != reference and reference in errors and _has_same_pairs(model, confusions[model], reference, confusions[reference]):
             measured[replace(within, model=model, minus=reference)] = {
                 "J": estimate([sums["difference"].to_numpy(), sums["users"].to_numpy()], divide_sums, samples),
                 "macro_f1": estimate_difference(_cells(confusions[model]), _cells(confusions[reference]), macro_f1_of_cells, samples),
@@ -92,11 +94,13 @@ def _count_confusions(predicted: DataFrame) -> dict[str, np.ndarray]:
     return confusions
 
 
-def _require_same_pairs(model: str, confusions: np.ndarray, reference: str, of_reference: np.ndarray) -> None:
-    """Compare the labels of every bucket."""
-    if not np.array_equal(confusions.sum(axis=2), of_reference.sum(axis=2)):
-        n_pairs = [int(counts.sum()) for counts in (confusions, of_reference)]
-        raise ValueError(f"{model} and {reference} predict different pairs ({n_pairs[0]:,} and {n_pairs[1]:,}): they cannot be compared")
+def _has_same_pairs(model: str, confusions: np.ndarray, reference: str, of_reference: np.ndarray) -> bool:
+    """Compare the labels of every bucket, and warn where they differ."""
+    is_same = np.array_equal(confusions.sum(axis=2), of_reference.sum(axis=2))
+    if not is_same:
+        n_pairs, n_reference = int(confusions.sum()), int(of_reference.sum())
+        LOGGER.warning("%s predicts other pairs than %s (%d and %d): no difference is measured", model, reference, n_pairs, n_reference)
+    return is_same
 
 
 def _measure_calibration(predicted: DataFrame) -> Mapping[str, dict[str, Estimate]]:

@@ -12,7 +12,7 @@ from pyspark.sql import functions as F
 from interest_tiers.clustering.kmeans import features
 from interest_tiers.interests.evidence import category_interest
 from interest_tiers.interests.hierarchy import own_name, parent
-from interest_tiers.text import with_terms
+from interest_tiers.text import add_terms
 
 TOP_TERMS = 8
 NAMING_TERMS = 3
@@ -66,8 +66,8 @@ def _described(days_of_items: DataFrame, items: DataFrame, vectors: DataFrame, l
 
 def _as_catalogue(named: DataFrame, kind: str, parent_id: Column | None = None) -> DataFrame:
     parent_id = F.lit(None).cast("string") if parent_id is None else parent_id
-    columns = ["interest_id", "name", F.lit(kind).alias("kind"), "embedding", "n_items", "n_users", "top_terms", "level"]
-    return named.select(*columns, parent_id.alias("parent_id"))
+    described = named.withColumns({"kind": F.lit(kind), "parent_id": parent_id})
+    return described.select("interest_id", "name", "kind", "embedding", "n_items", "n_users", "top_terms", "level", "parent_id")
 
 
 def touched_texts(days_of_items: DataFrame, items: DataFrame) -> DataFrame:
@@ -98,7 +98,7 @@ def characteristic_terms(texts: DataFrame, languages: Sequence[str]) -> DataFram
     """
     size = texts.groupBy("interest_id", "level").agg(F.sum("n_items").alias("size"))
     terms = F.explode(F.array_distinct("terms")).alias("term")
-    words = with_terms(texts, languages).select("interest_id", "level", "n_items", terms)
+    words = add_terms(texts, languages).select("interest_id", "level", "n_items", terms)
     counts = words.groupBy("interest_id", "level", "term").agg(F.sum("n_items").alias("n"))
     spread = counts.groupBy("level", "term").agg(F.count(F.lit(1)).alias("df"))
     total = size.groupBy("level").agg(F.count(F.lit(1)).alias("n_interests"))

@@ -15,7 +15,7 @@ from pyspark.sql import functions as F
 
 from interest_tiers.clustering.kmeans import best_fit, by_size, features, in_fixed_order, unit_length
 from interest_tiers.config import Interests
-from interest_tiers.spark.sampling import drawn_by_hash
+from interest_tiers.spark.sampling import sample_by_hash
 
 #: Fits with different first centres; the one with the smallest sum of distances counts.
 STARTS = 3
@@ -64,7 +64,7 @@ def fit_topics(texts: DataFrame, config: Interests) -> Topics:
     differ, and none where there is no text.
     """
     n_texts = texts.count()
-    drawn = drawn_by_hash(texts, "text_hash", config.max_fit_texts, n_texts)
+    drawn = sample_by_hash(texts, "text_hash", config.max_fit_texts, n_texts)
     points = in_fixed_order(drawn, "text_hash", "embedding", min(n_texts, config.max_fit_texts)).cache()
     try:
         n_fitted = points.count()

@@ -11,7 +11,7 @@ from pyspark.sql import functions as F
 
 from interest_tiers.config import UserTexts
 from interest_tiers.errors import ConfigError
-from interest_tiers.text import text_hash
+from interest_tiers.text import hash_text
 
 #: Their embeddings go to every worker: 100 MB at a width of 1,024.
 MAX_INTERESTS = 25_000
@@ -20,7 +20,7 @@ MAX_INTERESTS = 25_000
 def written_texts(interactions: DataFrame) -> DataFrame:
     """The distinct texts of users: text_hash, text. interactions: text, …"""
     written = interactions.where(F.col("text").isNotNull()).select("text").distinct()
-    return written.select(text_hash(F.col("text")).alias("text_hash"), "text")
+    return written.select(hash_text(F.col("text")).alias("text_hash"), "text")
 
 
 def nearest_interests(texts: DataFrame, interests: DataFrame, min_similarity: float) -> DataFrame:
@@ -56,7 +56,7 @@ def days_of_texts(interactions: DataFrame, nearest: DataFrame, item_interests: D
     value. An interaction whose text is about the item's own interest is counted there already.
     """
     written = interactions.where(F.col("text").isNotNull()).select(
-        "user_id", "item_id", "event_date", text_hash(F.col("text")).alias("text_hash")
+        "user_id", "item_id", "event_date", hash_text(F.col("text")).alias("text_hash")
     )
     elsewhere = written.join(nearest, "text_hash").join(item_interests, ["item_id", "interest_id"], "left_anti")
     days = elsewhere.groupBy("user_id", "interest_id", "event_date").agg(F.count(F.lit(1)).alias("n_interactions"))

@@ -33,7 +33,8 @@ METRICS = {
 
 #: Display names of the models: ours first, baselines last.
 MODELS = {
-    "user_tiers": "Tiers of user_tiers",
+    "user_tiers": "Computed tiers",
+    "stored_user_tiers": "Stored tiers",
     "tiers_and_clusters": "Tiers and clusters",
     "without_clusters": "Tiers without clusters",
     "gradient_boosting": "Gradient boosting",

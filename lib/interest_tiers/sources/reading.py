@@ -21,7 +21,7 @@ from pyspark.sql.types import ArrayType, DataType, NullType, StringType, StructF
 
 from interest_tiers.config import UNREADABLE
 from interest_tiers.errors import ConfigError
-from interest_tiers.text import number_as_text, quoted_name
+from interest_tiers.text import format_number, quote_name
 
 #: How the readers differ from Spark's defaults: standard CSV doubles its quotes and may break a line inside them;
 #: numbers in JSON keep their digits; columns that only some Parquet files have are columns.
@@ -300,7 +300,7 @@ def _tolerant_json(options: Mapping[str, str]) -> dict[str, str]:
 
 def _array_in(where: _Location, rows: DataFrame, explode: str) -> ArrayType | None:
     """What the arrays among the texts of a column hold; None when there are none."""
-    arrays = rows.select(F.col(quoted_name(explode)).alias("array")).where(F.col("array").startswith("["))
+    arrays = rows.select(F.col(quote_name(explode)).alias("array")).where(F.col("array").startswith("["))
     element = _schema_of(_parsed_texts(where.spark, arrays, where.options))
     return ArrayType(element) if element.fields else None
 
@@ -321,8 +321,8 @@ def _exploded(rows: DataFrame, path: str, explode: str) -> DataFrame:
     if not isinstance(rows.schema[explode].dataType, ArrayType):
         kind = rows.schema[explode].dataType.simpleString()
         raise ConfigError(f"explode is {explode!r}: in {path} that column is no array but {kind}")
-    others = [F.col(quoted_name(c)) for c in rows.columns if c != explode]
-    return rows.select(*others, F.explode_outer(F.col(quoted_name(explode))).alias(explode))
+    others = [F.col(quote_name(c)) for c in rows.columns if c != explode]
+    return rows.select(*others, F.explode_outer(F.col(quote_name(explode))).alias(explode))
 
 
 def _before_explode(known: StructType, explode: str | None) -> StructType:
@@ -353,8 +353,8 @@ def _united(parts: Sequence[DataFrame]) -> DataFrame:
     differing = {name for name, found in kinds.items() if len(found) > 1}
 
     def alike(field: StructField) -> Column:
-        column = F.col(quoted_name(field.name))
-        return number_as_text(column, field.dataType).alias(field.name) if field.name in differing else column
+        column = F.col(quote_name(field.name))
+        return format_number(column, field.dataType).alias(field.name) if field.name in differing else column
 
     as_texts = [part.select(*map(alike, part.schema.fields)) for part in parts]
     return reduce(lambda left, right: left.unionByName(right, allowMissingColumns=True), as_texts)

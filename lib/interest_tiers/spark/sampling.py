@@ -1,19 +1,31 @@
-"""A part of the rows where all would be too many: the same one every time."""
+"""Samples by hash: the same rows every time, whatever the partitioning."""
 
 from __future__ import annotations
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-#: Rows are drawn in steps of one millionth.
-HASH_RANGE = 1_000_000
+#: A key falls into a millionth of the hash range, and within it into one of a million finer parts.
+PARTS = 1_000_000
+
+#: From so many millionths on a sample consists of whole ones: finer parts would change it by less than a thousandth.
+WHOLE_PARTS = 1_000
 
 
-def drawn_by_hash(rows: DataFrame, key: str, wanted: int, n_rows: int) -> DataFrame:
-    """About so many rows as wanted, those with the smallest hashes of the column key; all where there are no more.
+def sample_by_hash(rows: DataFrame, key: str, wanted: int, n_rows: int) -> DataFrame:
+    """Keep about as many rows as wanted: those whose column key has the smallest hash. Keep all where there are no more.
 
-    n_rows: how many rows there are.
+    rows:    (key, ...), one or more rows per key
+    n_rows:  number of rows
+    Returns: some of the rows; a larger number wanted keeps these and more
     """
     if n_rows <= wanted:
         return rows
-    return rows.where(F.pmod(F.xxhash64(key), F.lit(HASH_RANGE)) < HASH_RANGE * wanted // n_rows)
+    coarse, fine = (F.pmod(hashed, F.lit(PARTS)) for hashed in (F.xxhash64(key), F.xxhash64(F.lit("fine"), key)))
+    return rows.where(coarse * PARTS + fine < sample_threshold(wanted, n_rows))
+
+
+def sample_threshold(wanted: int, n_rows: int) -> int:
+    """Compute the share of rows wanted in parts of PARTS squared, for fewer wanted rows than there are."""
+    whole = PARTS * wanted // n_rows
+    return PARTS * whole if whole >= WHOLE_PARTS else PARTS * PARTS * wanted // n_rows

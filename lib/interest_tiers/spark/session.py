@@ -1,72 +1,93 @@
-"""The Spark session. conf/spark-defaults.conf is the one place where jars and settings stand."""
+"""Builds the Spark session. Jars and settings are in conf/spark-defaults.conf alone."""
 
 from __future__ import annotations
 
 import os
 import re
 import sys
+from contextlib import nullcontext
 from importlib.resources import files
 from pathlib import Path
 
+import pyspark
 from pyspark import SparkConf
 from pyspark.sql import SparkSession
 
 from interest_tiers.errors import ConfigError
+from interest_tiers.spark.launch_output import hide_ivy_report
 
-GIBIBYTE = 1024**3
-
-#: Environment variable: a file of settings over those of conf/spark-defaults.conf, for sessions made in Python.
+#: Environment variable: a file of settings that override those of conf/spark-defaults.conf, for sessions built in Python.
 FURTHER_SETTINGS = "INTEREST_TIERS_SPARK_SETTINGS"
+
+#: Settings that Spark's own spark-defaults.conf may change for sessions built in Python. The others decide on rows or jars.
+OPERATOR_SETTINGS = ("spark.driver.memory", "spark.log.level", "spark.ui.showConsoleProgress")
 
 
 def build_session(app_name: str) -> SparkSession:
-    """Return the running session, or make one.
+    """Return the running session, or build one.
 
-    Under spark-submit and on Databricks the platform's settings stand. In a plain Python process the
-    settings of conf/spark-defaults.conf apply, with a driver memory that fits the machine.
+    Under spark-submit and on Databricks the platform's settings apply. In a plain Python process Spark runs in local mode,
+    with the settings of conf/spark-defaults.conf.
     Raises ConfigError when Java or Delta Lake is missing.
     """
     builder = SparkSession.builder.appName(app_name)
-    if _is_plain_python():
+    is_plain_python = _is_plain_python()
+    if is_plain_python:
         _require_java()
-        for key, value in _plain_python_settings().items():
+        for key, value in plain_python_settings().items():
             builder = builder.config(key, value)
     if _is_local():
-        # Workers must run the interpreter that runs the driver, with the same packages.
+        # Workers must run the driver's interpreter, with the same packages.
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-    spark = builder.getOrCreate()
+    with hide_ivy_report() if is_plain_python else nullcontext():
+        spark = builder.getOrCreate()
     _require_delta(spark)
-    _find_classes_once(spark)
+    _resolve_classes_once(spark)
     _fit_small_machines(spark)
     return spark
 
 
+def plain_python_settings() -> dict[str, str]:
+    """Return the settings of a session in a plain Python process: local mode, progress bars on a terminal, and the packaged settings."""
+    return {"spark.master": "local[*]", "spark.ui.showConsoleProgress": str(sys.stderr.isatty()).lower(), **packaged_settings()}
+
+
 def packaged_settings() -> dict[str, str]:
-    """The settings of conf/spark-defaults.conf, key by key, and over them those of the file that FURTHER_SETTINGS names."""
-    settings = _parsed(files("interest_tiers.conf").joinpath("spark-defaults.conf").read_text(encoding="utf-8"))
+    """Read conf/spark-defaults.conf, without what Spark's own configuration sets, and the file of FURTHER_SETTINGS over it."""
+    settings = _parse(files("interest_tiers.conf").joinpath("spark-defaults.conf").read_text(encoding="utf-8"))
+    own = _own_settings()
+    settings = {key: value for key, value in settings.items() if key not in own}
     further = os.environ.get(FURTHER_SETTINGS)
-    if further:
-        settings |= _further_settings(Path(further))
-    return settings
+    return settings | _read_further(Path(further)) if further else settings
 
 
-def _further_settings(path: Path) -> dict[str, str]:
+def _own_settings() -> set[str]:
+    """Return which OPERATOR_SETTINGS a person has set in Spark's own configuration. Spark reads the values itself."""
+    home = os.environ.get("SPARK_HOME", str(Path(pyspark.__file__).parent))
+    file = Path(os.environ.get("SPARK_CONF_DIR", f"{home}/conf")) / "spark-defaults.conf"
+    own = set(_parse(file.read_text(encoding="utf-8"))) if file.is_file() else set()
+    if "SPARK_DRIVER_MEMORY" in os.environ:
+        own.add("spark.driver.memory")
+    return own & set(OPERATOR_SETTINGS)
+
+
+def _read_further(path: Path) -> dict[str, str]:
     try:
-        settings = _parsed(path.read_text(encoding="utf-8"))
+        settings = _parse(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{FURTHER_SETTINGS} is {path}: {error.strerror}") from error
     for jar in settings.get("spark.driver.extraClassPath", "").split(os.pathsep):
         if jar and not Path(jar).exists():
             raise ConfigError(
-                f"spark.driver.extraClassPath of {path} names {jar}, which is not there; the top of that file says how to get it"
+                f"spark.driver.extraClassPath of {path} names {jar}, which does not exist; the top of that file says how to get it"
             )
     return settings
 
 
-def _parsed(properties: str) -> dict[str, str]:
+def _parse(properties: str) -> dict[str, str]:
     lines = (line.strip() for line in properties.splitlines())
     pairs = (re.split(r"[\s=]+", line, maxsplit=1) for line in lines if line and not line.startswith("#"))
-    return dict(pairs)
+    return {key: "".join(value) for key, *value in pairs}
 
 
 def _is_plain_python() -> bool:
@@ -77,18 +98,6 @@ def _is_local() -> bool:
     if _is_plain_python():
         return True
     return (SparkConf().get("spark.master") or "local").startswith("local")
-
-
-def _plain_python_settings() -> dict[str, str]:
-    settings = {"spark.master": "local[*]", **packaged_settings()}
-    settings["spark.driver.memory"] = f"{_driver_memory_gib()}g"
-    return settings
-
-
-def _driver_memory_gib() -> int:
-    """4 GiB, or half of a machine that has less than 8."""
-    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return max(1, min(4, machine // (2 * GIBIBYTE)))
 
 
 def _require_java() -> None:
@@ -106,11 +115,11 @@ def _require_delta(spark: SparkSession) -> None:
         )
 
 
-def _find_classes_once(spark: SparkSession) -> None:
-    """Keep what PySpark asks the JVM for at every call of a function.
+def _resolve_classes_once(spark: SparkSession) -> None:
+    """Keep the JVM classes that PySpark looks up at every call of a function.
 
-    A name without its package is looked for in every package that PySpark imports, and for each in every jar: most of the time that
-    building a Column takes. PySpark 4 gives the whole name (SPARK-48475).
+    PySpark gives their names without a package, so that the JVM searches every imported package in every jar. That is most of the
+    time that building a Column takes. PySpark 4 gives the full names (SPARK-48475).
     """
     jvm = spark.sparkContext._jvm
     for name in ("functions", "PythonUtils", "PythonSQLUtils"):
@@ -118,17 +127,17 @@ def _find_classes_once(spark: SparkSession) -> None:
 
 
 def _fit_small_machines(spark: SparkSession) -> None:
-    """Few shuffle partitions where the cores are few; a value that somebody has set stands."""
+    """Set few shuffle partitions in local mode, except where a person has set a value."""
     context = spark.sparkContext
     if not (context.master or "").startswith("local"):
         return
     cores = context.defaultParallelism
     few = {
         "spark.sql.shuffle.partitions": str(4 * cores),
-        # Adaptive execution joins small ones; a hash table of a partition must fit into memory, however large the data.
+        # Adaptive execution joins small partitions. The hash table of one must fit into memory, however large the data.
         "spark.sql.adaptive.coalescePartitions.initialPartitionNum": str(32 * cores),
         "spark.databricks.delta.snapshotPartitions": "2",
-        # A vacuum lists its table in so many tasks, 10,000 unless set.
+        # A vacuum lists its table in so many tasks; Spark's default is 10,000.
         "spark.sql.sources.parallelPartitionDiscovery.parallelism": str(4 * cores),
     }
     already_set = context.getConf()

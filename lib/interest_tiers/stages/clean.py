@@ -4,13 +4,12 @@ A run reads the files that no run read before and adds their rows to the tables.
 everything gives (a file has changed, the config cleans in another way), it reads everything and says why.
 """
 
-import argparse
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
-from functools import partial, reduce
+from functools import reduce
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -48,7 +47,8 @@ from interest_tiers.sources.reading import (
     read_source,
     watch_files,
 )
-from interest_tiers.stages.context import StageContext, StageResult, run_command, run_stage, stage_parser
+from interest_tiers.stages.context import StageContext
+from interest_tiers.stages.results import StageResult
 from interest_tiers.storage.schemas import (
     DATA_QUALITY,
     FORGOTTEN_USERS,
@@ -103,8 +103,23 @@ class Judged:
     days: list[date] | None
 
 
-def run(context: StageContext, full: bool = False) -> StageResult:
+def preflight(context: StageContext, **options: object) -> list[str]:
+    """Check that every source has a location."""
+    for source in _sources(context.config).values():
+        context.config.resolve(source.path)
+    return []
+
+
+def run(
+    context: StageContext,
+    full: bool = False,
+    stream: bool = False,
+    files_per_batch: int = FILES_PER_BATCH,
+    checkpoints: str | None = None,
+) -> StageResult:
     """Read what is new in the sources, map their columns, set aside what cannot be used, and let the quality gate decide."""
+    if stream:
+        return run_stream(context, files_per_batch, checkpoints)
     with _damaged_files_told(context.config):
         listed = _listed(context, _sources(context.config))
         reading = _what_to_read(context, listed, full)
@@ -630,21 +645,3 @@ def _without_naming_forgotten(context: StageContext, rows: DataFrame) -> DataFra
 
 def _together(parts: Sequence[DataFrame]) -> DataFrame:
     return reduce(DataFrame.unionByName, parts)
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """The command line of clean."""
-    parser = stage_parser("clean", run.__doc__)
-    how = parser.add_mutually_exclusive_group()
-    how.add_argument("--full", action="store_true", help="read all files, also those that were read before, and replace the tables")
-    how.add_argument("--stream", action="store_true", help="take new files step by step, by Structured Streaming, until none is left")
-    parser.add_argument("--files-per-batch", type=int, default=FILES_PER_BATCH, metavar="N", help="with --stream: files of one step")
-    parser.add_argument("--checkpoints", metavar="DIR", help="with --stream: what it remembers; default: a folder of the warehouse")
-    arguments = parser.parse_args(argv)
-    return run_command("clean", arguments, lambda context: run_stage("clean", _stage(arguments), context))
-
-
-def _stage(arguments: argparse.Namespace) -> Callable[[StageContext], StageResult]:
-    if arguments.stream:
-        return partial(run_stream, files_per_batch=arguments.files_per_batch, checkpoints=arguments.checkpoints)
-    return partial(run, full=arguments.full)

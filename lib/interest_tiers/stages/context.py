@@ -1,77 +1,90 @@
-"""What every job shares: its command line, its inputs and their versions, its run record, its exit code."""
+"""What a stage works with: config, warehouse and as_of, limited to the tables that the stage declared."""
 
 from __future__ import annotations
 
-import argparse
-import sys
+import logging
 import time
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
-from pathlib import Path
-from typing import Protocol, TypeVar
-from urllib.parse import urlparse
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from interest_tiers import __version__
-from interest_tiers.config import Config, load_config
-from interest_tiers.errors import ConfigError, DataQualityError, InterestTiersError, WarehouseError
-from interest_tiers.interests.evidence import item_days
-from interest_tiers.spark.session import build_session
-from interest_tiers.storage.schemas import INTERACTIONS, ITEM_INTERESTS, METRICS, RUNS, Table
+from interest_tiers.config import Config
+from interest_tiers.errors import WarehouseError
+from interest_tiers.spark.materialise import Materialise
+from interest_tiers.stages.declaration import Stage
+from interest_tiers.stages.results import Measurement
+from interest_tiers.storage.schemas import INTERACTIONS, METRICS, Table
 from interest_tiers.storage.warehouse import Warehouse
 
-#: Beyond these, a metric says nothing, and sums of doubles differ from run to run.
+LOG = logging.getLogger("interest_tiers.stages")
+
+#: Shorter steps are logged for machines, not for the person who watches.
+LONG_STEP_SECONDS = 10.0
+
+#: Sums of doubles differ from run to run in the digits beyond these.
 METRIC_DECIMALS = 9
 
 
-@dataclass(frozen=True)
-class StageResult:
-    """What a stage did: rows in and out, and further counts for the run record and for the person who watches."""
-
-    rows_in: int
-    rows_out: int
-    message: str = ""
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """A row of the table metrics; lower and upper bound a 95 % interval."""
-
-    metric: str
-    slice: str
-    value: float
-    lower: float | None = None
-    upper: float | None = None
-
-
 def new_run_id() -> str:
-    """The time, to be sorted by, and something that no other command has."""
+    """Make an id that sorts by time and that no other command has."""
     return f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}"
 
 
 @dataclass
-class StageContext:
-    """What a stage is given: config, warehouse and as_of. It remembers which versions of which tables were read."""
+class RunContext:
+    """One command on a warehouse. input_versions: the Delta version of every table that the stage has read."""
 
-    config: Config
     warehouse: Warehouse
-    requested_as_of: date | None = None
     run_id: str = field(default_factory=new_run_id)
+    requested_as_of: date | None = None
+    stage: Stage | None = None
     input_versions: dict[str, int] = field(default_factory=dict)
-    _staged: dict[str, tuple[dict[str, int], DataFrame]] = field(default_factory=dict)
+
+    @property
+    def config_sha256(self) -> str:
+        """Fingerprint the config; empty for a command without one."""
+        return ""
+
+    @property
+    def known_as_of(self) -> date | None:
+        """The day of the run, as far as it is known without reading a table."""
+        return self.requested_as_of
 
     @property
     def spark(self) -> SparkSession:
+        """The session of the warehouse."""
         return self.warehouse.spark
+
+    def hold_claims(self, wait: bool) -> AbstractContextManager[object]:
+        """Be the only writer of the stage's tables on this day; wait: for another one to end."""
+        assert self.stage is not None  # begin() comes before
+        return nullcontext()
+
+    def begin(self, stage: Stage) -> None:
+        """Start a stage: only its tables can be accessed from now on, and none has been read."""
+        self.stage, self.input_versions = stage, {}
+
+
+@dataclass
+class StageContext(RunContext):
+    """One command on a data set."""
+
+    config: Config = field(kw_only=True)
+    _shared: dict[str, tuple[dict[str, int], DataFrame]] = field(default_factory=dict)
 
     @property
     def config_sha256(self) -> str:
         return self.config.sha256
+
+    @property
+    def known_as_of(self) -> date | None:
+        return self.__dict__.get("as_of", self.requested_as_of)
 
     @cached_property
     def today(self) -> date:
@@ -88,189 +101,93 @@ class StageContext:
             raise WarehouseError(f"{self.warehouse.location} has no interactions: run the stage clean first")
         return newest["day"] + timedelta(days=1)
 
+    def exists(self, table: Table) -> bool:
+        """Say whether a table has been made."""
+        self._require(table, to_write=False)
+        return self.warehouse.exists(table)
+
     def read(self, table: Table, as_of: date | None = None) -> DataFrame:
-        """Read a table (see Warehouse.read) and remember its version for the run record."""
-        rows = self.warehouse.read(table, as_of)
-        self.input_versions[table.name] = self.warehouse.version(table)
-        return rows
+        """Read a table as Warehouse.read does, at the version of the stage's first read of it.
 
-    def item_days(self) -> DataFrame:
-        """What each user did with each item on each day before as_of (see evidence.item_days)."""
-        interactions, item_interests = self.read(INTERACTIONS, self.as_of), self.read(ITEM_INTERESTS, self.as_of)
-        known = item_interests.select("item_id", "interest_id")
-        return self.staged_once(
-            "item_days",
-            [INTERACTIONS, ITEM_INTERESTS],
-            lambda: item_days(
-                interactions, item_interests.select("item_id", "interest_id"), self.config.weights, self.config.interests.n_levels
-            ),
-        )
+        What the stage itself writes is read at the current version.
+        """
+        self._require(table, to_write=False)
+        is_own = self.stage is not None and table in self.stage.writes
+        if is_own or table.name not in self.input_versions:
+            if not self.warehouse.exists(table):
+                raise WarehouseError(f"{self.warehouse.location} has no table {table.name}: run the stage {table.stage} first")
+            self.input_versions[table.name] = self.warehouse.version(table)
+        return self.warehouse.read(table, as_of, None if is_own else self.input_versions[table.name])
 
-    def staged_once(self, name: str, tables: Iterable[Table], make: Callable[[], DataFrame]) -> DataFrame:
-        """What several stages build on, written aside: one command makes it once for the tables as they are.
+    def read_or_empty(self, table: Table) -> DataFrame:
+        """Read a table, without rows where it has not been made."""
+        return self.read(table) if self.exists(table) else self.spark.createDataFrame([], table.schema)
 
-        tables: those of which it is made, which this stage has read.
+    def replace_day(self, table: Table, rows: DataFrame) -> int:
+        """Replace the rows of as_of; returns the number of rows written."""
+        self._require(table, to_write=True)
+        with self._logged(table.name):
+            return self.warehouse.replace_day(table, rows, self.as_of)
+
+    def to_write(self, table: Table) -> Warehouse:
+        """Return the warehouse for a write to a table that the stage declared."""
+        self._require(table, to_write=True)
+        return self.warehouse
+
+    def materialise(self, name: str, rows: DataFrame) -> DataFrame:
+        """Compute rows once, in a staging table of this stage."""
+        with self._logged(name):
+            return self.warehouse.stage(f"{self._stage_name}/{name}", rows)
+
+    def materialise_in(self, prefix: str) -> Materialise:
+        """Return a materialise whose names begin with a prefix."""
+        return lambda name, rows: self.materialise(f"{prefix}/{name}", rows)
+
+    def share(self, name: str, tables: Iterable[Table], compute: Callable[[], DataFrame]) -> DataFrame:
+        """Compute once per command what several stages build on, as long as its tables have the same versions.
+
+        tables: those that it is computed from, which this stage has read.
         """
         versions = {table.name: self.input_versions[table.name] for table in tables}
-        if name not in self._staged or self._staged[name][0] != versions:
-            self._staged[name] = versions, self.warehouse.stage(name, make())
-        return self._staged[name][1]
+        if name not in self._shared or self._shared[name][0] != versions:
+            with self._logged(name):
+                self._shared[name] = versions, self.warehouse.stage(f"shared/{name}", compute())
+        return self._shared[name][1]
 
+    def write_metrics(self, measurements: Sequence[Measurement]) -> None:
+        """Make this day's metrics of the stage equal to the measurements; a value that is the same stays untouched."""
+        self._require(METRICS, to_write=True)
+        rows = [
+            (
+                self.run_id,
+                self.as_of,
+                self._stage_name,
+                m.metric,
+                m.slice,
+                *(None if x is None else round(float(x), METRIC_DECIMALS) for x in (m.value, m.lower, m.upper)),
+            )
+            for m in measurements
+        ]
+        own = f"target.as_of = DATE'{self.as_of.isoformat()}' AND target.stage = '{self._stage_name}'"
+        self.warehouse.replace_changed(METRICS, self.spark.createDataFrame(rows, METRICS.schema), within=own, ignoring=["run_id"])
 
-def models_folder(context: StageContext, given: str | None, key: str, name: str) -> Path:
-    """Where a trained model goes: the folder that a key of the config gives, or models/NAME of the warehouse.
-
-    Raises ConfigError where that is no folder of the machines' file systems.
-    """
-    location = given if given is not None else f"{_warehouse_folder(context, key)}/models/{name}"
-    parsed = urlparse(location)
-    if parsed.scheme not in ("", "file"):
-        raise ConfigError(f"{key} would be {location}: give a folder that every machine sees as one of its own")
-    return Path(parsed.path).resolve()
-
-
-def _warehouse_folder(context: StageContext, key: str) -> str:
-    try:
-        report = context.warehouse.report_path()
-    except WarehouseError as error:
-        raise ConfigError(f"{key} is missing, and a catalog holds no folders: give a folder that every machine sees") from error
-    return report.removesuffix("/index.html").rpartition("/")[0]
-
-
-class RunContext(Protocol):
-    """What a run record tells of a command. A command without a config has an empty fingerprint."""
-
-    warehouse: Warehouse
-    run_id: str
-    requested_as_of: date | None
-    input_versions: dict[str, int]
+    @contextmanager
+    def _logged(self, step: str) -> Iterator[None]:
+        """Log a step of the stage; a person is told of the long ones only."""
+        start = time.monotonic()
+        yield
+        seconds = time.monotonic() - start
+        level = logging.INFO if seconds >= LONG_STEP_SECONDS else logging.DEBUG
+        fields = {"stage": self._stage_name, "run_id": self.run_id, "step": step, "seconds": round(seconds, 1)}
+        LOG.log(level, "%s: %s computed in %.0f s", self._stage_name, step, seconds, extra=fields)
 
     @property
-    def config_sha256(self) -> str: ...
+    def _stage_name(self) -> str:
+        assert self.stage is not None  # begin() comes before any stage
+        return self.stage.name
 
-
-Stage = Callable[[StageContext], StageResult]
-Context = TypeVar("Context", bound=RunContext)
-
-
-def run_stage(name: str, stage: Callable[[Context], StageResult], context: Context) -> StageResult:
-    """Run one stage, say in one line what it did, and write its run record, also when it fails."""
-    context.input_versions = {}
-    started_at, start = datetime.now(UTC), time.monotonic()
-    try:
-        result = stage(context)
-    except Exception as error:
-        status = "refused" if isinstance(error, DataQualityError) else "failed"
-        _record_failure(name, context, status, started_at, error)
-        raise
-    finally:
-        context.warehouse.clear_stage(f"{name}/")
-    _record(name, context, "done", started_at, result)
-    seconds = time.monotonic() - start
-    print(f"{name:<16} {result.rows_in:>12,} rows in {result.rows_out:>12,} rows out {seconds:>7.1f} s   {result.message}", flush=True)
-    return result
-
-
-def write_metrics(context: StageContext, stage: str, measurements: Sequence[Measurement]) -> None:
-    """Make this day's metrics of a stage equal to the measurements; a value that is the same stays untouched."""
-    rows = [
-        (
-            context.run_id,
-            context.as_of,
-            stage,
-            m.metric,
-            m.slice,
-            *(None if x is None else round(float(x), METRIC_DECIMALS) for x in (m.value, m.lower, m.upper)),
-        )
-        for m in measurements
-    ]
-    day = f"target.as_of = DATE'{context.as_of.isoformat()}' AND target.stage = '{stage}'"
-    context.warehouse.replace_changed(METRICS, context.spark.createDataFrame(rows, METRICS.schema), within=day, ignoring=["run_id"])
-
-
-def stage_main(name: str, stage: Stage) -> Callable[[Sequence[str] | None], int]:
-    """The main function of a job that runs one stage."""
-
-    def main(argv: Sequence[str] | None = None) -> int:
-        arguments = stage_parser(name, stage.__doc__).parse_args(argv)
-        return run_command(name, arguments, lambda context: run_stage(name, stage, context))
-
-    return main
-
-
-def stage_parser(name: str, description: str | None) -> argparse.ArgumentParser:
-    """The command line that all jobs share."""
-    parser = argparse.ArgumentParser(prog=f"interest-tiers {name}", description=description)
-    parser.add_argument("--config", required=True, metavar="FILE", help="the YAML of one data set")
-    add_warehouse_arguments(parser)
-    parser.add_argument("--set", action="append", default=[], metavar="a.b=value", dest="overrides", help="override one key of the config")
-    return parser
-
-
-def add_warehouse_argument(parser: argparse.ArgumentParser) -> None:
-    """--warehouse."""
-    parser.add_argument("--warehouse", required=True, metavar="DIR", help="a folder, or catalog.schema")
-
-
-def add_warehouse_arguments(parser: argparse.ArgumentParser) -> None:
-    """--warehouse and --as-of."""
-    add_warehouse_argument(parser)
-    parser.add_argument(
-        "--as-of",
-        type=date.fromisoformat,
-        metavar="YYYY-MM-DD",
-        help="see only what happened before this day; default: the day after the newest event",
-    )
-
-
-def run_command(name: str, arguments: argparse.Namespace, work: Callable[[StageContext], object]) -> int:
-    """Do the work of a command line; returns the exit code. What was written aside is removed in any case."""
-
-    def prepared() -> None:
-        # The config comes before Spark, so that a mistake in it costs no time.
-        config = load_config(arguments.config, arguments.overrides)
-        spark = build_session(f"interest-tiers {name} {config.name}")
-        warehouse = Warehouse(spark, arguments.warehouse)
-        try:
-            work(StageContext(config, warehouse, arguments.as_of))
-        finally:
-            warehouse.clear_stage()
-
-    return exit_code_of(prepared)
-
-
-def exit_code_of(work: Callable[[], object]) -> int:
-    """Run; 0 when it ends well, else the exit code of its error, whose message goes to standard error."""
-    try:
-        work()
-    except InterestTiersError as error:
-        notes = "".join(f"\n{note}" for note in getattr(error, "__notes__", ()))
-        print(f"error: {error}{notes}", file=sys.stderr, flush=True)
-        return error.exit_code
-    return 0
-
-
-def _record_failure(name: str, context: RunContext, status: str, started_at: datetime, error: Exception) -> None:
-    message = str(error) if isinstance(error, InterestTiersError) else f"{type(error).__name__}: {error}"
-    try:
-        _record(name, context, status, started_at, StageResult(0, 0, message[:2000]))
-    except Exception as fault:  # the first error must reach the reader; this one goes along as a note
-        error.add_note(f"(the run record could not be written either: {str(fault).splitlines()[0]})")
-
-
-def _record(name: str, context: RunContext, status: str, started_at: datetime, result: StageResult) -> None:
-    row = {
-        "run_id": context.run_id,
-        "stage": name,
-        "as_of": context.__dict__.get("as_of", context.requested_as_of),
-        "status": status,
-        "started_at": started_at,
-        "ended_at": datetime.now(UTC),
-        "rows_in": result.rows_in if status == "done" else None,
-        "rows_out": result.rows_out if status == "done" else None,
-        "config_sha256": context.config_sha256,
-        "code_version": __version__,
-        "input_versions": context.input_versions,
-        "message": result.message,
-    }
-    context.warehouse.append(RUNS, context.warehouse.spark.createDataFrame([row], RUNS.schema))
+    def _require(self, table: Table, to_write: bool) -> None:
+        """Raise AssertionError for a table that the stage did not declare: a fault of the code, not of the data."""
+        if self.stage is not None and not self.stage.may_access(table, to_write):
+            access = "writes" if to_write else "reads"
+            raise AssertionError(f"the stage {self.stage.name} {access} {table.name} and does not declare it in stages/registry.py")

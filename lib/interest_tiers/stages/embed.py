@@ -11,11 +11,18 @@ from interest_tiers.embedding.spark_nlp import require_jars
 from interest_tiers.embedding.texts import embed_texts, pending_texts, waves
 from interest_tiers.errors import InterestTiersError
 from interest_tiers.interests.user_texts import written_texts
-from interest_tiers.stages.context import StageContext, StageResult, stage_main
+from interest_tiers.stages.context import StageContext
+from interest_tiers.stages.results import StageResult
 from interest_tiers.storage.schemas import INTERACTIONS, ITEMS, TEXT_EMBEDDINGS
 
 #: Every run adds a few small files; above so many they are joined.
 MANY_FILES = 100
+
+
+def preflight(context: StageContext) -> list[str]:
+    """Check that the backend and the model are there."""
+    require_backend(context.config.embedding)
+    return []
 
 
 def run(context: StageContext) -> StageResult:
@@ -63,6 +70,3 @@ def texts_in_use(context: StageContext) -> DataFrame:
     if context.config.interests.user_texts is None:
         return texts
     return texts.unionByName(written_texts(context.read(INTERACTIONS, context.as_of)))
-
-
-main = stage_main("embed", run)

@@ -1,212 +1,100 @@
-"""evaluate: the back-test. Everything is made as of a horizon ago and compared with what users did since."""
+"""evaluate: the back-test of tiers, clusters and recommendations against the days held back."""
+
+from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date, timedelta
-from functools import reduce
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from interest_tiers.evaluation.baselines import assign_to_one_cluster, find_popular_items, rank_own_items, rank_popular_items
-from interest_tiers.evaluation.boosting import fit_boosting, predict_by_boosting
+from interest_tiers.evaluation.backtest import (
+    COMPUTED_LISTS,
+    COMPUTED_TIERS,
+    PredictedTiers,
+    compute_as_of,
+    has_both_sides,
+    judge_lists,
+    predict_tiers,
+)
 from interest_tiers.evaluation.intervals import Estimate
-from interest_tiers.evaluation.ranking_quality import find_future_items, measure_lists, name_lists
 from interest_tiers.evaluation.slices import Slice
 from interest_tiers.evaluation.tier_quality import measure_tiers
-from interest_tiers.interests.evidence import PAIR, interest_days, item_days
-from interest_tiers.recommend.candidates import popular_in_clusters, scored_candidates, widely_used
-from interest_tiers.recommend.ranking import top_items
-from interest_tiers.spark.sampling import drawn_by_hash
-from interest_tiers.stages.assign_tiers import calibration_as_of, ruled, tiers_as_of
-from interest_tiers.stages.build_interests import (
-    InterestsOfItems,
-    augmented_pairs_as_of,
-    embeddings_as_of,
-    finest,
-    interests_of_items_as_of,
-    with_levels,
-    with_user_texts,
-)
-from interest_tiers.stages.cluster_users import cluster, silhouettes_tried
-from interest_tiers.stages.context import Measurement, StageContext, StageResult, stage_main, write_metrics
-from interest_tiers.stages.recommend import cluster_items, own_items_as_of
-from interest_tiers.stages.train_tiers import Evidence, TrainingOfTiers, features_as_of, labels_of, model_day, model_there
-from interest_tiers.storage.schemas import INTERACTIONS
-from interest_tiers.tiers.baselines import predictions
-from interest_tiers.tiers.calibration import Calibration, calibrate
+from interest_tiers.stages.cluster_users import measure_silhouettes
+from interest_tiers.stages.context import StageContext
+from interest_tiers.stages.inputs import compute_tier_inputs, tier_inputs_at, tier_method
+from interest_tiers.stages.results import Measurement, StageResult
+from interest_tiers.stages.train_tiers import preflight_training, train_for_test
+from interest_tiers.storage.schemas import USER_TIERS
 
-#: The models that the others are compared with: what the stages assign_tiers and recommend write.
-TIERS_MODEL, LISTS_MODEL = "user_tiers", "tiers_and_clusters"
+
+def preflight(context: StageContext) -> list[str]:
+    """Check what the training of the back-test needs."""
+    return preflight_training(context)
 
 
 def run(context: StageContext) -> StageResult:
-    """Back-test tiers, clusters and recommendations as of as_of - horizon against the horizon up to as_of."""
-    as_of = context.as_of
-    cut = as_of - timedelta(days=context.config.tiers.horizon_days)
-    found = interests_of_items_as_of(context, cut)
-    days = _days_by(context, found)
-    rows_in = days.count()
-    if any(part.isEmpty() for part in split_at(days, cut)):
-        return StageResult(rows_in, 0, f"no back-test: it needs interactions before and after {cut}")
-    measurements = _back_test(context, found, days, cut)
-    write_metrics(context, "evaluate", measurements)
-    return StageResult(
-        rows_in, len(measurements), f"cut {cut}: {_headline(measurements, context.config.recommend.k, context.config.interests.levels)}"
-    )
-
-
-def _days_by(context: StageContext, found: InterestsOfItems) -> DataFrame:
-    """What users did with items before as_of, by the interests as they were known at the cut (see evidence.item_days)."""
-    item_interests = context.warehouse.stage("evaluate/item_interests", found.item_interests)
-    return context.warehouse.stage(
-        "evaluate/item_days",
-        item_days(context.read(INTERACTIONS, context.as_of), item_interests, context.config.weights, context.config.interests.n_levels),
-    )
-
-
-def split_at(days: DataFrame, cut: date) -> tuple[DataFrame, DataFrame]:
-    """The days before the cut, and those from it on."""
-    return days.where(F.col("event_date") < F.lit(cut)), days.where(F.col("event_date") >= F.lit(cut))
-
-
-def _back_test(context: StageContext, found: InterestsOfItems, days_of_items: DataFrame, cut: date) -> list[Measurement]:
-    items_before, items_after = split_at(days_of_items, cut)
-    embeddings = embeddings_as_of(context, found, items_before)
-    days = with_levels(context, with_user_texts(context, days_of_items, embeddings, "evaluate/user_texts"))
-    before, after = split_at(days, cut)
-    pairs = context.warehouse.stage("evaluate/pairs", augmented_pairs_as_of(context, before, cut, "evaluate/borrowing"))
-    calibration = calibration_as_of(context, before, cut)
-    topics = None if found.topics is None else embeddings
-    evidence = Evidence(before, context.warehouse.stage("evaluate/interest_days", interest_days(before)), topics)
-    day = model_day(cut, context.config.tiers.training)
-    training = None if context.config.tiers.network == "rule" else TrainingOfTiers(context, evidence, day, "evaluate/training")
-    model = model_there(context, evidence, cut) if training is None else training.model()
-    features = None if training is None else features_as_of(context, evidence, training.attributes, cut, "evaluate/features")
-    tiers = tiers_as_of(context, pairs, features, calibration, model, cut, "evaluate/said")
-    tiers = context.warehouse.stage("evaluate/tiers", tiers)
-    placed = finest(context, pairs)
-    clustered = cluster(context, placed, tiers, embeddings, "evaluate/clusters")
-    judged = _Judged(pairs, features, tiers, calibration, after)
-    return [
-        *_judge_tiers(context, judged, training),
-        *silhouettes_tried(clustered.fit),
-        *_judge_lists(context, items_before, items_after, cut, placed, tiers, clustered.user_clusters),
-    ]
-
-
-@dataclass(frozen=True)
-class _Judged:
-    """What is compared with the days after the cut."""
-
-    pairs: DataFrame
-    features: DataFrame | None
-    tiers: DataFrame
-    calibration: Calibration
-    after: DataFrame
-
-
-def _judge_tiers(context: StageContext, judged: _Judged, training: TrainingOfTiers | None) -> list[Measurement]:
-    # What a user borrowed decides on tiers, and is never a pair that has a label.
-    touched = ruled(context, judged.pairs).where("n_days > 0")
-    labels = labels_of(context, touched, judged.after).select(*PAIR, "level", "label", "rule_tier")
-    known = context.warehouse.stage("evaluate/labelled", labels)
-    counts = known.agg(F.count(F.lit(1)).alias("pairs"), F.countDistinct("user_id").alias("users")).first()
-    assert counts is not None  # an aggregate without keys has one row
-    predicted = predictions(known, judged.calibration)
-    said = known.join(judged.tiers, PAIR).withColumn("model", F.lit(TIERS_MODEL))
-    predicted = predicted.unionByName(said.select(*predicted.columns))
-    if training is not None and judged.features is not None and not training.training_examples.isEmpty():
-        by_others = _baselines_on_features(context, known, judged.features, training)
-        predicted = predicted.unionByName(by_others.select(*predicted.columns))
-    predicted = context.warehouse.stage("evaluate/predicted", predicted)
-    return [
-        Measurement("n_pairs", str(Slice("tiers")), counts["pairs"]),
-        Measurement("n_users", str(Slice("tiers")), counts["users"]),
+    """Compute everything as of one horizon before as_of, and compare it with what users did since."""
+    config, method = context.config, tier_method(context)
+    cutoff = context.as_of - timedelta(days=config.tiers.horizon_days)
+    inputs = compute_tier_inputs(context, cutoff, "inputs")
+    touched = inputs.item_days.where((F.col("level") == method.n_levels) & F.col("item_id").isNotNull())
+    rows_in = touched.count()
+    if not has_both_sides(touched, cutoff):
+        return StageResult(rows_in, 0, f"no back-test: it needs interactions before and after {cutoff}")
+    trained = train_for_test(context, tier_inputs_at(context, inputs, cutoff), cutoff)
+    test = compute_as_of(inputs, cutoff, config, method, trained, context.materialise)
+    predicted = predict_tiers(test, method, trained, _stored_tiers(context, cutoff), config.tiers.training.seed, context.materialise)
+    measurements = [
         *_measure_tiers(context, predicted),
+        *measure_silhouettes(test.fit),
+        *_as_measurements(judge_lists(test, config, context.materialise)),
     ]
+    context.write_metrics(measurements)
+    return StageResult(
+        rows_in, len(measurements), f"cutoff {cutoff}: {_summarise(measurements, config.recommend.k, config.interests.levels)}"
+    )
 
 
-def _measure_tiers(context: StageContext, predicted: DataFrame) -> list[Measurement]:
+def _stored_tiers(context: StageContext, cutoff: date) -> DataFrame | None:
+    """Read the tiers that an earlier run stored for the cutoff."""
+    if not context.exists(USER_TIERS):
+        return None
+    stored = context.read(USER_TIERS).where(F.col("as_of") == F.lit(cutoff))
+    return None if stored.isEmpty() else stored
+
+
+def _measure_tiers(context: StageContext, predicted: PredictedTiers) -> list[Measurement]:
     """Measure the tiers of each level by itself: they compete within a level, so errors of several levels have no common mean."""
-    samples, levels = context.config.evaluation.bootstrap_samples, context.config.interests.levels
-    if not levels:
-        return _as_measurements(measure_tiers(predicted, samples, TIERS_MODEL))
+    levels, samples = context.config.interests.levels, context.config.evaluation.bootstrap_samples
+    parts = [(Slice(level=name), predicted.rows.where(F.col("level") == number)) for number, name in enumerate(levels, start=1)]
     return [
-        measurement
-        for number, name in enumerate(levels, start=1)
-        for measurement in _as_measurements(
-            measure_tiers(predicted.where(F.col("level") == number), samples, TIERS_MODEL, Slice(level=name))
-        )
+        Measurement("n_pairs", str(Slice("tiers")), predicted.n_pairs),
+        Measurement("n_users", str(Slice("tiers")), predicted.n_users),
+        *(
+            measurement
+            for part, rows in (parts or [(Slice(), predicted.rows)])
+            for measurement in _as_measurements(measure_tiers(rows, samples, COMPUTED_TIERS, part))
+        ),
     ]
-
-
-def _baselines_on_features(context: StageContext, known: DataFrame, features: DataFrame, training: TrainingOfTiers) -> DataFrame:
-    """What the rule on the last horizon's days, and gradient boosting, say of the same pairs."""
-    rows = context.warehouse.stage("evaluate/with_features", features.join(known.select(*PAIR, "label"), PAIR))
-    latest = training.training_examples.where(F.col("cut") == F.lit(training.cuts[0]))
-    calibration = calibrate(latest.select("level", F.col("rule_recent_tier").alias("rule_tier"), "label"))
-    classifier = fit_boosting(training.training_examples, context.config.tiers.training.seed)
-    boosted = predict_by_boosting(rows, classifier).join(known.select(*PAIR, "level", "label"), PAIR)
-    by_rule = predictions(rows, calibration, "rule_recent")
-    return by_rule.unionByName(boosted.withColumn("model", F.lit("gradient_boosting")).select(*by_rule.columns))
-
-
-def _judge_lists(
-    context: StageContext, before: DataFrame, after: DataFrame, cut: date, pairs: DataFrame, tiers: DataFrame, user_clusters: DataFrame
-) -> list[Measurement]:
-    """Compare the recommender with itself without clusters, with popularity and with the user's own frequency."""
-    warehouse, settings, k = context.warehouse, context.config.evaluation, context.config.recommend.k
-    everything = own_items_as_of(context, before, cut)
-    catalogue = warehouse.stage("evaluate/catalogue", widely_used(everything, settings.min_item_users))
-    own_items = warehouse.stage("evaluate/own_items", everything.join(catalogue, "item_id", "left_semi"))
-    users = warehouse.stage("evaluate/users", judged_users(after, settings.max_users))
-    truth = warehouse.stage("evaluate/truth", find_future_items(after, own_items, catalogue, users))
-    popular = warehouse.stage("evaluate/popular", find_popular_items(own_items))
-    judged_items = own_items.join(users, "user_id", "left_semi")
-    of_judged = [frame.join(users, "user_id", "left_semi") for frame in (pairs, tiers)]
-
-    def offered(clusters: DataFrame) -> DataFrame:
-        popular_there = popular_in_clusters(own_items, clusters, context.config.recommend.candidates_per_interest)
-        return cluster_items(context, popular_there, *of_judged, clusters.join(users, "user_id", "left_semi"))
-
-    lists = [name_lists("all", "own_frequency", rank_own_items(judged_items, k))]
-    for items, repeats in (("all", True), ("new", False)):
-        lists.append(name_lists(items, "popularity", rank_popular_items(users, popular, judged_items, k, repeats)))
-    for model, clusters in ((LISTS_MODEL, user_clusters), ("without_clusters", assign_to_one_cluster(pairs.select("user_id").distinct()))):
-        candidates = warehouse.stage(f"evaluate/offered_{model}", offered(clusters))
-        for items, repeats in (("all", True), ("new", False)):
-            ranked = top_items(scored_candidates(judged_items, candidates, context.config.recommend, repeats), k)
-            lists.append(name_lists(items, model, ranked))
-    staged = warehouse.stage("evaluate/lists", reduce(DataFrame.unionByName, lists))
-    return _as_measurements(measure_lists(staged, truth, catalogue.count(), k, settings.bootstrap_samples, LISTS_MODEL))
-
-
-def judged_users(after: DataFrame, max_users: int) -> DataFrame:
-    """The users active in the horizon: user_id; above max_users those with the smallest hashes, the same every time."""
-    active = after.select("user_id").distinct()
-    return drawn_by_hash(active, "user_id", max_users, active.count())
 
 
 def _as_measurements(measured: Mapping[Slice, Mapping[str, Estimate]]) -> list[Measurement]:
     return [
-        Measurement(metric, str(where), estimate.value, estimate.lower, estimate.upper)
-        for where, metrics in measured.items()
+        Measurement(metric, str(part), estimate.value, estimate.lower, estimate.upper)
+        for part, metrics in measured.items()
         for metric, estimate in metrics.items()
     ]
 
 
-def _headline(measurements: list[Measurement], k: int, levels: Sequence[str]) -> str:
-    """Summarise our models; the tiers by the finest level of a hierarchy."""
+def _summarise(measurements: Sequence[Measurement], k: int, levels: Sequence[str]) -> str:
+    """Name the measures of our models; those of tiers are of the finest level of a hierarchy."""
     finest, of_level = (levels[-1], f" of level {levels[-1]}") if levels else (None, "")
     wanted = {
-        ("J", str(Slice(level=finest, model=TIERS_MODEL))): f"J{of_level}",
-        ("macro_f1", str(Slice(level=finest, model=TIERS_MODEL))): "macro-F1",
-        (f"ndcg@{k}", str(Slice(items="all", model=LISTS_MODEL))): f"NDCG@{k} all items",
-        (f"ndcg@{k}", str(Slice(items="new", model=LISTS_MODEL))): "new items",
+        ("J", str(Slice(level=finest, model=COMPUTED_TIERS))): f"J{of_level}",
+        ("macro_f1", str(Slice(level=finest, model=COMPUTED_TIERS))): "macro-F1",
+        (f"ndcg@{k}", str(Slice(items="all", model=COMPUTED_LISTS))): f"NDCG@{k} all items",
+        (f"ndcg@{k}", str(Slice(items="new", model=COMPUTED_LISTS))): "new items",
     }
     found = {(m.metric, m.slice): m.value for m in measurements}
     return ", ".join(f"{name} {found[key]:.3f}" for key, name in wanted.items() if key in found)
-
-
-main = stage_main("evaluate", run)

@@ -1,23 +1,22 @@
 """export_encoder: a copy of a model folder that the backends onnx, openvino and sparknlp can run."""
 
 import argparse
-from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from interest_tiers.config import Embedding
 from interest_tiers.embedding.backends import require_engine
 from interest_tiers.embedding.model_folder import read_model_folder
 from interest_tiers.errors import ConfigError
-from interest_tiers.stages.context import exit_code_of
 
 #: Each is tokenised on the driver and stays in memory.
 MOST_TEXTS = 10_000
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Export, and say of each graph how near its vectors come to those of torch."""
-    parser = argparse.ArgumentParser(prog="interest-tiers export_encoder", description=__doc__)
+def add_command(commands: Any) -> None:
+    """Add the command export_encoder to a parser's commands."""
+    parser = commands.add_parser("export_encoder", help="export a language model for other backends", description=__doc__)
     default = Embedding().model
     parser.add_argument("--model", default=default, metavar="MODEL", help=f"a model folder or package; default: {default}")
     parser.add_argument("--to", required=True, type=Path, metavar="FOLDER", help="for embedding.model; the same name keeps its vectors")
@@ -25,10 +24,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--calibration-texts",
         type=Path,
         metavar="FILE",
-        help="for int8 by openvino: some hundreds of texts such as will be embedded, one a line, all known before the cut",
+        help="for int8 by openvino: some hundreds of texts such as will be embedded, one a line, all known before the cutoff",
     )
-    arguments = parser.parse_args(argv)
-    return exit_code_of(lambda: _export(arguments.model, arguments.to, arguments.calibration_texts))
+    parser.set_defaults(command=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Export, and compare the vectors of each graph with those of torch; returns the exit code."""
+    _export(arguments.model, arguments.to, arguments.calibration_texts)
+    return 0
 
 
 def _export(model: str, target: Path, calibration_texts: Path | None) -> None:

@@ -21,7 +21,7 @@ from interest_tiers.encoder_training import language_quality, retrieval_quality,
 from interest_tiers.encoder_training.task import LanguageTraining
 from interest_tiers.encoder_training.training_rows import shards_in
 from interest_tiers.errors import ConfigError
-from interest_tiers.spark.sampling import drawn_by_hash
+from interest_tiers.spark.sampling import sample_by_hash
 from interest_tiers.stages.context import Measurement, StageContext, StageResult, models_folder, stage_main, write_metrics
 from interest_tiers.storage.schemas import INTERACTIONS, ITEMS
 from interest_tiers.training.experiment_log import log_training, require_mlflow
@@ -222,7 +222,7 @@ class _Job:
         """The model that is trained: that of the config, or one of random weights, made of the texts that it will be trained on."""
         if self.settings.base == "model":
             return self.embedding.model
-        texts = drawn_by_hash(training, "draw", VOCABULARY_TEXTS, training.count()).orderBy("draw", "text")
+        texts = sample_by_hash(training, "draw", VOCABULARY_TEXTS, training.count()).orderBy("draw", "text")
         folder = self.workplace / "start"
         trained_folder.write_start(
             folder, (row["text"] for row in texts.select("text").toLocalIterator()), self.settings.network, self.settings.seed
@@ -248,7 +248,7 @@ class _Job:
             self.items.where("text IS NOT NULL").groupBy("text_hash").agg(F.min("text").alias("text")).join(known, "text_hash", "left_semi")
         )
         every = stage("finetune_encoder/known_texts", texts)
-        candidates = stage("finetune_encoder/candidates", drawn_by_hash(every, "text_hash", settings.max_candidates, every.count()))
+        candidates = stage("finetune_encoder/candidates", sample_by_hash(every, "text_hash", settings.max_candidates, every.count()))
         touched = fine_tuning.baskets(self.after, self.items, self.touches, settings.window_hours)
         baskets = fine_tuning.capped(touched, settings.max_basket_texts, settings.seed)
         judged = stage("finetune_encoder/judged", retrieval_quality.judged_baskets(baskets, candidates))
@@ -256,7 +256,7 @@ class _Job:
         if n_judged == 0:
             return []
         keyed = judged.withColumn("key", F.xxhash64("basket", "text_hash"))
-        queries = stage("finetune_encoder/queries", drawn_by_hash(keyed, "key", settings.max_queries, n_judged))
+        queries = stage("finetune_encoder/queries", sample_by_hash(keyed, "key", settings.max_queries, n_judged))
         sought = stage("finetune_encoder/sought", retrieval_quality.sought(queries, judged))
         measurements = [
             Measurement("n_queries", "all", queries.count()),
@@ -309,7 +309,7 @@ class _Job:
         windows = []
         for name, is_in in (("before", F.col("first_date") < F.lit(self.cut)), ("after", F.col("first_date") >= F.lit(self.cut))):
             rows = stage(f"finetune_encoder/categories_{name}", known.where(is_in).select("item_id", "text_hash", "text", "category"))
-            windows.append(stage(f"finetune_encoder/classified_{name}", drawn_by_hash(rows, "item_id", bound, rows.count())))
+            windows.append(stage(f"finetune_encoder/classified_{name}", sample_by_hash(rows, "item_id", bound, rows.count())))
         before, after = windows
         rarest = before.groupBy("category").count().agg(F.min("count").alias("n"), F.count(F.lit(1)).alias("categories")).first()
         if rarest is None or rarest["categories"] < 2 or rarest["n"] < language_quality.FOLDS or after.isEmpty():

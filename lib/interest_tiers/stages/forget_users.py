@@ -2,8 +2,7 @@
 
 import argparse
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -14,8 +13,8 @@ from interest_tiers.cleaning.forgetting import keys_naming, named_values, user_h
 from interest_tiers.errors import ConfigError, WarehouseError
 from interest_tiers.interests.user_texts import written_texts
 from interest_tiers.sources.reading import read_lines
-from interest_tiers.spark.session import build_session
-from interest_tiers.stages.context import StageResult, add_warehouse_argument, exit_code_of, new_run_id, run_stage
+from interest_tiers.stages.context import RunContext
+from interest_tiers.stages.results import StageResult
 from interest_tiers.storage.schemas import (
     FORGOTTEN_USERS,
     INTERACTIONS,
@@ -34,49 +33,27 @@ NAME = "forget_users"
 TABLES_OF_USERS = (*(t for t in TABLES if (t.has_users or t.names_users is not None) and t is not USERS), USERS)
 
 
-@dataclass
-class ForgetContext:
-    """What the command line says, and what the run record needs. users: a file; None to vacuum only."""
-
-    warehouse: Warehouse
-    users: str | None
-    retention_hours: int | None
-    run_id: str = field(default_factory=new_run_id)
-    requested_as_of: date | None = None
-    input_versions: dict[str, int] = field(default_factory=dict)
-    config_sha256: str = ""
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Forget the users of a file; returns the exit code."""
-    arguments = _parser().parse_args(argv)
-
-    def work() -> None:
-        warehouse = Warehouse(build_session(f"interest-tiers {NAME}"), arguments.warehouse)
-        if not any(warehouse.exists(table) for table in TABLES_OF_USERS):
-            raise WarehouseError(f"--warehouse {arguments.warehouse}: there is no table of users; give the warehouse of a pipeline")
-        run_stage(NAME, run, ForgetContext(warehouse, arguments.users, arguments.retention_hours))
-
-    return exit_code_of(work)
-
-
-def run(context: ForgetContext) -> StageResult:
+def run(context: RunContext, users: str | None = None, vacuum_only: bool = False, retention_hours: int | None = None) -> StageResult:
     """Remove the users of a file from all tables and files, then remove old files, and say what of the past is left."""
+    if not any(context.warehouse.exists(table) for table in TABLES_OF_USERS):
+        raise WarehouseError(f"--warehouse {context.warehouse.location} has no table of users. Give the warehouse of a pipeline")
+    if (users is None) != vacuum_only:
+        raise ConfigError("give one of --users FILE and --vacuum-only")
     asked, unknown, removed = 0, 0, {}
     tables = [table for table in (*TABLES_OF_USERS, TEXT_EMBEDDINGS) if context.warehouse.exists(table)]
-    if context.users is not None:
-        users = context.warehouse.stage(f"{NAME}/users", read_user_ids(context.warehouse, context.users))
-        asked, unknown = _count(context.warehouse, users, context.users)
-        _enter(context.warehouse, users)
-        written = context.warehouse.stage(f"{NAME}/written", _texts_of(context.warehouse, users))
-        removed = {table.name: forget(context.warehouse, table, users) for table in tables if table is not TEXT_EMBEDDINGS}
+    if users is not None:
+        forgotten = context.warehouse.stage(f"{NAME}/users", read_user_ids(context.warehouse, users))
+        asked, unknown = _count(context.warehouse, forgotten, users)
+        _enter(context.warehouse, forgotten)
+        written = context.warehouse.stage(f"{NAME}/written", _texts_of(context.warehouse, forgotten))
+        removed = {table.name: forget(context.warehouse, table, forgotten) for table in tables if table is not TEXT_EMBEDDINGS}
         if TEXT_EMBEDDINGS in tables:
             removed[TEXT_EMBEDDINGS.name] = _forget_vectors(context.warehouse, written)
         context.warehouse.delete_files_of_users()
     forgotten_at = _last_forgotten_at(context.warehouse)
-    vacuumed = [context.warehouse.vacuum(table, forgotten_at, context.retention_hours) for table in tables]
+    vacuumed = [context.warehouse.vacuum(table, forgotten_at, retention_hours) for table in tables]
     _print_past(vacuumed, removed)
-    return StageResult(asked, sum(removed.values()), _message(context, asked, unknown, removed))
+    return StageResult(asked, sum(removed.values()), _message(users is not None, retention_hours, asked, unknown, removed))
 
 
 def read_user_ids(warehouse: Warehouse, path: str) -> DataFrame:
@@ -173,38 +150,20 @@ def _shown(time: datetime) -> str:
     return f"{time.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
-def _message(context: ForgetContext, asked: int, unknown: int, removed: Mapping[str, int]) -> str:
+def _message(has_users: bool, retention_hours: int | None, asked: int, unknown: int, removed: Mapping[str, int]) -> str:
     """Counts alone: this text stays, and no user may stand in it."""
     parts = []
-    if context.users is not None:
+    if has_users:
         rows = ", ".join(f"{name} {count:,}" for name, count in removed.items())
         parts.append(f"{asked:,} ids, {unknown:,} of them not in the table users; rows removed: {rows}")
-    if context.retention_hours is None:
+    if retention_hours is None:
         parts.append("old files kept as long as each table's retention says")
     else:
-        parts.append(f"retention set to {context.retention_hours:,} hours for this vacuum: older versions cannot be read any more")
+        parts.append(f"retention set to {retention_hours:,} hours for this vacuum: older versions cannot be read any more")
     return "; ".join(parts)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=f"interest-tiers {NAME}", description=__doc__)
-    add_warehouse_argument(parser)
-    what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument(
-        "--users", metavar="FILE", help="one user id per line, UTF-8; a file, folder or glob of any file system that Spark knows"
-    )
-    what.add_argument("--vacuum-only", action="store_true", help="remove old files of users who were forgotten before")
-    parser.add_argument(
-        "--retention-hours",
-        type=_hours,
-        metavar="HOURS",
-        help="set the retention of the tables to this for the vacuum, then back: older versions are lost, and nothing else may run; "
-        "default: the tables' own, which is 7 days unless set",
-    )
-    return parser
-
-
-def _hours(text: str) -> int:
+def parse_hours(text: str) -> int:
     hours = int(text)
     if hours < 0:
         raise argparse.ArgumentTypeError(f"{text}: a retention is 0 hours or more")

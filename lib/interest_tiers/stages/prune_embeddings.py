@@ -1,30 +1,18 @@
 """prune_embeddings: remove the vectors that nothing refers to, and join small files."""
 
-from collections.abc import Sequence
-from functools import partial
-
 from pyspark.sql import functions as F
 
 from interest_tiers.embedding.model_folder import model_id
 from interest_tiers.embedding.texts import unused_vectors
-from interest_tiers.stages.context import StageContext, StageResult, run_command, run_stage, stage_parser
+from interest_tiers.stages.context import StageContext
 from interest_tiers.stages.embed import texts_in_use
+from interest_tiers.stages.results import StageResult
 from interest_tiers.storage.schemas import TEXT_EMBEDDINGS
 
 NAME = "prune_embeddings"
 
 #: Of each model a line is printed, up to so many.
 MODELS_NAMED = 50
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Remove the vectors of texts that are not in use any more; returns the exit code."""
-    parser = stage_parser(NAME, __doc__)
-    parser.add_argument("--other-models", action="store_true", help="remove the vectors of all models but the configured one too")
-    parser.add_argument("--dry-run", action="store_true", help="count, and remove nothing")
-    arguments = parser.parse_args(argv)
-    stage = partial(run, other_models=arguments.other_models, dry_run=arguments.dry_run)
-    return run_command(NAME, arguments, lambda context: run_stage(NAME, stage, context))
 
 
 def run(context: StageContext, other_models: bool = False, dry_run: bool = False) -> StageResult:

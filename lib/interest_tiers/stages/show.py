@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Mapping, Sequence
 from datetime import date
+from typing import Any
 
 from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
@@ -10,7 +11,6 @@ from pyspark.sql import functions as F
 from interest_tiers.config import TIERS
 from interest_tiers.errors import WarehouseError
 from interest_tiers.spark.session import build_session
-from interest_tiers.stages.context import add_warehouse_arguments, exit_code_of
 from interest_tiers.storage.schemas import (
     CLUSTERS,
     INTERESTS,
@@ -31,15 +31,19 @@ INTERESTS_PER_TIER = 10
 COARSEST_INTERESTS, FINER_INTERESTS = 10, 3
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Print what the warehouse says of one user."""
-    parser = argparse.ArgumentParser(prog="interest-tiers show", description=__doc__)
+def add_command(commands: Any) -> None:
+    """Add the command show to a parser's commands."""
+    parser = commands.add_parser("show", help="print one user's tiers, clusters and recommendations", description=__doc__)
     parser.add_argument("user", help="user_id")
-    add_warehouse_arguments(parser)
-    arguments = parser.parse_args(argv)
-    return exit_code_of(
-        lambda: _show(Warehouse(build_session("interest-tiers show"), arguments.warehouse), arguments.user, arguments.as_of)
-    )
+    parser.add_argument("--warehouse", required=True, metavar="DIR", help="a folder, or catalog.schema")
+    parser.add_argument("--as-of", type=date.fromisoformat, metavar="YYYY-MM-DD", help="default: the newest day with tiers")
+    parser.set_defaults(command=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print what the warehouse holds of one user; returns the exit code."""
+    _show(Warehouse(build_session("interest-tiers show"), arguments.warehouse), arguments.user, arguments.as_of)
+    return 0
 
 
 def _show(warehouse: Warehouse, user: str, requested: date | None) -> None:

@@ -15,7 +15,7 @@ from pyspark.sql import functions as F
 
 from interest_tiers.errors import WarehouseError
 from interest_tiers.storage.schemas import DATA_RETENTION, LOG_RETENTION, STATISTICS, TABLES, Table
-from interest_tiers.text import quoted_name
+from interest_tiers.text import quote_name
 
 #: Folders of a warehouse beside its tables.
 STAGING, REPORT, CHECKPOINTS = "_staging", "report", "_checkpoints"
@@ -56,7 +56,7 @@ class Vacuumed:
 class Warehouse:
     """The tables of one warehouse. Every write is one Delta commit: it happens whole or not at all."""
 
-    def __init__(self, spark: SparkSession, location: str) -> None:
+    def __init__(self, spark: SparkSession, location: str, run_id: str | None = None) -> None:
         """location: a folder or ``catalog.schema``.
 
         Raises WarehouseError for a folder that is a file or holds something else, or a schema that is not there.
@@ -93,7 +93,7 @@ class Warehouse:
             )
         return False
 
-    def read(self, table: Table, as_of: date | None = None) -> DataFrame:
+    def read(self, table: Table, as_of: date | None = None, version: int | None = None) -> DataFrame:
         """The rows of a table as seen at as_of.
 
         Tables with a column as_of: the rows of that day. Interactions: those with event_date < as_of.
@@ -101,7 +101,7 @@ class Warehouse:
         """
         if not self.exists(table):
             raise WarehouseError(f"{self.location} has no table {table.name}: run the stage {table.stage} first")
-        rows = self._read_all(table)
+        rows = self._read_all(table, version)
         # Until it is written to, a table made by an earlier version lacks them.
         rows = rows.withColumns({c.name: F.lit(None).cast(c.dataType) for c in table.added_since(rows.schema)})
         if as_of is None:
@@ -394,7 +394,7 @@ class Warehouse:
     def _sql_name(self, table: Table) -> str:
         if self._is_catalog:
             return self._identifier(table.name)
-        return f"delta.{quoted_name(self._path(table.name))}"
+        return f"delta.{quote_name(self._path(table.name))}"
 
     def _merge(self, table: Table, rows: DataFrame):  # type: ignore[no-untyped-def]
         shaped = self._shaped(table, rows)
@@ -440,10 +440,11 @@ class Warehouse:
             details = ", ".join(f"{c}: found {found.get(c, 'nothing')}, expected {expected.get(c, 'nothing')}" for c in differing)
             raise WarehouseError(f"{self.location}: the table {table.name} has other columns ({details}). Give another --warehouse")
 
-    def _read_all(self, table: Table) -> DataFrame:
+    def _read_all(self, table: Table, version: int | None = None) -> DataFrame:
+        options = {} if version is None else {"versionAsOf": version}
         if self._is_catalog:
-            return self.spark.read.table(self._identifier(table.name))
-        return self.spark.read.format("delta").load(self._path(table.name))
+            return self.spark.read.options(**options).table(self._identifier(table.name))
+        return self.spark.read.options(**options).format("delta").load(self._path(table.name))
 
     def _delta(self, table: Table) -> DeltaTable:
         if self._is_catalog:

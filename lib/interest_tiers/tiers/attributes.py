@@ -1,4 +1,7 @@
-"""What the users' source says of users, as features: one for each frequent value."""
+"""Features from attributes of users: one for each frequent value of the attributes that the config names.
+
+Attributes are undated, so their values may be newer than a cutoff. tiers.attributes says which ones may be used.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,13 @@ from dataclasses import dataclass
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
+from interest_tiers.errors import ConfigError
 from interest_tiers.tiers.features import ATTRIBUTE
 
-#: So many values become features, the most frequent ones.
+#: Largest number of features; the most frequent values count.
 MAX_ATTRIBUTES = 32
 
-#: A value that fewer users have becomes none: it would say who they are rather than what they are like.
+#: A rarer value is no feature: it would identify users rather than describe them.
 FEWEST_USERS, SMALLEST_SHARE = 20, 0.01
 
 
@@ -25,22 +29,48 @@ class Attribute:
     value: str
 
 
-def frequent_attributes(users: DataFrame) -> tuple[Attribute, ...]:
-    """The values that become features, most frequent first. users: user_id, attributes map<string,string>."""
+def require_attributes(users: DataFrame, names: Sequence[str]) -> None:
+    """Raise ConfigError for a name that is an attribute of no user.
+
+    users: (user_id, attributes map<string,string>), all of them
+    """
+    if not names:
+        return
+    known = sorted(row["key"] for row in users.select(F.explode(F.map_keys("attributes")).alias("key")).distinct().collect())
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise ConfigError(
+            f"tiers.attributes names {', '.join(unknown)}, which no user has. "
+            f"Name columns of the users' source that have values: {', '.join(known) or 'there is none'}"
+        )
+
+
+def frequent_attributes(users: DataFrame, names: Sequence[str]) -> tuple[Attribute, ...]:
+    """Find the values that become features, most frequent first.
+
+    users: (user_id, attributes map<string,string>), those known at the cutoff
+    names: attributes that may become features; no others do
+    """
+    if not names:
+        return ()
     n_users = users.count()
-    counts = users.select(F.explode("attributes").alias("key", "value")).where(F.col("value").isNotNull()).groupBy("key", "value").count()
-    frequent = counts.where(F.col("count") >= max(FEWEST_USERS, SMALLEST_SHARE * n_users))
+    values = users.select(F.explode("attributes").alias("key", "value")).where(F.col("key").isin(*names) & F.col("value").isNotNull())
+    frequent = values.groupBy("key", "value").count().where(F.col("count") >= max(FEWEST_USERS, SMALLEST_SHARE * n_users))
     rows = frequent.orderBy(F.desc("count"), "key", "value").limit(MAX_ATTRIBUTES).collect()
     return tuple(Attribute(row["key"], row["value"]) for row in rows)
 
 
 def attribute_names(attributes: Sequence[Attribute]) -> tuple[str, ...]:
-    """The features: attribute_0, …; what they stand for may hold any character."""
-    return tuple(f"{ATTRIBUTE}{place}" for place in range(len(attributes)))
+    """Name the features attribute_0, attribute_1 and so on, because keys and values may hold any character."""
+    return tuple(f"{ATTRIBUTE}{position}" for position in range(len(attributes)))
 
 
 def attributes_of(users: DataFrame, attributes: Sequence[Attribute]) -> DataFrame:
-    """user_id and a double per attribute: 1 or 0, null where the user's key has no value. users: see frequent_attributes."""
+    """Compute the features of users.
+
+    users:   (user_id, attributes map<string,string>)
+    Returns: (user_id, one double per attribute), 1 or 0, null where the user has no value for its key
+    """
     named = zip(attribute_names(attributes), attributes, strict=True)
     return users.select("user_id", *[_has(attribute).alias(name) for name, attribute in named])
 

@@ -107,7 +107,7 @@ def compute_features(
         own = raise_parents(own, rule, method)
     own = materialise("own", own)
     alike = materialise("alike", similar_interests(own))
-    points = interest_points(materialise("texts", _interest_embeddings(inputs, cutoff)))
+    points = interest_points(materialise("texts", embed_inputs(inputs, cutoff)))
     pairs = pair_features(own, alike, text_similarities(own, points), days, cutoff, config)
     features = in_one_column(pairs, feature_names(attributes, method.n_levels))
     if config.network in ("lstm", "transformer"):
@@ -118,7 +118,7 @@ def compute_features(
     return materialise("features", features)
 
 
-def _interest_embeddings(inputs: TierInputs, cutoff: date) -> DataFrame:
+def embed_inputs(inputs: TierInputs, cutoff: date) -> DataFrame:
     """Take a topic's centre, or a category's mean over the texts that users touched before the cutoff."""
     if inputs.topics is not None:
         return inputs.topics

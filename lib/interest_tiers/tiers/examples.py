@@ -11,7 +11,7 @@ from pyspark.sql import functions as F
 from interest_tiers.config import TierTraining
 from interest_tiers.interests.evidence import exact_sum
 from interest_tiers.interests.hierarchy import USER_LEVEL
-from interest_tiers.spark.sampling import drawn_by_hash
+from interest_tiers.spark.sampling import sample_by_hash
 from interest_tiers.tiers.rule import place_of
 from interest_tiers.tiers.tier_training import Scaling
 
@@ -70,7 +70,7 @@ def scaling_of(examples: DataFrame, n_features: int) -> Scaling:
     n_examples = examples.count()
     # As fine as a bigint can hold the sum of so many squares in, and of as many more that were drawn.
     parts = min(FINEST_PARTS, 2**62 // (LARGEST_SQUARE * min(n_examples, SCALING_ROWS)))
-    drawn = drawn_by_hash(examples, "user_id", SCALING_ROWS, n_examples)
+    drawn = sample_by_hash(examples, "user_id", SCALING_ROWS, n_examples)
     number = F.nanvl(F.col("feature").cast("double"), F.lit(None).cast("double"))
     scaled = F.signum(number) * F.log1p(F.abs(number))
     found = drawn.select(F.posexplode("features").alias("place", "feature")).groupBy("place").agg(

@@ -15,7 +15,7 @@ from pyspark.sql import functions as F
 from interest_tiers.config import TIERS, Tiers
 from interest_tiers.interests.evidence import PAIR, exact_sum, positive_part, summed_evidence
 from interest_tiers.interests.hierarchy import USER_LEVEL
-from interest_tiers.spark.sampling import drawn_by_hash
+from interest_tiers.spark.sampling import sample_by_hash
 from interest_tiers.tiers.labels import labelled_by_mass
 from interest_tiers.tiers.rule import with_tier
 
@@ -254,7 +254,7 @@ def similar_interests(own: DataFrame) -> DataFrame:
     """
     strongest = _strongest(own)
     n_users = own.select("user_id").distinct().count()
-    drawn = drawn_by_hash(strongest, "user_id", SIMILARITY_USERS, n_users)
+    drawn = sample_by_hash(strongest, "user_id", SIMILARITY_USERS, n_users)
     others = drawn.select(*USER_LEVEL, F.col("interest_id").alias("other_id"), F.col("root").alias("other_root"))
     both = (
         drawn.join(others, USER_LEVEL).groupBy("interest_id", "other_id").agg(exact_sum(F.col("root") * F.col("other_root")).alias("dot"))

@@ -16,8 +16,7 @@ from pyspark.sql import DataFrame
 
 from interest_tiers.config import TIERS
 from interest_tiers.errors import InterestTiersError
-from interest_tiers.spark.task_resources import task_resources
-from interest_tiers.spark.worker_cache import once_per_worker
+from interest_tiers.spark.worker import once_per_worker, task_resources
 from interest_tiers.training.record import write_json
 
 if TYPE_CHECKING:

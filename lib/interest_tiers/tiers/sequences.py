@@ -13,7 +13,7 @@ from pyspark.sql import functions as F
 
 from interest_tiers.config import TierTraining
 from interest_tiers.interests.evidence import PAIR
-from interest_tiers.spark.worker_cache import once_per_worker
+from interest_tiers.spark.worker import once_per_worker
 
 #: So many of the interests most alike lend their event-days to a sequence.
 ALIKE_IN_SEQUENCE = 3

@@ -11,7 +11,7 @@ from pyspark.sql import functions as F
 
 from interest_tiers.interests.evidence import PAIR, exact_sum
 from interest_tiers.interests.hierarchy import USER_LEVEL
-from interest_tiers.spark.sampling import drawn_by_hash
+from interest_tiers.spark.sampling import sample_by_hash
 from interest_tiers.tiers.features import TEXT_FEATURES
 
 #: The vectors of so many interests, drawn by hash, span the space in which texts are compared.
@@ -33,7 +33,7 @@ def interest_points(embeddings: DataFrame) -> DataFrame:
     embeddings: interest_id, embedding array<float>; stored already, since they are read twice. Those without one are left out.
     """
     known = embeddings.where(F.col("embedding").isNotNull()).select("interest_id", "embedding")
-    drawn = drawn_by_hash(known, "interest_id", FITTED_INTERESTS, known.count()).orderBy("interest_id").collect()
+    drawn = sample_by_hash(known, "interest_id", FITTED_INTERESTS, known.count()).orderBy("interest_id").collect()
     mean, directions = _components(np.array([row["embedding"] for row in drawn], dtype=np.float64))
     names = [f"text_{place}" for place in range(COMPONENTS)]
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from interest_tiers.spark.worker_cache import once_per_worker
+from interest_tiers.spark.worker import once_per_worker
 
 
 class Model:

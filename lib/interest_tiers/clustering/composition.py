@@ -1,0 +1,49 @@
+"""Clusters as of a cutoff: user vectors, the fit, and the clusters of every user."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pyspark.sql import DataFrame
+
+from interest_tiers.clustering.fit import Fit, fit_clusters
+from interest_tiers.clustering.membership import memberships
+from interest_tiers.clustering.vectors import at_one_point, embedding_sums, fit_projection, project
+from interest_tiers.config import Clustering
+from interest_tiers.spark.materialise import Materialise
+
+
+@dataclass(frozen=True)
+class ClusteredUsers:
+    """User vectors, the fitted clusters, and who belongs to which.
+
+    vectors:       (user_id, vector)
+    fit:           centroids and silhouettes
+    user_clusters: see clustering.membership
+    """
+
+    vectors: DataFrame
+    fit: Fit
+    user_clusters: DataFrame
+
+
+def cluster_users(
+    pairs: DataFrame, tiers: DataFrame, embeddings: DataFrame, config: Clustering, materialise: Materialise
+) -> ClusteredUsers:
+    """Compute user vectors from interests and tiers, fit clusters, and assign every user.
+
+    pairs:      (user_id, interest_id, share, ...) of the finest level
+    tiers:      (user_id, interest_id, p_core, p_secondary, p_marginal, ...)
+    embeddings: (interest_id, embedding)
+    All three are of the same cutoff.
+    """
+    sums = materialise("sums", embedding_sums(pairs, tiers, embeddings))
+    vectors = materialise("vectors", _reduce(sums, config.components))
+    fit = fit_clusters(vectors, config)
+    return ClusteredUsers(vectors, fit, materialise("user_clusters", memberships(vectors, fit.centroids, config)))
+
+
+def _reduce(sums: DataFrame, components: int) -> DataFrame:
+    projection = fit_projection(sums, components)
+    points = None if projection is None else project(sums, projection)
+    return at_one_point(sums, components) if points is None or points.isEmpty() else points

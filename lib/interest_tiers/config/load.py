@@ -1,0 +1,91 @@
+"""Reads a configuration file, applies ``--set`` overrides, and explains what is wrong with it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from interest_tiers.config.root import Config
+from interest_tiers.config.section import suggest
+from interest_tiers.errors import ConfigError
+
+
+def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
+    """Read and validate a configuration file.
+
+    overrides: texts of the form ``a.b=value``, value as YAML; applied in order before validation.
+    Raises ConfigError with one line per fault.
+    """
+    path = Path(path)
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot read the config: {error.strerror}. Give an existing file with --config") from error
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: not UTF-8, or a date that does not exist
+        raise ConfigError(f"{path}: not a YAML text: {' '.join(str(error).split())}") from error
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path}: expected keys such as name and interactions, found {type(tree).__name__}")
+    for override in overrides:
+        _apply_override(tree, override)
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        faults = "\n".join(_describe_fault({**fault, "loc": _as_written(fault["loc"], tree)}) for fault in error.errors())
+        raise ConfigError(f"{path}: {faults}" if error.error_count() == 1 else f"{path}:\n{faults}") from error
+
+
+def _apply_override(tree: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    if not separator or not re.fullmatch(r"[\w\-]+(\.[\w\-]+)*", key):
+        raise ConfigError(f"--set {override}: expected a.b=value, for example clustering.k=[8,12]")
+    try:
+        value = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError) as error:
+        raise ConfigError(f"--set {override}: the value is not YAML: {' '.join(str(error).split())}") from error
+    *parents, leaf = key.split(".")
+    node: Any = tree
+    for parent in parents:
+        if node.get(parent) is None:
+            node[parent] = {}
+        node = node[parent]
+        if not isinstance(node, dict):
+            raise ConfigError(f"--set {override}: {parent} is {node!r}, which has no keys below it")
+    node[leaf] = value
+
+
+def _as_written(location: Sequence[Any], tree: dict[str, Any]) -> tuple[Any, ...]:
+    """Return the location of a fault in the file: without pydantic's names of alternatives, or the position of a single source."""
+    parts = tuple(part for part in location if part not in ("str", "SqlColumn"))
+    return parts[:1] + parts[2:] if parts[:1] == ("interactions",) and isinstance(tree.get("interactions"), dict) else parts
+
+
+def _describe_fault(fault: Any) -> str:
+    if fault["type"] == "extra_forbidden":
+        known = _sibling_keys(fault["loc"])
+        return f"unknown key {'.'.join(map(str, fault['loc']))}{suggest(str(fault['loc'][-1]), known)}; known here: {', '.join(known)}"
+    # A part such as [key] is pydantic's own.
+    location = [part for part in fault["loc"] if not (isinstance(part, str) and "[" in part)]
+    key = ".".join(map(str, location)) or "config"
+    if fault["type"] == "missing":
+        return f"the key {key} is missing"
+    message = fault["msg"].removeprefix("Value error, ")
+    if isinstance(fault["input"], dict):
+        return f"{key}: {message}"
+    return f"{key} is {fault['input']!r}: {message}"
+
+
+def _sibling_keys(location: Sequence[Any]) -> list[str]:
+    """Return the keys of the section that holds the last part of a location."""
+    section: type[BaseModel] = Config
+    for part in location[:-1]:
+        field = section.model_fields.get(str(part))
+        if field is None:
+            continue
+        candidates = [field.annotation, *get_args(field.annotation)]
+        section = next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), section)
+    return list(section.model_fields)

@@ -1,0 +1,222 @@
+"""Where rows come from, and which column holds what. What is plausible in them is in cleaning.py."""
+
+from __future__ import annotations
+
+import re
+from datetime import date
+from typing import Any, Literal
+from zoneinfo import available_timezones
+
+from pydantic import Field, field_validator, model_validator
+
+from interest_tiers.config.section import Section, suggest
+
+#: Column in which Spark's reader of CSV and JSON keeps a row that it could not parse; null otherwise.
+UNREADABLE = "_corrupt_record"
+
+#: Names in tables for the items' source, the users' source, and all sources together.
+RESERVED_SOURCE_NAMES = ITEMS_SOURCE, USERS_SOURCE, ALL_SOURCES = ("items", "users", "all")
+
+
+class Source(Section):
+    """Where rows are read from, and how."""
+
+    path: str = Field(
+        description="File, glob, folder or Delta table (a folder or `catalog.schema.table`). `{name}` stands for an entry of `locations`."
+    )
+    format: Literal["parquet", "csv", "json", "delta"] | None = Field(
+        None, description="Format of the files; JSON has one object per line. Default: by the ending of `path`, else Parquet."
+    )
+    options: dict[str, str] = Field(
+        default_factory=dict,
+        description="Options of Spark's reader, such as `sep` or `encoding`. Unless set here, CSV has a header and quoted line breaks.",
+    )
+    explode: str | None = Field(
+        None,
+        description="Array column whose elements become rows; `array.field` then names a field. A row with an empty array is quarantined.",
+    )
+
+    @field_validator("options", mode="before")
+    @classmethod
+    def _options_are_text(cls, options: Any) -> Any:
+        if not isinstance(options, dict):
+            return options
+        return {k: str(v).lower() if isinstance(v, bool) else str(v) for k, v in options.items()}
+
+    @property
+    def reader_format(self) -> str:
+        """Return the format as given, or by the ending of the path."""
+        if self.format is not None:
+            return self.format
+        ending = re.search(r"\.(csv|tsv|json|jsonl|ndjson)(\.\w+)?$", self.path)
+        if ending is None:
+            return "parquet"
+        return "csv" if ending.group(1) in ("csv", "tsv") else "json"
+
+
+class SqlColumn(Section):
+    """A column computed from the source's columns."""
+
+    sql: str = Field(description="Spark SQL on the source's columns.")
+
+
+#: A column of a source by its name (a.b for a field of a struct), or SQL on its columns.
+ColumnRef = str | SqlColumn
+
+
+class OccurredAt(Section):
+    """When an event happened. A column name alone is short for `{column: NAME}`.
+
+    Implausible times are quarantined. So are epoch 0, and numbers that are plausible only in another unit; the reason says which.
+    """
+
+    column: str = Field(description="Column with the time.")
+    unit: Literal["s", "ms", "us", "auto"] | None = Field(
+        None, description="Unit of numbers since 1970-01-01 UTC; `auto` decides for each number by its size. Default: `s`."
+    )
+    format: list[str] | None = Field(
+        None, description="Spark datetime patterns of texts, one or a list tried in order; `iso` is ISO 8601. Default: `iso`."
+    )
+    timezone: str = Field("UTC", description="IANA time zone of times that carry none.")
+    earliest: date = Field(date(1990, 1, 1), description="First plausible day.")
+    latest: date | None = Field(None, description="Day from which on times are implausible. Default: two days after the day of the run.")
+
+    @field_validator("format", mode="before")
+    @classmethod
+    def _one_format_is_a_list(cls, given: Any) -> Any:
+        return [given] if isinstance(given, str) else given
+
+    @field_validator("timezone")
+    @classmethod
+    def _timezone_exists(cls, timezone: str) -> str:
+        if timezone not in available_timezones():
+            raise ValueError(f"not a time zone of the IANA database{suggest(timezone, available_timezones())}")
+        return timezone
+
+
+class Behaviour(Section):
+    """What the user did. Set exactly one key. A column name alone is short for `{column: NAME}`."""
+
+    literal: str | None = Field(None, description="The same behaviour for every row.")
+    column: str | None = Field(None, description="Column that names the behaviour.")
+    sql: str | None = Field(None, description="Spark SQL that yields the behaviour.")
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> Behaviour:
+        if sum(given is not None for given in (self.literal, self.column, self.sql)) != 1:
+            raise ValueError("give one of literal, column and sql")
+        return self
+
+
+class InteractionColumns(Section):
+    """Which columns of the source make an interaction.
+
+    Ids are kept as text: `17850.0` becomes `17850`, and leading zeros stay. Blank, `null`, `nan` and `none` count as missing.
+    """
+
+    user_id: ColumnRef = Field(description="Who acted.")
+    item_id: ColumnRef = Field(description="The item acted on.")
+    occurred_at: OccurredAt = Field(description="When it happened.")
+    behaviour: Behaviour = Field(description="What the user did.")
+    value: ColumnRef | None = Field(None, description="Amount, price or rating.")
+    text: ColumnRef | None = Field(None, description="What the user wrote.")
+
+    @field_validator("occurred_at", "behaviour", mode="before")
+    @classmethod
+    def _plain_name_is_a_column(cls, given: Any) -> Any:
+        return {"column": given} if isinstance(given, str) else given
+
+
+class InteractionSource(Source):
+    """Who did what to which item, and when: one source, or a list of sources that become one stream.
+
+    Files of a source may be compressed, and may differ in their columns, the order of columns, and types.
+    JSON numbers keep their digits. A line that cannot be read is quarantined whole.
+    """
+
+    name: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9_\-]+$",
+        description="Name of the source in `data_quality` and the quarantine. Default: `interactions`, with its position in a list.",
+    )
+    columns: InteractionColumns = Field(description="Which column holds what.")
+    keep: list[str] = Field(
+        default_factory=list,
+        description="SQL conditions on the source's columns. A row that fails one is quarantined, with the condition as its reason.",
+    )
+    max_quarantine_rate: float | None = Field(
+        None, ge=0, le=1, description="Largest share of quarantined rows of this source. Default: `quality.max_quarantine_rate`."
+    )
+
+
+class ItemColumns(Section):
+    """Which columns of the source make an item."""
+
+    item_id: ColumnRef = Field(description="The item's id, as in the interactions.")
+    text: list[ColumnRef] = Field(
+        min_length=1, description="One column or a list. Each is normalised, and they are joined by a blank; missing ones are skipped."
+    )
+    category: ColumnRef | None = Field(None, description="The item's category; required where `interests.source` is `category`.")
+
+    @field_validator("text", mode="before")
+    @classmethod
+    def _one_column_is_a_list(cls, given: Any) -> Any:
+        return given if isinstance(given, list) else [given]
+
+
+class ItemSource(Source):
+    """The item catalogue, which may be the events themselves. An item with several texts gets the most frequent one."""
+
+    columns: ItemColumns = Field(description="Which column holds what.")
+    drop_categories: list[str] = Field(
+        default_factory=list, description="Categories to leave out; `*` matches any text. Interactions with their items are quarantined."
+    )
+
+
+class UserColumns(Section):
+    """Which column names the user. Every other column is stored as an attribute."""
+
+    user_id: ColumnRef = Field(description="The user's id, as in the interactions.")
+
+
+class UserSource(Source):
+    """Attributes of users, such as demographics. `show` prints them; `tiers.attributes` makes some of them features."""
+
+    columns: UserColumns = Field(description="Which column holds what.")
+
+
+class ValueScale(Section):
+    """How a value (a rating, an amount) scales the weight of its behaviour."""
+
+    low: float = Field(description="Values up to this one count `weight_at_low`.")
+    high: float = Field(description="Values from this one on count the full weight.")
+    weight_at_low: float = Field(0.0, ge=-1000, le=1000, description="Weight of low values.")
+    scale: Literal["linear", "log"] = Field(
+        "linear", description="Interpolation between `low` and `high`. `log` is for amounts, and needs both above 0."
+    )
+
+    @model_validator(mode="after")
+    def _bounds_fit(self) -> ValueScale:
+        if self.low >= self.high:
+            raise ValueError(f"low ({self.low}) must be below high ({self.high})")
+        if self.scale == "log" and self.low <= 0:
+            raise ValueError(f"low is {self.low}; with scale log it must be above 0")
+        return self
+
+
+class BehaviourWeight(Section):
+    """How much one day of a behaviour counts as evidence of an interest. A number alone is short for `{weight: NUMBER}`.
+
+    A negative weight (a return, a dislike) is evidence against the interest.
+    A behaviour that is not named, or has the word `quarantine` for a weight, is quarantined.
+    """
+
+    weight: float = Field(ge=-1000, le=1000, description="Weight of one day; not 0.")
+    value: ValueScale | None = Field(None, description="Scales the weight by the value. An event without a value counts the full weight.")
+
+    @field_validator("weight")
+    @classmethod
+    def _weight_is_not_zero(cls, weight: float) -> float:
+        if weight == 0:
+            raise ValueError("a weight of 0 has no effect; remove the behaviour, or write quarantine")
+        return weight

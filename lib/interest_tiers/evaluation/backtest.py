@@ -1,0 +1,195 @@
+"""The back-test: compute everything as of a cutoff, and compare it with what users did in the horizon that followed.
+
+It calls the same compositions as the stages. A model is trained by the caller, who decides where it is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from functools import reduce
+from pathlib import Path
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from interest_tiers.clustering.composition import cluster_users
+from interest_tiers.clustering.fit import Fit
+from interest_tiers.config import Config
+from interest_tiers.evaluation.baselines import assign_to_one_cluster, find_popular_items, rank_own_items, rank_popular_items
+from interest_tiers.evaluation.boosting import fit_boosting, predict_by_boosting
+from interest_tiers.evaluation.intervals import Estimate
+from interest_tiers.evaluation.ranking_quality import find_future_items, measure_lists, name_lists
+from interest_tiers.evaluation.slices import Slice
+from interest_tiers.interests.composition import InterestMethod, sum_pairs
+from interest_tiers.interests.evidence import PAIR
+from interest_tiers.recommend.candidates import item_evidence, widely_used
+from interest_tiers.recommend.composition import offer_items, rank_items
+from interest_tiers.spark.materialise import Materialise, prefixed
+from interest_tiers.spark.sampling import sample_by_hash
+from interest_tiers.tiers.attributes import Attribute
+from interest_tiers.tiers.baselines import predictions
+from interest_tiers.tiers.calibration import Calibration, calibrate
+from interest_tiers.tiers.composition import (
+    TierInputs,
+    TierMethod,
+    apply_rule,
+    assign_tiers,
+    calibrate_rule,
+    compute_features,
+    days_before,
+    embed_inputs,
+    label_pairs,
+)
+
+#: What the metrics call the tiers that the back-test computed, and those that the table user_tiers held for the cutoff.
+COMPUTED_TIERS, STORED_TIERS = "user_tiers", "stored_user_tiers"
+
+#: What the metrics call the lists by tiers and clusters, as the stage recommend makes them.
+COMPUTED_LISTS = "tiers_and_clusters"
+
+
+@dataclass(frozen=True)
+class TrainedForTest:
+    """The model that the back-test judges, and the examples that others may learn from.
+
+    folder:     of the network; None where the rule decides
+    attributes: of users, that the network reads
+    examples:   (user_id, interest_id, level, cut, features, rule_recent_tier, label, weight), of users that trained
+    latest:     the latest training cutoff
+    """
+
+    folder: Path | None
+    attributes: Sequence[Attribute]
+    examples: DataFrame
+    latest: date
+
+
+@dataclass(frozen=True)
+class BackTest:
+    """Everything that was computed as of the cutoff, ready to be judged.
+
+    pairs:       rows of user_interests
+    tiers:       rows of user_tiers
+    features:    see compute_features; None where the rule decides without training
+    calibration: of the rule
+    fit, user_clusters: see clustering.composition
+    """
+
+    inputs: TierInputs
+    cutoff: date
+    pairs: DataFrame
+    tiers: DataFrame
+    features: DataFrame | None
+    calibration: Calibration
+    fit: Fit
+    user_clusters: DataFrame
+
+
+def compute_as_of(
+    inputs: TierInputs, cutoff: date, config: Config, method: TierMethod, trained: TrainedForTest | None, materialise: Materialise
+) -> BackTest:
+    """Compute pairs, tiers and clusters as of the cutoff. trained: None where the config asks for the rule."""
+    before = days_before(inputs.item_days, cutoff)
+    pairs = materialise("pairs", sum_pairs(before, cutoff, InterestMethod.of(config), prefixed(materialise, "borrowing")))
+    calibration = calibrate_rule(inputs.item_days, cutoff, method)
+    features = None
+    if trained is not None:
+        features = compute_features(inputs, cutoff, method, trained.attributes, prefixed(materialise, "features"))
+    folder = None if trained is None else trained.folder
+    tiers = assign_tiers(pairs, features, calibration, folder, cutoff, method, prefixed(materialise, "tiers"))
+    tiers = materialise("user_tiers", tiers)
+    finest = pairs.where(F.col("level") == method.n_levels)
+    embeddings = embed_inputs(inputs, cutoff)
+    clustered = cluster_users(finest, tiers, embeddings, config.clustering, prefixed(materialise, "clusters"))
+    return BackTest(inputs, cutoff, pairs, tiers, features, calibration, clustered.fit, clustered.user_clusters)
+
+
+@dataclass(frozen=True)
+class PredictedTiers:
+    """Predictions of every model for the pairs that have a label.
+
+    rows: (model, user_id, level, interest_id, label, tier, p_core, p_secondary, p_marginal)
+    """
+
+    rows: DataFrame
+    n_pairs: int
+    n_users: int
+
+
+def predict_tiers(
+    test: BackTest, method: TierMethod, trained: TrainedForTest | None, stored: DataFrame | None, seed: int, materialise: Materialise
+) -> PredictedTiers:
+    """Collect what every model predicted of the pairs that have a label.
+
+    stored: rows of the table user_tiers as of the cutoff; None where it has none
+    """
+    # What a user borrowed decides on tiers, and is never a pair that has a label.
+    touched = apply_rule(test.pairs, method).where("n_days > 0")
+    labels = label_pairs(touched, _days_after(test.inputs.item_days, test.cutoff), method)
+    known = materialise("labelled", labels.select(*PAIR, "level", "label", "rule_tier"))
+    counts = known.agg(F.count(F.lit(1)).alias("pairs"), F.countDistinct("user_id").alias("users")).first()
+    assert counts is not None  # an aggregate without keys has one row
+    predicted = predictions(known, test.calibration)
+    for model, tiers in ((COMPUTED_TIERS, test.tiers), (STORED_TIERS, stored)):
+        if tiers is not None:
+            rows = known.join(tiers, PAIR).withColumn("model", F.lit(model))
+            predicted = predicted.unionByName(rows.select(*predicted.columns))
+    if trained is not None and test.features is not None and not trained.examples.isEmpty():
+        others = _predict_by_baselines(known, test.features, trained, seed, materialise)
+        predicted = predicted.unionByName(others.select(*predicted.columns))
+    return PredictedTiers(materialise("predicted", predicted), counts["pairs"], counts["users"])
+
+
+def _predict_by_baselines(known: DataFrame, features: DataFrame, trained: TrainedForTest, seed: int, materialise: Materialise) -> DataFrame:
+    """Predict the same pairs by the rule on the last horizon's days, and by gradient boosting on the network's features."""
+    rows = materialise("with_features", features.join(known.select(*PAIR, "label"), PAIR))
+    latest = trained.examples.where(F.col("cut") == F.lit(trained.latest))
+    calibration = calibrate(latest.select("level", F.col("rule_recent_tier").alias("rule_tier"), "label"))
+    classifier = fit_boosting(trained.examples, seed)
+    boosted = predict_by_boosting(rows, classifier).join(known.select(*PAIR, "level", "label"), PAIR)
+    by_rule = predictions(rows, calibration, "rule_recent")
+    return by_rule.unionByName(boosted.withColumn("model", F.lit("gradient_boosting")).select(*by_rule.columns))
+
+
+def judge_lists(test: BackTest, config: Config, materialise: Materialise) -> dict[Slice, dict[str, Estimate]]:
+    """Compare the recommender with itself without clusters, with popularity and with the user's own frequency."""
+    settings, recommend, k = config.evaluation, config.recommend, config.recommend.k
+    n_levels = config.interests.n_levels
+    of_items = test.inputs.item_days.where((F.col("level") == n_levels) & F.col("item_id").isNotNull())
+    everything = item_evidence(days_before(of_items, test.cutoff), test.cutoff, config.interests.half_life_days)
+    catalogue = materialise("catalogue", widely_used(everything, settings.min_item_users))
+    own_items = materialise("own_items", everything.join(catalogue, "item_id", "left_semi"))
+    after = _days_after(of_items, test.cutoff)
+    users = materialise("users", sample_active_users(after, settings.max_users))
+    truth = materialise("truth", find_future_items(after, own_items, catalogue, users))
+    popular = materialise("popular", find_popular_items(own_items))
+    judged_items = own_items.join(users, "user_id", "left_semi")
+    pairs = test.pairs.where(F.col("level") == n_levels)
+    together = assign_to_one_cluster(pairs.select("user_id").distinct())
+
+    lists = [name_lists("all", "own_frequency", rank_own_items(judged_items, k))]
+    for items, repeats in (("all", True), ("new", False)):
+        lists.append(name_lists(items, "popularity", rank_popular_items(users, popular, judged_items, k, repeats)))
+    for model, clusters in ((COMPUTED_LISTS, test.user_clusters), ("without_clusters", together)):
+        offered = materialise(f"offered_{model}", offer_items(own_items, pairs, test.tiers, clusters, recommend, users))
+        for items, repeats in (("all", True), ("new", False)):
+            lists.append(name_lists(items, model, rank_items(judged_items, offered, recommend, repeats)))
+    ranked = materialise("lists", reduce(DataFrame.unionByName, lists))
+    return measure_lists(ranked, truth, catalogue.count(), k, settings.bootstrap_samples, COMPUTED_LISTS)
+
+
+def sample_active_users(after: DataFrame, max_users: int) -> DataFrame:
+    """Take the users active in the horizon, (user_id); above max_users those with the smallest hashes."""
+    active = after.select("user_id").distinct()
+    return sample_by_hash(active, "user_id", max_users, active.count())
+
+
+def has_both_sides(item_days: DataFrame, cutoff: date) -> bool:
+    """Say whether there are days before the cutoff and days from it on."""
+    return not days_before(item_days, cutoff).isEmpty() and not _days_after(item_days, cutoff).isEmpty()
+
+
+def _days_after(days: DataFrame, cutoff: date) -> DataFrame:
+    return days.where(F.col("event_date") >= F.lit(cutoff))

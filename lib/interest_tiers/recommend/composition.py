@@ -1,0 +1,36 @@
+"""Lists as of a cutoff: what users' clusters offer within their interests, scored together with their own items."""
+
+from __future__ import annotations
+
+from pyspark.sql import DataFrame
+
+from interest_tiers.config import Recommend
+from interest_tiers.recommend.candidates import from_clusters, listed_interests, popular_in_clusters, scored_candidates
+from interest_tiers.recommend.ranking import top_items
+
+
+def offer_items(
+    own_items: DataFrame,
+    pairs: DataFrame,
+    tiers: DataFrame,
+    user_clusters: DataFrame,
+    config: Recommend,
+    users: DataFrame | None = None,
+) -> DataFrame:
+    """Offer every user the items that are popular in the user's clusters within the user's core and secondary interests.
+
+    own_items:     see candidates.item_evidence, of all users
+    pairs, tiers:  rows of user_interests (finest level) and user_tiers
+    user_clusters: (user_id, cluster_id, membership, is_primary) of all users
+    users:         (user_id), those who get an offer; None for all
+    Returns:       see candidates.from_clusters
+    """
+    popular = popular_in_clusters(own_items, user_clusters, config.candidates_per_interest)
+    if users is not None:
+        pairs, tiers, user_clusters = (frame.join(users, "user_id", "left_semi") for frame in (pairs, tiers, user_clusters))
+    return from_clusters(listed_interests(tiers, pairs, config.max_interests), user_clusters, popular)
+
+
+def rank_items(own_items: DataFrame, offered: DataFrame, config: Recommend, repeats: bool) -> DataFrame:
+    """Rank own and offered items by score, at most config.k per user. repeats: whether own items are candidates."""
+    return top_items(scored_candidates(own_items, offered, config, repeats), config.k)
