@@ -7,6 +7,8 @@ setup(
     name="interest-tiers",
     version="0.1.0",
     description="Interest tiers, user clusters and recommendations from interaction logs, on Apache Spark",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
     python_requires=">=3.11,<3.12",
     packages=[*find_packages("lib"), "interest_tiers.jobs", "interest_tiers.conf"],
     package_dir={

@@ -41,7 +41,8 @@ def test_a_part_names_the_stage_that_must_run_first(context: StageContext) -> No
 
 def test_a_day_that_is_missing_and_one_that_is_replaced(context: StageContext, spark: SparkSession) -> None:
     row = ("u", "i", "core", 1.0, 0.0, 0.0, "rule", "v")
-    columns = "user_id string, interest_id string, tier string, p_core double, p_secondary double, p_marginal double, method string, model_version string"
+    columns = ", ".join(f"{name} string" for name in ("user_id", "interest_id", "tier"))
+    columns += ", p_core double, p_secondary double, p_marginal double, method string, model_version string"
     context.warehouse.replace_day(USER_TIERS, spark.createDataFrame([row], columns), date(2024, 1, 1))
     other = make_plan(select_stages("cluster_users", "cluster_users"), context, {})
     assert f"cluster_users: user_tiers has no rows for as_of {AS_OF}: run the stage assign_tiers first with --as-of {AS_OF}" in other.faults
@@ -83,7 +84,8 @@ def test_the_context_refuses_a_table_that_the_stage_did_not_declare(context: Sta
 
 
 def test_a_stage_reads_a_table_at_the_version_of_its_first_read(context: StageContext, spark: SparkSession) -> None:
-    rows = "SELECT '{}' AS interaction_id, 'u' AS user_id, 'i' AS item_id, 'view' AS behaviour, TIMESTAMP'2024-01-01 10:00:00' AS occurred_at, "
+    rows = "SELECT '{}' AS interaction_id, 'u' AS user_id, 'i' AS item_id, 'view' AS behaviour, "
+    rows += "TIMESTAMP'2024-01-01 10:00:00' AS occurred_at, "
     rows += "DATE'2024-01-01' AS event_date, NULL AS value, NULL AS text, NULL AS given_value, 's' AS source"
     context.warehouse.append(INTERACTIONS, spark.sql(rows.format("first")))
     context.begin(find_stage("recommend"))

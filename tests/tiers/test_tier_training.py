@@ -19,9 +19,10 @@ from interest_tiers.config import TierTraining
 from interest_tiers.errors import DivergedError
 from interest_tiers.tiers.model import MODEL, Decision, load_network, scores_of
 from interest_tiers.tiers.networks import SEQUENCE_CHANNELS, TierNetwork, signed_log
+from interest_tiers.tiers.objective import objective_j
 from interest_tiers.tiers.tier_training import Scaling, TierTask, in_enough_steps, shape_of
 from interest_tiers.tiers.training_rows import PetastormRows, RowBatch, stored_batches
-from interest_tiers.tiers.tuning import expected_macro_f1, fitted_calibration, fitted_decision, objective_j
+from interest_tiers.tiers.tuning import expected_macro_f1, fitted_calibration, fitted_decision
 from interest_tiers.training.launcher import run_training
 from interest_tiers.training.loop import TrainingPlan, train
 from tests.embedding.folders import bert_of_words

@@ -66,8 +66,8 @@ def _described(days_of_items: DataFrame, items: DataFrame, vectors: DataFrame, l
 
 def _as_catalogue(named: DataFrame, kind: str, parent_id: Column | None = None) -> DataFrame:
     parent_id = F.lit(None).cast("string") if parent_id is None else parent_id
-    columns = ["interest_id", "name", F.lit(kind).alias("kind"), "embedding", "n_items", "n_users", "top_terms", "level"]
-    return named.select(*columns, parent_id.alias("parent_id"))
+    described = named.withColumns({"kind": F.lit(kind), "parent_id": parent_id})
+    return described.select("interest_id", "name", "kind", "embedding", "n_items", "n_users", "top_terms", "level", "parent_id")
 
 
 def touched_texts(days_of_items: DataFrame, items: DataFrame) -> DataFrame:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+from contextlib import nullcontext
 from importlib.resources import files
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from pyspark import SparkConf
 from pyspark.sql import SparkSession
 
 from interest_tiers.errors import ConfigError
+from interest_tiers.spark.launch_output import hide_ivy_report
 
 #: Environment variable: a file of settings that override those of conf/spark-defaults.conf, for sessions built in Python.
 FURTHER_SETTINGS = "INTEREST_TIERS_SPARK_SETTINGS"
@@ -29,14 +31,16 @@ def build_session(app_name: str) -> SparkSession:
     Raises ConfigError when Java or Delta Lake is missing.
     """
     builder = SparkSession.builder.appName(app_name)
-    if _is_plain_python():
+    is_plain_python = _is_plain_python()
+    if is_plain_python:
         _require_java()
         for key, value in plain_python_settings().items():
             builder = builder.config(key, value)
     if _is_local():
         # Workers must run the driver's interpreter, with the same packages.
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-    spark = builder.getOrCreate()
+    with hide_ivy_report() if is_plain_python else nullcontext():
+        spark = builder.getOrCreate()
     _require_delta(spark)
     _resolve_classes_once(spark)
     _fit_small_machines(spark)
@@ -44,8 +48,8 @@ def build_session(app_name: str) -> SparkSession:
 
 
 def plain_python_settings() -> dict[str, str]:
-    """Return the settings of a session in a plain Python process: local mode, and the packaged settings over it."""
-    return {"spark.master": "local[*]", **packaged_settings()}
+    """Return the settings of a session in a plain Python process: local mode, progress bars on a terminal, and the packaged settings."""
+    return {"spark.master": "local[*]", "spark.ui.showConsoleProgress": str(sys.stderr.isatty()).lower(), **packaged_settings()}
 
 
 def packaged_settings() -> dict[str, str]:

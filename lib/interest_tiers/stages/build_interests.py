@@ -33,9 +33,7 @@ def run(context: StageContext) -> StageResult:
 def _explain_no_interest(context: StageContext) -> str:
     levels = context.config.interests.levels
     if levels:
-        return (
-            f"no item has a name in the column {levels[0]}, so there is no interest. Check interests.source; if it is new, run clean first"
-        )
+        return f"no item has a name in the column {levels[0]}, so there is no interest. Check interests.source; where it is new, run clean"
     if context.config.interests.source == "category":
         return "no item has a category, so there is no interest. Check items.columns.category, or set interests.source to topic"
     return (

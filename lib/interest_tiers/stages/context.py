@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+import time
 import uuid
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
@@ -19,6 +21,11 @@ from interest_tiers.stages.declaration import Stage
 from interest_tiers.stages.results import Measurement
 from interest_tiers.storage.schemas import INTERACTIONS, METRICS, Table
 from interest_tiers.storage.warehouse import Warehouse
+
+LOG = logging.getLogger("interest_tiers.stages")
+
+#: Shorter steps are logged for machines, not for the person who watches.
+LONG_STEP_SECONDS = 10.0
 
 #: Sums of doubles differ from run to run in the digits beyond these.
 METRIC_DECIMALS = 9
@@ -119,7 +126,8 @@ class StageContext(RunContext):
     def replace_day(self, table: Table, rows: DataFrame) -> int:
         """Replace the rows of as_of; returns the number of rows written."""
         self._require(table, to_write=True)
-        return self.warehouse.replace_day(table, rows, self.as_of)
+        with self._logged(table.name):
+            return self.warehouse.replace_day(table, rows, self.as_of)
 
     def to_write(self, table: Table) -> Warehouse:
         """Return the warehouse for a write to a table that the stage declared."""
@@ -128,7 +136,8 @@ class StageContext(RunContext):
 
     def materialise(self, name: str, rows: DataFrame) -> DataFrame:
         """Compute rows once, in a staging table of this stage."""
-        return self.warehouse.stage(f"{self._stage_name}/{name}", rows)
+        with self._logged(name):
+            return self.warehouse.stage(f"{self._stage_name}/{name}", rows)
 
     def materialise_in(self, prefix: str) -> Materialise:
         """Return a materialise whose names begin with a prefix."""
@@ -141,7 +150,8 @@ class StageContext(RunContext):
         """
         versions = {table.name: self.input_versions[table.name] for table in tables}
         if name not in self._shared or self._shared[name][0] != versions:
-            self._shared[name] = versions, self.warehouse.stage(f"shared/{name}", compute())
+            with self._logged(name):
+                self._shared[name] = versions, self.warehouse.stage(f"shared/{name}", compute())
         return self._shared[name][1]
 
     def write_metrics(self, measurements: Sequence[Measurement]) -> None:
@@ -160,6 +170,16 @@ class StageContext(RunContext):
         ]
         own = f"target.as_of = DATE'{self.as_of.isoformat()}' AND target.stage = '{self._stage_name}'"
         self.warehouse.replace_changed(METRICS, self.spark.createDataFrame(rows, METRICS.schema), within=own, ignoring=["run_id"])
+
+    @contextmanager
+    def _logged(self, step: str) -> Iterator[None]:
+        """Log a step of the stage; a person is told of the long ones only."""
+        start = time.monotonic()
+        yield
+        seconds = time.monotonic() - start
+        level = logging.INFO if seconds >= LONG_STEP_SECONDS else logging.DEBUG
+        fields = {"stage": self._stage_name, "run_id": self.run_id, "step": step, "seconds": round(seconds, 1)}
+        LOG.log(level, "%s: %s computed in %.0f s", self._stage_name, step, seconds, extra=fields)
 
     @property
     def _stage_name(self) -> str:

@@ -36,5 +36,5 @@ def set_up_logging(log_format: str) -> None:
     handler.setFormatter(JsonFormatter() if log_format == "json" else text)
     logger = logging.getLogger("interest_tiers")
     logger.handlers[:] = [handler]
-    logger.setLevel(logging.INFO)
+    logger.setLevel(logging.DEBUG if log_format == "json" else logging.INFO)
     logger.propagate = False

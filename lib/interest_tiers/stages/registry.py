@@ -90,7 +90,7 @@ STAGES: tuple[Stage, ...] = (
         writes=(METRICS,),
         sections=("behaviours", "interests", "embedding", "tiers"),
         options=(
-            Option("search", "train no model: try N settings of the network (of the rule: N half-lives), and say which are best", int, metavar="N"),
+            Option("search", "train no model: try N settings of the network, or N half-lives of the rule", int, metavar="N"),
         ),
         preflight=train_tiers.preflight,
     ),
@@ -105,7 +105,7 @@ STAGES: tuple[Stage, ...] = (
         options=(
             Option(
                 "retrain",
-                "auto: train a new network, as of this day, where tiers drifted further from those of the earlier day than tiers.drift allows",
+                "auto: train a new network as of this day where tiers drifted further than tiers.drift allows",
                 str,
                 "never",
                 choices=("never", "auto"),
@@ -150,8 +150,8 @@ STAGES: tuple[Stage, ...] = (
         ),
         may_read=(METRICS, RUNS, DATA_QUALITY),
         options=(
-            Option("show_users", "show the ids of the users whose stories the report tells; default: masked", in_pipeline=True),
-            Option("report_to", "where the report goes; default: report/index.html of the warehouse", str, metavar="PATH", in_pipeline=True),
+            Option("show_users", "show user ids in the report; default: masked", in_pipeline=True),
+            Option("report_to", "path of the report; default: report/index.html of the warehouse", str, metavar="PATH", in_pipeline=True),
         ),
         preflight=report.preflight,
     ),

@@ -28,7 +28,7 @@ def run_stage(stage: Stage, context: RunContext, options: Mapping[str, Any], wai
     """
     context.begin(stage)
     started_at, start = datetime.now(UTC), time.monotonic()
-    LOG.info("%s started", stage.name, extra={"stage": stage.name, "run_id": context.run_id})
+    LOG.info("%s started: %s", stage.name, stage.summary, extra={"stage": stage.name, "run_id": context.run_id})
     try:
         with context.hold_claims(wait):
             result = stage.run(context, **options)
@@ -41,7 +41,7 @@ def run_stage(stage: Stage, context: RunContext, options: Mapping[str, Any], wai
     _record(stage, context, "done", started_at, result)
     seconds = time.monotonic() - start
     counts = {"rows_in": result.rows_in, "rows_out": result.rows_out, "seconds": round(seconds, 1)}
-    LOG.info("%s done", stage.name, extra={"stage": stage.name, "run_id": context.run_id, **counts})
+    LOG.debug("%s done", stage.name, extra={"stage": stage.name, "run_id": context.run_id, **counts})
     print(
         f"{stage.name:<16} {result.rows_in:>12,} rows in {result.rows_out:>12,} rows out {seconds:>7.1f} s   {result.message}", flush=True
     )

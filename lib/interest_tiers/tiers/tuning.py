@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
-from sklearn.metrics import f1_score
 
 from interest_tiers.config import TIERS
 from interest_tiers.tiers.model import Decision
+from interest_tiers.tiers.objective import mean_f1
 
 #: The scale and the offsets are held to 1 and 0 by as much as so many rows would.
 RIDGE_ROWS = 10.0
@@ -67,14 +67,4 @@ def expected_macro_f1(probabilities: np.ndarray, said: np.ndarray) -> float:
     """
     hits = np.array([probabilities[said == place, place].sum() for place in range(len(TIERS))])
     n_said = np.bincount(said, minlength=len(TIERS))
-    return float((2 * hits / np.maximum(n_said + probabilities.sum(axis=0), np.finfo(float).tiny)).mean())
-
-
-def macro_f1(tiers: np.ndarray, said: np.ndarray) -> float:
-    """Mean over the tiers of F1."""
-    return float(f1_score(tiers, said, labels=range(len(TIERS)), average="macro", zero_division=0))
-
-
-def objective_j(probabilities: np.ndarray, tiers: np.ndarray, weights: np.ndarray) -> float:
-    """J: weighted mean over rows of the sum over tiers of (y - p)²."""
-    return float((((np.eye(len(TIERS))[tiers] - probabilities) ** 2).sum(axis=1) * weights).sum() / weights.sum())
+    return float(mean_f1(hits, n_said + probabilities.sum(axis=0)))
