@@ -46,5 +46,5 @@ setup(
         "sparknlp": ["spark-nlp==5.5.3"],
         "test": ["filelock", "hypothesis", "mypy", "pandas-stubs", "pytest", "pytest-xdist", "ruff", "types-PyYAML"],
     },
-    entry_points={"console_scripts": ["interest-tiers=interest_tiers.stages.cli:main"]},
+    entry_points={"console_scripts": ["interest-tiers=interest_tiers.stages.command_line:main"]},
 )
