@@ -13,7 +13,7 @@ from pyspark.sql import DataFrame, SparkSession
 from interest_tiers.cleaning.interactions import assess_interactions
 from interest_tiers.cleaning.items import assess_items, catalogue, item_versions
 from interest_tiers.config import Config, Source, load_config
-from interest_tiers.sources.reading import read_source
+from interest_tiers.sources.readers import read_source
 
 CONFIGS = Path(__file__).parents[2] / "conf"
 

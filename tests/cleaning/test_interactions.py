@@ -21,7 +21,7 @@ from interest_tiers.cleaning.quality import SourceCounts, count_sources
 from interest_tiers.cleaning.quarantine import quarantined
 from interest_tiers.config import BehaviourWeight, InteractionSource, ValueRange
 from interest_tiers.errors import ConfigError
-from interest_tiers.sources.reading import read_source
+from interest_tiers.sources.readers import read_source
 from interest_tiers.storage.schemas import INTERACTIONS, INTERACTIONS_QUARANTINE
 
 WEIGHTS = {"purchase": BehaviourWeight(weight=1.0), "view": BehaviourWeight(weight=0.1)}

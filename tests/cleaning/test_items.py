@@ -16,7 +16,7 @@ from interest_tiers.cleaning.items import assess_items, catalogue, item_versions
 from interest_tiers.cleaning.quarantine import quarantined
 from interest_tiers.config import ItemSource
 from interest_tiers.errors import ConfigError
-from interest_tiers.sources.reading import read_source
+from interest_tiers.sources.readers import read_source
 
 SCHEMA = "sku string, brand string, label string, shelf string, stamp int"
 CATALOGUE = "item_id string, text string, text_hash string, category string, levels array<string>, is_dropped boolean"

@@ -12,7 +12,7 @@ from interest_tiers.cleaning.quarantine import quarantined
 from interest_tiers.cleaning.users import assess_users, known_users
 from interest_tiers.config import UserSource
 from interest_tiers.errors import ConfigError
-from interest_tiers.sources.reading import read_source
+from interest_tiers.sources.readers import read_source
 from interest_tiers.storage.schemas import USERS
 
 SOURCE = UserSource.model_validate({"path": "users.csv", "columns": {"user_id": "who"}})

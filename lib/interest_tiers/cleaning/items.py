@@ -72,6 +72,22 @@ def item_versions(assessed: DataFrame, before: DataFrame | None = None) -> DataF
     return together.groupBy("item_id", "text", "category", "levels", "is_dropped").agg(F.sum("n_rows").alias("n_rows"))
 
 
+def dropped_items(versions: DataFrame) -> DataFrame:
+    """Select the items of dropped categories. Returns: (item_id), one row per item."""
+    return versions.where("is_dropped").select("item_id").distinct()
+
+
+def moves_interactions(before: DataFrame, now: DataFrame, touched: DataFrame) -> bool:
+    """Whether stored interactions belong into the other table, because items were dropped or are dropped no longer.
+
+    before, now: (item_id), the dropped items (see dropped_items). touched: (item_id), the items of stored interactions.
+    """
+    returned, dropped = before.join(now, "item_id", "left_anti"), now.join(before, "item_id", "left_anti")
+    if not returned.isEmpty():
+        return True
+    return not dropped.isEmpty() and not touched.join(dropped, "item_id", "left_semi").isEmpty()
+
+
 def catalogue(versions: DataFrame) -> DataFrame:
     """One row per item: item_id, text, text_hash, category, levels, is_dropped. versions: see item_versions.
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 
 from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
 from interest_tiers.cleaning.interactions import NOT_CONFIGURED
+from interest_tiers.cleaning.judging import Judged
 from interest_tiers.cleaning.quarantine import is_good
-from interest_tiers.config import ALL_SOURCES, InteractionSource, Quality
+from interest_tiers.config import ALL_SOURCES, Config, InteractionSource, Quality
 from interest_tiers.errors import DataQualityError
 from interest_tiers.text import masked_example, wildcard_expression
 
@@ -133,6 +134,45 @@ def measure_quality(
 def measure_run(is_rebuilt: bool) -> list[Measure]:
     """Whether the run read everything, or what was new."""
     return [Measure(ALL_SOURCES, IS_REBUILT, None, float(is_rebuilt))]
+
+
+def measure_judged(
+    judged: Judged,
+    counts: Sequence[SourceCounts],
+    config: Config,
+    data_quality: DataFrame,
+    newest_stored: Mapping[str, date],
+    today: date,
+) -> list[Measure]:
+    """Measure a run that read interactions.
+
+    counts: see count_sources. data_quality: as the table. newest_stored: see measure_quality.
+    """
+    previous = rows_of_previous_run(data_quality, judged.replaces_all)
+    newest = {} if judged.replaces_all else newest_stored
+    measures = measure_run(judged.replaces_all) + measure_quality(counts, config.quality, config.named_sources, previous, newest, today)
+    if judged.replaces_all:
+        n_users = judged.good.select("user_id").distinct().count()
+        measures += measure_totals(sum(of.interactions for of in counts), n_users, config.quality)
+    return measures
+
+
+def quality_rows(measures: Sequence[Measure], run_id: str, measured_at: datetime) -> list[tuple[object, ...]]:
+    """Write measures as rows of the table data_quality."""
+    return [
+        (
+            run_id,
+            measured_at,
+            m.source,
+            m.measure,
+            m.subject or "",
+            float(m.value),
+            None if m.limit is None else float(m.limit),
+            m.passed,
+            m.example,
+        )
+        for m in measures
+    ]
 
 
 def rows_of_previous_run(data_quality: DataFrame, is_rebuilt: bool) -> dict[str, int]:
