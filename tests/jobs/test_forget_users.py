@@ -14,7 +14,6 @@ import pyarrow.parquet as pq
 import pytest
 from delta.tables import DeltaTable
 from pyspark.sql import Row, SparkSession
-from tests.storage.test_warehouse import MONDAY, TUESDAY, VALID
 
 from interest_tiers.stages import forget_users
 from interest_tiers.storage.schemas import (
@@ -34,6 +33,7 @@ from interest_tiers.storage.schemas import (
 )
 from interest_tiers.storage.warehouse import Vacuumed, Warehouse
 from tests.jobs.shop import require_success, submit
+from tests.storage.test_warehouse import MONDAY, TUESDAY, VALID
 
 #: Two who are forgotten; one whose id begins and one whose id ends with an id of theirs; long, so that no other file name or hash has them.
 GONE, GONE_TOO = "772190051", "zoë.772190051@example.org"
@@ -231,7 +231,7 @@ def test_a_table_whose_log_has_users_says_so(warehouse: Warehouse, spark: SparkS
     ("content", "message"),
     [
         (None, "no such file, folder or glob"),
-        (b"\xef\xbb\xbf\n \n", "there is no user id in it; give one per line"),
+        (b"\xef\xbb\xbf\n \n", "the file has no user id; give one per line"),
         (b"PAR1\x00\x00\x15", "not a text file"),
     ],
 )

@@ -36,7 +36,7 @@ def user_hash(user_id: Column) -> Column:
     return F.sha2(user_id, 256)
 
 
-def without_forgotten(rows: DataFrame, forgotten: DataFrame) -> DataFrame:
+def drop_forgotten(rows: DataFrame, forgotten: DataFrame) -> DataFrame:
     """Leave out the rows of forgotten users; rows without a user stay.
 
     rows: (user_id string, …). forgotten: (user_hash string).
@@ -46,12 +46,12 @@ def without_forgotten(rows: DataFrame, forgotten: DataFrame) -> DataFrame:
     return kept.join(hashes, "_user_hash", "left_anti").select(*rows.columns)
 
 
-def without_raws_naming_forgotten(rows: DataFrame, forgotten: DataFrame) -> DataFrame:
+def drop_quarantine_naming(rows: DataFrame, forgotten: DataFrame) -> DataFrame:
     """Leave out quarantined rows that name a forgotten user.
 
     rows: (row_hash, raw, …), one row per row_hash. forgotten: (user_hash).
     """
-    return without_naming_forgotten(rows, "row_hash", user_ids_in(named_values(F.col("raw"))), forgotten)
+    return drop_rows_naming(rows, "row_hash", user_ids_in(extract_values(F.col("raw"))), forgotten)
 
 
 def user_ids_in(names: Column) -> Column:
@@ -81,17 +81,17 @@ def select_unused_vectors(vectors: DataFrame, written: DataFrame, used: Sequence
     return unused
 
 
-def without_naming_forgotten(rows: DataFrame, key: str, names: Column, forgotten: DataFrame) -> DataFrame:
+def drop_rows_naming(rows: DataFrame, key: str, names: Column, forgotten: DataFrame) -> DataFrame:
     """Leave out the rows whose texts name a forgotten user.
 
-    rows: (key, …), one row per key. names: array<string>, the ids that a row may name (see named_values).
+    rows: (key, …), one row per key. names: array<string>, the ids that a row may name (see extract_values).
     forgotten: (user_hash string).
     """
     named = rows.select(key, F.explode(names).alias("name")).select(key, user_hash(F.col("name")).alias("user_hash"))
     return rows.join(named.join(forgotten, "user_hash", "left_semi").select(key).distinct(), key, "left_anti").select(*rows.columns)
 
 
-def keys_naming(rows: DataFrame, key: tuple[str, ...], names: Column, users: DataFrame) -> DataFrame:
+def find_keys_naming(rows: DataFrame, key: tuple[str, ...], names: Column, users: DataFrame) -> DataFrame:
     """Find the rows whose texts name one of the users.
 
     rows: (key, …) with the columns of ``names``. names: array<string>, the ids that a row may name. users: (user_id string).
@@ -101,7 +101,7 @@ def keys_naming(rows: DataFrame, key: tuple[str, ...], names: Column, users: Dat
     return named.join(users, "user_id", "left_semi").select(*key).distinct()
 
 
-def named_values(json: Column) -> Column:
+def extract_values(json: Column) -> Column:
     """Extract every value and key of a row in JSON, at any depth, as array<string> without repetition; null for null.
 
     Numbers keep their digits; whole ones in exponents are also written out (1.785E7 and 17850000).
@@ -116,10 +116,10 @@ def named_values(json: Column) -> Column:
     # A line that could not be parsed is one value.
     has_a_line = json.contains(f'"{UNREADABLE}":')
     apart = F.filter(whole, lambda value: has_a_line | value.rlike(r"^\s*[\[{]"))
-    return _written_out(F.concat(whole, F.flatten(F.transform(apart, words_and_fields))))
+    return _written_out(F.concat(whole, F.flatten(F.transform(apart, extract_words))))
 
 
-def words_and_fields(text: Column) -> Column:
+def extract_words(text: Column) -> Column:
     """Extract what may be an id from a text that is no JSON, such as a broken line of CSV or an error message.
 
     Returns array<string> without repetition: words, fields between separators, quoted parts, and the rest of a line

@@ -10,9 +10,9 @@ from functools import reduce
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from interest_tiers.cleaning.merging import clean_row, restored, restored_noise, rows_not_stored, stored_rows_read_again
+from interest_tiers.cleaning.merging import clean_row, count_copies, drop_stored_rows, restore_given_values, restore_noise
 from interest_tiers.cleaning.noise import has_day_rules, settle_days
-from interest_tiers.cleaning.quarantine import is_good, quarantined
+from interest_tiers.cleaning.quarantine import is_good, to_quarantine
 from interest_tiers.config import ITEMS_SOURCE, USERS_SOURCE, Config
 
 #: Stores a frame under a name and returns it read back.
@@ -56,12 +56,12 @@ def judge_beside_stored(
     Returns the new rows, the stored rows that were read again, and all rows of the days that changed.
     """
     of_days = F.col("event_date").isin(_days(assessed.where(is_good())))
-    stored = restored(interactions.where(of_days), config.values)
+    stored = restore_given_values(interactions.where(of_days), config.values)
     has_rules = has_day_rules(config.noise, config.values)
     if has_rules:
-        stored = stored.unionByName(restored_noise(quarantine.where(of_days), config.values))
-    fresh = materialise("fresh", rows_not_stored(assessed, stored.select("interaction_id")))
-    stored = stored_rows_read_again(assessed, stored).withColumns(
+        stored = stored.unionByName(restore_noise(quarantine.where(of_days), config.values))
+    fresh = materialise("fresh", drop_stored_rows(assessed, stored.select("interaction_id")))
+    stored = count_copies(assessed, stored).withColumns(
         {"reasons": F.array().cast("array<string>"), "raw": F.lit(None).cast("string"), "is_new": F.lit(False)}
     )
     fresh, touched = fresh.withColumn("is_new", F.lit(True)), _days(fresh.where(is_good()))
@@ -80,8 +80,8 @@ def collect_bad_rows(judged: Judged | None, items: DataFrame | None, users: Data
     items, users: (…, reasons array<string>, raw, event_date), assessed rows of those sources.
     Returns the columns of the table interactions_quarantine.
     """
-    found = [] if judged is None else [quarantined(judged.rows, F.col("source"), run_id, F.col("is_noise"))]
-    found += [quarantined(rows, F.lit(name), run_id) for name, rows in ((ITEMS_SOURCE, items), (USERS_SOURCE, users)) if rows is not None]
+    found = [] if judged is None else [to_quarantine(judged.rows, F.col("source"), run_id, F.col("is_noise"))]
+    found += [to_quarantine(rows, F.lit(name), run_id) for name, rows in ((ITEMS_SOURCE, items), (USERS_SOURCE, users)) if rows is not None]
     return reduce(DataFrame.unionByName, found).dropDuplicates(["row_hash"]) if found else None
 
 

@@ -72,7 +72,7 @@ def file_columns(rows: DataFrame) -> StructType:
     return StructType([f for f in rows.schema.fields if f.name != UNREADABLE])
 
 
-def without_repeats(schema: StructType) -> StructType:
+def merge_repeats(schema: StructType) -> StructType:
     """Merge fields of the same name, at any depth, into one."""
     kinds: dict[str, list[DataType]] = {}
     for field in schema.fields:
@@ -101,7 +101,7 @@ def _merge_types(left: DataType, right: DataType) -> DataType | None:
 def _common_type(kinds: Sequence[DataType]) -> DataType:
     """Return the type that holds the values of all: structs and arrays merged, text where they differ."""
     if all(isinstance(kind, StructType) for kind in kinds):
-        return without_repeats(StructType([field for kind in kinds for field in kind.fields]))  # type: ignore[attr-defined]
+        return merge_repeats(StructType([field for kind in kinds for field in kind.fields]))  # type: ignore[attr-defined]
     if all(isinstance(kind, ArrayType) for kind in kinds):
         return ArrayType(_common_type([kind.elementType for kind in kinds]))  # type: ignore[attr-defined]
     return kinds[0] if all(kind == kinds[0] for kind in kinds) else StringType()

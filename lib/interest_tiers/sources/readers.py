@@ -20,10 +20,10 @@ from interest_tiers.sources.columns import (
     explode_rows,
     file_columns,
     merge_columns,
+    merge_repeats,
     require_distinct_names,
     undo_explode,
     unite,
-    without_repeats,
 )
 from interest_tiers.sources.delta import read_delta
 from interest_tiers.sources.faults import SPARK_FAULTS, read_or_config_error
@@ -190,7 +190,7 @@ def _json_schema(spark: SparkSession, paths: list[str], options: Mapping[str, st
     # One line with the same key twice must not stop all others. Spark reads the last value, as most readers of JSON do.
     is_whole = next((v for k, v in options.items() if k.lower() == "multiline"), "false")
     texts = spark.read.options(**{**options, "wholetext": is_whole}).text(paths).select("value")
-    return without_repeats(file_columns(_parsed_texts(spark, texts, _tolerant_json(options))))
+    return merge_repeats(file_columns(_parsed_texts(spark, texts, _tolerant_json(options))))
 
 
 def _parsed_texts(spark: SparkSession, texts: DataFrame, options: Mapping[str, str]) -> DataFrame:

@@ -12,9 +12,9 @@ from pyspark.sql.types import StructType
 
 from interest_tiers.cleaning.increment import Increment, all_sources, describe_increment
 from interest_tiers.cleaning.interactions import assess_interactions
-from interest_tiers.cleaning.items import assess_items, dropped_items, item_versions, moves_interactions
+from interest_tiers.cleaning.items import assess_items, count_item_versions, dropped_items, moves_interactions
 from interest_tiers.cleaning.judging import Judged, collect_bad_rows, judge_all, judge_beside_stored
-from interest_tiers.cleaning.merging import restored_noise
+from interest_tiers.cleaning.merging import restore_noise
 from interest_tiers.cleaning.quality import Measure, SourceCounts, count_sources, describe, measure_judged, require_quality
 from interest_tiers.cleaning.users import assess_users
 from interest_tiers.config import ITEMS_SOURCE, USERS_SOURCE, Source
@@ -143,14 +143,14 @@ def _item_versions(context: StageContext, increment: Increment, assessed: DataFr
     if assessed is None:
         return context.warehouse.read(ITEM_VERSIONS)
     before = None if ITEMS_SOURCE in increment.rebuilt else context.warehouse.read(ITEM_VERSIONS).drop("run_id")
-    return context.warehouse.stage("clean/item_versions", item_versions(assessed, before))
+    return context.warehouse.stage("clean/item_versions", count_item_versions(assessed, before))
 
 
 def _dropped_items_differ(context: StageContext, increment: Increment, versions: DataFrame) -> bool:
     """Whether stored interactions are in the wrong table, because other items are dropped than before."""
     if increment.rebuilds_all(context.config) or ITEMS_SOURCE not in increment.files or not context.warehouse.exists(ITEM_VERSIONS):
         return False
-    noise = restored_noise(stored(context, INTERACTIONS_QUARANTINE), context.config.values)
+    noise = restore_noise(stored(context, INTERACTIONS_QUARANTINE), context.config.values)
     touched = stored(context, INTERACTIONS).select("item_id").unionByName(noise.select("item_id"))
     return moves_interactions(dropped_items(context.warehouse.read(ITEM_VERSIONS)), dropped_items(versions), touched)
 

@@ -9,13 +9,13 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
-from interest_tiers.cleaning.forgetting import without_forgotten, without_raws_naming_forgotten
+from interest_tiers.cleaning.forgetting import drop_forgotten, drop_quarantine_naming
 from interest_tiers.cleaning.increment import Increment, mark_as_read
-from interest_tiers.cleaning.items import catalogue
+from interest_tiers.cleaning.items import build_catalogue
 from interest_tiers.cleaning.judging import Judged, replaced_quarantine
 from interest_tiers.cleaning.noise import has_day_rules
 from interest_tiers.cleaning.quality import Measure, quality_rows
-from interest_tiers.cleaning.users import known_users
+from interest_tiers.cleaning.users import list_users
 from interest_tiers.stages.clean_plan import source_rules
 from interest_tiers.stages.context import StageContext
 from interest_tiers.storage.schemas import (
@@ -45,13 +45,13 @@ def stored(context: StageContext, table: Table) -> DataFrame:
 def leave_out_forgotten(context: StageContext, rows: DataFrame) -> DataFrame:
     """Leave out the rows of forgotten users, as if they had never been read. rows: (user_id, …)."""
     forgotten = FORGOTTEN_USERS
-    return without_forgotten(rows, context.warehouse.read(forgotten)) if context.warehouse.exists(forgotten) else rows
+    return drop_forgotten(rows, context.warehouse.read(forgotten)) if context.warehouse.exists(forgotten) else rows
 
 
 def leave_out_raws_of_forgotten(context: StageContext, rows: DataFrame) -> DataFrame:
     """Leave out quarantined rows that name a forgotten user. rows: (row_hash, raw, …)."""
     forgotten = FORGOTTEN_USERS
-    return without_raws_naming_forgotten(rows, context.warehouse.read(forgotten)) if context.warehouse.exists(forgotten) else rows
+    return drop_quarantine_naming(rows, context.warehouse.read(forgotten)) if context.warehouse.exists(forgotten) else rows
 
 
 def write_quality(context: StageContext, measures: Sequence[Measure]) -> None:
@@ -97,18 +97,18 @@ def write_items(context: StageContext, versions: DataFrame, has_changed: bool) -
     if not has_changed:
         return context.warehouse.read(ITEMS).count()
     context.warehouse.replace(ITEM_VERSIONS, versions.withColumn("run_id", F.lit(context.run_id)))
-    return context.warehouse.replace(ITEMS, catalogue(versions).where("NOT is_dropped"))
+    return context.warehouse.replace(ITEMS, build_catalogue(versions).where("NOT is_dropped"))
 
 
 def add_users(context: StageContext, judged: Judged) -> None:
     """Add the users of new interactions."""
-    arrived = known_users(judged.good.where("is_new"), None)
+    arrived = list_users(judged.good.where("is_new"), None)
     context.warehouse.insert_missing(USERS, context.warehouse.stage("clean/users", arrived))
 
 
 def replace_users(context: StageContext, assessed: DataFrame | None) -> None:
     """Replace all users: those with interactions, and those of the users' source. assessed: see users.assess_users."""
-    users = known_users(context.warehouse.read(INTERACTIONS), assessed)
+    users = list_users(context.warehouse.read(INTERACTIONS), assessed)
     context.warehouse.replace(USERS, leave_out_forgotten(context, users))
 
 

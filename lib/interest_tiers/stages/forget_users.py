@@ -9,13 +9,13 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from interest_tiers.cleaning.forgetting import (
-    keys_naming,
-    named_values,
+    extract_values,
+    extract_words,
+    find_keys_naming,
     read_ids,
     select_unused_vectors,
     user_hash,
     user_ids_in,
-    words_and_fields,
 )
 from interest_tiers.errors import ConfigError, WarehouseError
 from interest_tiers.interests.user_texts import written_texts
@@ -104,9 +104,9 @@ def forget(warehouse: Warehouse, table: Table, users: DataFrame) -> int:
     if table.names_users is None:
         return removed
     column = table.names_users.column
-    names = named_values(F.col(column)) if table is INTERACTIONS_QUARANTINE else words_and_fields(F.col(column))
+    names = extract_values(F.col(column)) if table is INTERACTIONS_QUARANTINE else extract_words(F.col(column))
     rows = warehouse.read(table).where(table.names_users.within)
-    keys = warehouse.stage(f"{NAME}/{table.name}", keys_naming(rows, table.key, user_ids_in(names), users))
+    keys = warehouse.stage(f"{NAME}/{table.name}", find_keys_naming(rows, table.key, user_ids_in(names), users))
     if table.schema[column].nullable:
         return removed + warehouse.empty(table, keys, column)
     return removed + warehouse.delete_keys(table, keys)
