@@ -100,9 +100,8 @@ def test_other_rows_need_another_version_of_the_rules(spark: SparkSession) -> No
     judged = judge_all(assessed, config, lambda _, rows: rows.localCheckpoint())
     bad = collect_bad_rows(judged, items, users, "run")
     assert bad is not None
-    made = [
-        rows_as_text(rows) for rows in (judged.good.drop("raw"), bad, versions, build_catalogue(versions), list_users(judged.good, users))
-    ]
+    tables = (judged.good.drop("raw"), bad, versions, build_catalogue(versions), list_users(judged.good, users))
+    made = [rows_as_text(rows) for rows in tables]
     assert all(made)
     found = hashlib.sha256(json.dumps(made).encode()).hexdigest()
     assert ROWS_BY_VERSION.get(CLEANING_RULES_VERSION) == found, WHAT_TO_DO.format(version=CLEANING_RULES_VERSION, hash=found)

@@ -16,7 +16,7 @@ CLEAN_ROW = "interaction_id string, user_id string, item_id string, behaviour st
 
 
 def clean_row() -> Column:
-    """A clean row as JSON, its value as given (see restore_noise)."""
+    """Write a clean row as JSON, its value before clipping (see restore_noise)."""
     names = [column.split()[0] for column in CLEAN_ROW.split(", ")]
     given = F.coalesce("given_value", "value").alias("value")
     return F.to_json(F.struct(*[given if name == "value" else F.col(name) for name in names]), WHOLE_TIMES)

@@ -115,9 +115,10 @@ def measure_quality(
     newest_stored: Mapping[str, date],
     today: date,
 ) -> list[Measure]:
-    """Every measure of every source.
+    """Measure every source.
 
-    previous_rows: see find_rows_of_previous_run. newest_stored: the day of the newest event that was there before, per source.
+    previous_rows: by source (see find_rows_of_previous_run).
+    newest_stored: by source, the day of the newest event stored before.
     """
     measures: list[Measure] = []
     for found in counts:
