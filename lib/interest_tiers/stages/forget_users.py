@@ -22,6 +22,7 @@ from interest_tiers.interests.user_texts import written_texts
 from interest_tiers.sources.files import read_lines
 from interest_tiers.spark.session import build_session
 from interest_tiers.stages.context import StageResult, add_warehouse_argument, exit_code_of, new_run_id, run_stage
+from interest_tiers.stages.forget_report import describe_past
 from interest_tiers.storage.schemas import (
     FORGOTTEN_USERS,
     INTERACTIONS,
@@ -32,7 +33,7 @@ from interest_tiers.storage.schemas import (
     USERS,
     Table,
 )
-from interest_tiers.storage.warehouse import Vacuumed, Warehouse
+from interest_tiers.storage.warehouse import Warehouse
 
 NAME = "forget_users"
 
@@ -81,7 +82,7 @@ def run(context: ForgetContext) -> StageResult:
         context.warehouse.delete_files_of_users()
     forgotten_at = _last_forgotten_at(context.warehouse)
     vacuumed = [context.warehouse.vacuum(table, forgotten_at, context.retention_hours) for table in tables]
-    _print_past(vacuumed, removed)
+    print("\n".join(describe_past(vacuumed, removed)))
     return StageResult(given, sum(removed.values()), _message(context, given, unknown, removed))
 
 
@@ -150,35 +151,6 @@ def _last_forgotten_at(warehouse: Warehouse) -> datetime | None:
         return None
     newest = warehouse.read(FORGOTTEN_USERS).agg(F.max("forgotten_at").alias("time")).first()
     return None if newest is None else newest["time"]
-
-
-def _print_past(vacuumed: Sequence[Vacuumed], removed: Mapping[str, int]) -> None:
-    print(f"{'table':<24} {'rows removed':>12}   nothing of them can be read        versions kept")
-    for past in vacuumed:
-        print(f"{past.table:<24} {removed.get(past.table, 0):>12,}   {_when(past):<32}   from {past.oldest_version:,} on")
-    pending = [time for past in vacuumed for time in (past.unreadable_from, past.log_unreadable_from) if _is_ahead(time)]
-    if pending:
-        last = max(time for time in pending if time is not None)
-        print(f"Run forget_users --vacuum-only after {_shown(last)} to remove the last of it.")
-    if removed:
-        print("The report was removed, since it shows single users: run the stage report again.")
-
-
-def _when(past: Vacuumed) -> str:
-    if past.unreadable_from is None:
-        return "nobody was forgotten"
-    data = f"after {_shown(past.unreadable_from)}" if _is_ahead(past.unreadable_from) else "now"
-    if past.log_unreadable_from is None or not _is_ahead(past.log_unreadable_from):
-        return data
-    return f"{data}, log after {_shown(past.log_unreadable_from)}"
-
-
-def _is_ahead(time: datetime | None) -> bool:
-    return time is not None and time.astimezone(UTC) > datetime.now(UTC)
-
-
-def _shown(time: datetime) -> str:
-    return f"{time.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def _message(context: ForgetContext, given: int, unknown: int, removed: Mapping[str, int]) -> str:
