@@ -242,9 +242,6 @@ def test_a_damaged_file_is_blamed_on_the_source_that_has_it(platform: Platform, 
     columns = {"user_id": "user", "item_id": "item", "occurred_at": "at", "behaviour": "action", "value": "amount"}
     platform.write_config(interactions={"path": f"{platform.folder}/parquet", "columns": columns})
     platform.clean()
-    damage_values(next((platform.folder / "daily" / "items").glob("*.parquet")))
-    (platform.folder / "items.csv").write_text("item,title,kind\ni1,red pan,PANS\n", encoding="utf-8")
-    rows.limit(1).coalesce(1).write.mode("append").parquet(f"{platform.folder}/parquet")
     damaged_source = next((platform.folder / "parquet").glob("*.parquet"))
     damage_values(damaged_source)
     platform.clean("--full", exit_code=2)
