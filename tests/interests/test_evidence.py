@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from datetime import date, timedelta
 from typing import Any
@@ -19,6 +20,7 @@ from interest_tiers.interests.evidence import (
     category_interest,
     decay,
     exact_sum,
+    exact_sum_of_values,
     interest_days,
     interests_by_category,
     item_days,
@@ -181,3 +183,28 @@ def test_a_sum_is_the_same_for_any_order_and_partitioning(spark: SparkSession, v
     ]
     assert sums[0] == sums[1]
     assert sums[0] == pytest.approx(sum(values), abs=1e-6)
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    st.lists(st.one_of(st.floats(-1e15, 1e15), st.floats(-1e4, 1e4), st.sampled_from([1e12, 2147.483648, 0.1])), min_size=1, max_size=40),
+    st.sampled_from([10**6, 10**9]),
+)
+def test_sums_of_values_are_those_of_whole_numbers_of_any_size(spark: SparkSession, values: list[float], parts: int) -> None:
+    rows = spark.createDataFrame([(x,) for x in values], "x double").repartition(3)
+    [(got,)] = rows.agg(exact_sum_of_values(F.col("x"), parts)).collect()
+    assert got == float(sum(math.floor(x * float(parts) + 0.5) for x in values)) / parts
+
+
+def test_sums_of_large_currencies_do_not_overflow_and_small_sums_are_as_before(spark: SparkSession) -> None:
+    rows = spark.range(1000).select(F.lit(1e12).alias("rials"), (F.col("id") * 1.37 - 300).alias("euros"), F.lit(1e300).alias("wrong"))
+    [got] = rows.agg(
+        exact_sum_of_values(F.col("rials")).alias("rials"),
+        exact_sum(F.col("rials"), parts=10**6).alias("overflown"),
+        exact_sum_of_values(F.col("euros")).alias("euros"),
+        exact_sum(F.col("euros"), parts=10**6).alias("as_before"),
+        exact_sum_of_values(F.col("wrong")).alias("wrong"),
+    ).collect()
+    assert got["rials"] == 1e15 != got["overflown"]
+    assert got["euros"] == got["as_before"]
+    assert got["wrong"] == pytest.approx(1e303)

@@ -231,7 +231,7 @@ def test_a_table_whose_log_has_users_says_so(warehouse: Warehouse, spark: SparkS
     ("content", "message"),
     [
         (None, "no such file, folder or glob"),
-        (b"\xef\xbb\xbf\n \n", "there is no user id in it; give one per line"),
+        (b"\xef\xbb\xbf\n \n", "the file has no user id; give one per line"),
         (b"PAR1\x00\x00\x15", "not a text file"),
     ],
 )

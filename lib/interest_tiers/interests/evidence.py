@@ -29,18 +29,45 @@ EVIDENCE_PARTS = 10**9
 #: What a config allows for the weight of a behaviour.
 LARGEST_WEIGHT = 1000
 
-#: Values (prices, amounts) are summed in millionths.
+#: Values (prices, amounts) are summed in millionths. 10 amounts of 10^12 rials are more millionths than a bigint holds.
 VALUE_PARTS = 10**6
+
+#: Where exact_sum_of_values splits a number of parts.
+SPLIT = float(2**32)
 
 
 def exact_sum(column: Column, parts: int = EVIDENCE_PARTS, over: WindowSpec | None = None) -> Column:
-    """The sum of a double column, the same for any partitioning: each value is rounded to a part of 1, halves up.
+    """Sum a bounded double column, the same for any partitioning: each value is rounded to a part of 1, halves up.
 
-    over: a window that is summed over; an aggregate without one.
+    The sum of parts must stay below 2^63: with EVIDENCE_PARTS, 10^7 values of LARGEST_WEIGHT fit.
+    Values of a source have no bound: use exact_sum_of_values.
+    over: a window to sum over; without one, an aggregate.
     """
     # round() of a double goes through a decimal number of Java, which costs more than all the rest of a sum.
-    total = F.sum(F.floor(column * F.lit(float(parts)) + F.lit(0.5)))
-    return (total if over is None else total.over(over)) / F.lit(float(parts))
+    return _total(F.floor(_in_parts(column, parts)), over) / F.lit(float(parts))
+
+
+def exact_sum_of_values(column: Column, parts: int = VALUE_PARTS, over: WindowSpec | None = None) -> Column:
+    """Sum a double column of any size as exact_sum does, without overflow.
+
+    Each rounded value is split into a multiple of 2^32, summed as a double, and a rest, summed as a bigint.
+    The sum is the same for any partitioning up to 2^85 parts; beyond, it is rounded as sums of doubles are.
+    The rests of 2^32 rows fit.
+    """
+    number = _in_parts(column, parts)
+    # A power of 2: the product, the difference and the sums below are exact.
+    high = F.rint(number * F.lit(1.0 / SPLIT))
+    rest = F.floor(number - high * F.lit(SPLIT))
+    return (_total(high, over) * F.lit(SPLIT) + _total(rest, over)) / F.lit(float(parts))
+
+
+def _in_parts(column: Column, parts: int) -> Column:
+    """Count parts of 1; the floor of it rounds halves up."""
+    return column * F.lit(float(parts)) + F.lit(0.5)
+
+
+def _total(column: Column, over: WindowSpec | None) -> Column:
+    return F.sum(column) if over is None else F.sum(column).over(over)
 
 
 def summed_evidence(weight: Column) -> Column:
@@ -108,7 +135,7 @@ def item_days(interactions: DataFrame, item_interests: DataFrame, weights: Mappi
         .agg(
             day_weight(F.col("weight")).alias("weight"),
             F.count(F.lit(1)).alias("n_interactions"),
-            exact_sum(F.coalesce("value", F.lit(0.0)), parts=VALUE_PARTS).alias("value"),
+            exact_sum_of_values(F.coalesce("value", F.lit(0.0))).alias("value"),
         )
     )
     # Interests come last: they would only make the key longer that rows are shuffled and grouped by.
@@ -127,7 +154,7 @@ def summed_days() -> list[Column]:
     return [
         day_weight(F.col("weight")).alias("weight"),
         F.sum("n_interactions").alias("n_interactions"),
-        exact_sum(F.col("value"), parts=VALUE_PARTS).alias("value"),
+        exact_sum_of_values(F.col("value")).alias("value"),
     ]
 
 

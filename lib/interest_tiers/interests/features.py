@@ -8,7 +8,7 @@ from datetime import date, timedelta
 from pyspark.sql import Column, DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
-from interest_tiers.interests.evidence import EVIDENCE_PARTS, LARGEST_WEIGHT, PAIR, VALUE_PARTS, exact_sum, summed_days, summed_evidence
+from interest_tiers.interests.evidence import EVIDENCE_PARTS, LARGEST_WEIGHT, PAIR, exact_sum_of_values, summed_days, summed_evidence
 from interest_tiers.interests.hierarchy import USER_LEVEL
 
 #: Days before count as this one does.
@@ -98,7 +98,7 @@ def _features(as_of: date, horizon_days: int) -> list[Column]:
         F.sum(F.when(day.isNotNull(), F.col("n_interactions"))).alias("n_interactions"),
         F.count_if(day >= F.lit(recent)).alias("n_days_recent"),
         F.count_if((day >= F.lit(previous)) & (day < F.lit(recent))).alias("n_days_previous"),
-        exact_sum(F.when(day.isNotNull(), F.col("value")), parts=VALUE_PARTS).alias("total_value"),
+        exact_sum_of_values(F.when(day.isNotNull(), F.col("value"))).alias("total_value"),
     ]
 
 
