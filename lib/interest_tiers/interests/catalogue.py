@@ -92,7 +92,7 @@ def mean_embeddings(texts: DataFrame, embeddings: DataFrame) -> DataFrame:
 def characteristic_terms(texts: DataFrame, languages: Sequence[str]) -> DataFrame:
     """The words that set an interest apart: interest_id, top_terms (at most TOP_TERMS).
 
-    texts: see touched_texts. Words are those of text.with_terms.
+    texts: see touched_texts. Words are those of text.add_terms.
     A word scores tf * ln((N + 1) / df): tf the share of the interest's items whose text has it, N the number of
     interests, df those in which it occurs (Salton and Buckley 1988); where there are levels, N and df are those of the level.
     """
