@@ -22,6 +22,7 @@ from interest_tiers.interests.catalogue import (
 from interest_tiers.storage.schemas import INTERESTS
 
 DAY = date(2017, 10, 9)
+DAYS = "user_id string, interest_id string, item_id string, event_date date, level long"
 VECTORS = {"whole milk": [1.0, 0.0, 0.0], "skim milk": [0.0, 1.0, 0.0], "steel hammer": [0.0, 0.6, 0.8], "never touched": [0.0, 0.0, 1.0]}
 #: item, text, category
 ITEMS = [
@@ -45,8 +46,8 @@ def items(spark: SparkSession, rows: Sequence[tuple] = ITEMS) -> DataFrame:
 
 def days_of_items(spark: SparkSession, touched: Sequence[tuple[str, str]] = TOUCHED, rows: Sequence[tuple] = ITEMS) -> DataFrame:
     category = {item: of for item, _, of in rows}
-    days = [(user, f"category:{category[item]}", item, DAY) for user, item in touched]
-    return spark.createDataFrame(days, "user_id string, interest_id string, item_id string, event_date date")
+    days = [(user, f"category:{category[item]}", item, DAY, 1) for user, item in touched]
+    return spark.createDataFrame(days, DAYS)
 
 
 def embeddings(spark: SparkSession) -> DataFrame:
@@ -55,8 +56,8 @@ def embeddings(spark: SparkSession) -> DataFrame:
 
 
 def texts(spark: SparkSession, rows: Sequence[tuple[str, str, int]]) -> DataFrame:
-    described = [(interest, f"hash of {text}", text, n) for interest, text, n in rows]
-    return spark.createDataFrame(described, "interest_id string, text_hash string, text string, n_items long")
+    described = [(interest, 1, f"hash of {text}", text, n) for interest, text, n in rows]
+    return spark.createDataFrame(described, "interest_id string, level long, text_hash string, text string, n_items long")
 
 
 def top_terms(spark: SparkSession, rows: Sequence[tuple[str, str, int]], languages: Sequence[str] = ()) -> dict[str, list[str]]:
@@ -156,8 +157,8 @@ def test_topics_are_named_by_their_words_and_told_apart_where_words_are_the_same
         ("h3", "steel hammer", None), ("x", "of the", None), ("b", "whole milk fresh organic", None),
     ]  # fmt: skip
     of = {"m1": 1, "m2": 1, "h1": 2, "h2": 3, "h3": 4, "x": 5, "b": 6}
-    days = [("u1", f"topic:{of[item]:04d}", item, DAY) for item, _, _ in rows]
-    touched = spark.createDataFrame(days, "user_id string, interest_id string, item_id string, event_date date")
+    days = [("u1", f"topic:{of[item]:04d}", item, DAY, 1) for item, _, _ in rows]
+    touched = spark.createDataFrame(days, DAYS)
     centres = [(f"topic:{number:04d}", [0.6, 0.8]) for number in (1, 2, 3, 4, 5, 6, 7)]  # nobody touched the seventh
     vectors = spark.createDataFrame(centres, "interest_id string, embedding array<float>")
     got = topic_catalogue(touched, items(spark, rows), vectors, ["english"])

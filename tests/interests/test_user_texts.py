@@ -64,7 +64,7 @@ def test_writing_is_a_day_of_evidence_for_another_interest_than_the_items(spark:
     nearest = spark.createDataFrame([(sha("milk"), "dairy"), (sha("more milk"), "dairy")], "text_hash string, interest_id string")
     item_interests = spark.createDataFrame([("milk", "dairy"), ("bread", "bakery")], "item_id string, interest_id string")
     got = days_of_texts(interactions, nearest, item_interests, UserTexts(weight=0.5))
-    assert sorted(map(tuple, got.collect())) == [("u", "dairy", None, DAY, 0.5, 2, 0.0), ("v", "dairy", None, LATER, 0.5, 1, 0.0)]
+    assert sorted(map(tuple, got.collect())) == [("u", "dairy", None, DAY, 0.5, 2, 0.0, 1), ("v", "dairy", None, LATER, 0.5, 1, 0.0, 1)]
 
     seen = interactions.select("user_id", "item_id", F.lit("view").alias("behaviour"), "event_date", F.lit(2.0).alias("value"))
     days = item_days(seen, item_interests, {"view": BehaviourWeight(weight=0.2)}).unionByName(got)
