@@ -11,7 +11,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from interest_tiers.config import Augmentation
 from interest_tiers.interests import augmentation
-from interest_tiers.interests.augmentation import neighbours, profiles, with_borrowed
+from interest_tiers.interests.augmentation import borrow_evidence, build_profiles, find_neighbours
 from interest_tiers.interests.features import user_interests
 from interest_tiers.storage.schemas import USER_INTERESTS
 
@@ -35,8 +35,8 @@ def days_of(spark: SparkSession, users: Mapping[str, Mapping[str, int]], weight:
 
 def augmented(days: DataFrame, config: Augmentation) -> Rows:
     pairs = user_interests(days, AS_OF, 1e12, 7).cache()
-    lending = profiles(pairs, days, config).cache()
-    got = with_borrowed(pairs, lending, neighbours(pairs, days, lending, config).cache(), config)
+    lending = build_profiles(pairs, days, config).cache()
+    got = borrow_evidence(pairs, lending, find_neighbours(pairs, days, lending, config).cache(), config)
     assert got.schema.names == pairs.schema.names == [name for name in USER_INTERESTS.schema.names if name != "as_of"]
     return {(row["user_id"], row["interest_id"]): row.asDict() for row in got.collect()}
 

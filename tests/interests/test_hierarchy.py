@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from interest_tiers.interests.catalogue import hierarchy_catalogue
+from interest_tiers.interests.catalogue import build_hierarchy_catalogue
 from interest_tiers.interests.evidence import interest_days, interests_by_levels
 from interest_tiers.interests.features import user_interests
 from interest_tiers.interests.hierarchy import all_names, ancestors, at_every_level, own_name, parent, path_interest
@@ -93,7 +93,7 @@ def test_the_catalogue_says_level_and_parent(spark: SparkSession, days: DataFram
         [(item, text, text, None) for item, text in rows], "item_id string, text string, text_hash string, x string"
     )
     vectors = spark.createDataFrame([], "interest_id string, embedding array<float>")
-    catalogue = hierarchy_catalogue(at_every_level(days, 2), items, vectors, [])
+    catalogue = build_hierarchy_catalogue(at_every_level(days, 2), items, vectors, [])
     assert catalogue.columns == [name for name in INTERESTS.schema.names if name != "as_of"]
     found = {row["interest_id"]: row for row in catalogue.collect()}
     assert {key: (row["name"], row["kind"], row["level"], row["parent_id"], row["n_items"]) for key, row in found.items()} == {

@@ -9,13 +9,19 @@ from pyspark.sql import functions as F
 from interest_tiers.config import UserTexts
 from interest_tiers.embedding.model_folder import model_id
 from interest_tiers.errors import DataQualityError
-from interest_tiers.interests.augmentation import neighbours, profiles, with_borrowed
-from interest_tiers.interests.catalogue import category_catalogue, hierarchy_catalogue, mean_embeddings, topic_catalogue, touched_texts
+from interest_tiers.interests.augmentation import borrow_evidence, build_profiles, find_neighbours
+from interest_tiers.interests.catalogue import (
+    average_embeddings,
+    build_category_catalogue,
+    build_hierarchy_catalogue,
+    build_topic_catalogue,
+    select_touched_texts,
+)
 from interest_tiers.interests.evidence import interest_days, interests_by_category, interests_by_levels
 from interest_tiers.interests.features import user_interests
 from interest_tiers.interests.hierarchy import at_every_level
-from interest_tiers.interests.topics import Topics, fit_topics, seen_texts, topic_vectors, topics_of_items
-from interest_tiers.interests.user_texts import days_of_texts, nearest_interests, written_texts
+from interest_tiers.interests.topics import Topics, assign_topics, build_topic_vectors, fit_topics, select_seen_texts
+from interest_tiers.interests.user_texts import build_text_days, find_nearest_interests, select_written_texts
 from interest_tiers.stages.context import StageContext, StageResult, stage_main
 from interest_tiers.storage.schemas import INTERACTIONS, INTERESTS, ITEM_INTERESTS, ITEMS, TEXT_EMBEDDINGS, USER_INTERESTS
 
@@ -54,8 +60,8 @@ def interests_of_items_as_of(context: StageContext, day: date) -> InterestsOfIte
     if context.config.interests.source == "category":
         return InterestsOfItems(interests_by_category(items), None)
     embeddings = text_embeddings(context)
-    topics = fit_topics(seen_texts(context.read(INTERACTIONS, day), items, embeddings), context.config.interests)
-    return InterestsOfItems(topics_of_items(topics, items, embeddings), topics)
+    topics = fit_topics(select_seen_texts(context.read(INTERACTIONS, day), items, embeddings), context.config.interests)
+    return InterestsOfItems(assign_topics(topics, items, embeddings), topics)
 
 
 def text_embeddings(context: StageContext) -> DataFrame:
@@ -67,13 +73,13 @@ def text_embeddings(context: StageContext) -> DataFrame:
 def embeddings_as_of(context: StageContext, found: InterestsOfItems, days: DataFrame) -> DataFrame:
     """The embeddings of the interests as of any day: interest_id, embedding. found: as of it. days: before it."""
     if found.topics is not None:
-        return topic_vectors(found.topics, like=days)
+        return build_topic_vectors(found.topics, like=days)
     return category_embeddings(context, days)
 
 
 def category_embeddings(context: StageContext, days: DataFrame) -> DataFrame:
     """The same of categories: the mean of the texts of their items that users touched. days: of items."""
-    return mean_embeddings(touched_texts(days, context.read(ITEMS)), text_embeddings(context))
+    return average_embeddings(select_touched_texts(days, context.read(ITEMS)), text_embeddings(context))
 
 
 def evidence_days(context: StageContext) -> DataFrame:
@@ -136,9 +142,11 @@ def _written_days(
     context: StageContext, config: UserTexts, days: DataFrame, interests: DataFrame, embeddings: DataFrame, staged: str
 ) -> DataFrame:
     interactions = context.read(INTERACTIONS, context.as_of)
-    texts = written_texts(interactions).join(embeddings, "text_hash")
-    nearest = context.warehouse.stage(f"{staged}/nearest", nearest_interests(texts, interests, config.min_similarity))
-    return days_of_texts(interactions, nearest, days.select("item_id", "interest_id").distinct(), config, context.config.interests.n_levels)
+    texts = select_written_texts(interactions).join(embeddings, "text_hash")
+    nearest = context.warehouse.stage(f"{staged}/nearest", find_nearest_interests(texts, interests, config.min_similarity))
+    return build_text_days(
+        interactions, nearest, days.select("item_id", "interest_id").distinct(), config, context.config.interests.n_levels
+    )
 
 
 def pairs_as_of(context: StageContext, days: DataFrame, as_of: date) -> DataFrame:
@@ -154,14 +162,14 @@ def augmented_pairs_as_of(context: StageContext, days: DataFrame, as_of: date, s
         return pairs
     # Each is read several times over.
     pairs = stage(f"{staged}/pairs", pairs)
-    lending = stage(f"{staged}/profiles", profiles(pairs, days, augmentation))
-    closest = stage(f"{staged}/neighbours", neighbours(pairs, days, lending, augmentation))
-    return with_borrowed(pairs, lending, closest, augmentation)
+    lending = stage(f"{staged}/profiles", build_profiles(pairs, days, augmentation))
+    closest = stage(f"{staged}/neighbours", find_neighbours(pairs, days, lending, augmentation))
+    return borrow_evidence(pairs, lending, closest, augmentation)
 
 
 def _catalogue(context: StageContext, found: InterestsOfItems, days: DataFrame) -> DataFrame:
-    of_categories = hierarchy_catalogue if context.config.interests.levels else category_catalogue
-    catalogue = of_categories if found.topics is None else topic_catalogue
+    of_categories = build_hierarchy_catalogue if context.config.interests.levels else build_category_catalogue
+    catalogue = of_categories if found.topics is None else build_topic_catalogue
     return catalogue(days, context.read(ITEMS), embeddings_as_of(context, found, days), context.config.interests.languages)
 
 

@@ -7,8 +7,8 @@ from pyspark.sql import functions as F
 
 from interest_tiers.clustering.description import describe_clusters
 from interest_tiers.clustering.fit import Fit, fit_clusters
-from interest_tiers.clustering.membership import memberships
-from interest_tiers.clustering.vectors import at_one_point, embedding_sums, fit_projection, project
+from interest_tiers.clustering.membership import compute_memberships
+from interest_tiers.clustering.vectors import fit_projection, place_at_one_point, project, sum_embeddings
 from interest_tiers.stages.build_interests import finest, stored_pairs
 from interest_tiers.stages.context import Measurement, StageContext, StageResult, stage_main, write_metrics
 from interest_tiers.storage.schemas import CLUSTERS, INTERESTS, USER_CLUSTERS, USER_TIERS, USER_VECTORS
@@ -46,17 +46,17 @@ def cluster(context: StageContext, pairs: DataFrame, tiers: DataFrame, embedding
     pairs, tiers and embeddings (interest_id, embedding): of that day.
     """
     config, warehouse = context.config.clustering, context.warehouse
-    sums = warehouse.stage(f"{staged}/sums", embedding_sums(pairs, tiers, embeddings))
+    sums = warehouse.stage(f"{staged}/sums", sum_embeddings(pairs, tiers, embeddings))
     vectors = warehouse.stage(f"{staged}/vectors", _points(sums, config.components))
     fit = fit_clusters(vectors, config)
-    user_clusters = warehouse.stage(f"{staged}/user_clusters", memberships(vectors, fit.centroids, config))
+    user_clusters = warehouse.stage(f"{staged}/user_clusters", compute_memberships(vectors, fit.centroids, config))
     return Clustered(vectors, fit, user_clusters)
 
 
 def _points(sums: DataFrame, components: int) -> DataFrame:
     projection = fit_projection(sums, components)
     points = None if projection is None else project(sums, projection)
-    return at_one_point(sums, components) if points is None or points.isEmpty() else points
+    return place_at_one_point(sums, components) if points is None or points.isEmpty() else points
 
 
 def silhouettes_tried(fit: Fit) -> list[Measurement]:

@@ -13,8 +13,8 @@ from interest_tiers.evaluation.intervals import Estimate
 from interest_tiers.evaluation.ranking_quality import future_items, in_lists, ranking_quality
 from interest_tiers.evaluation.tier_quality import tier_quality
 from interest_tiers.interests.evidence import PAIR, interest_days, item_days
-from interest_tiers.recommend.candidates import popular_in_clusters, scored_candidates, widely_used
-from interest_tiers.recommend.ranking import top_items
+from interest_tiers.recommend.candidates import find_widely_used, rank_popular_items, score_candidates
+from interest_tiers.recommend.ranking import rank_items
 from interest_tiers.spark.sampling import drawn_by_hash
 from interest_tiers.stages.assign_tiers import calibration_as_of, ruled, tiers_as_of
 from interest_tiers.stages.build_interests import (
@@ -147,7 +147,7 @@ def _judge_lists(
     """Compare the recommender with itself without clusters, with popularity and with the user's own frequency."""
     warehouse, settings, k = context.warehouse, context.config.evaluation, context.config.recommend.k
     everything = own_items_as_of(context, before, cut)
-    catalogue = warehouse.stage("evaluate/catalogue", widely_used(everything, settings.min_item_users))
+    catalogue = warehouse.stage("evaluate/catalogue", find_widely_used(everything, settings.min_item_users))
     own_items = warehouse.stage("evaluate/own_items", everything.join(catalogue, "item_id", "left_semi"))
     users = warehouse.stage("evaluate/users", judged_users(after, settings.max_users))
     truth = warehouse.stage("evaluate/truth", future_items(after, own_items, catalogue, users))
@@ -156,7 +156,7 @@ def _judge_lists(
     of_judged = [frame.join(users, "user_id", "left_semi") for frame in (pairs, tiers)]
 
     def offered(clusters: DataFrame) -> DataFrame:
-        popular_there = popular_in_clusters(own_items, clusters, context.config.recommend.candidates_per_interest)
+        popular_there = rank_popular_items(own_items, clusters, context.config.recommend.candidates_per_interest)
         return cluster_items(context, popular_there, *of_judged, clusters.join(users, "user_id", "left_semi"))
 
     lists = [in_lists("all", "own_frequency", own_frequency(judged_items, k))]
@@ -165,7 +165,7 @@ def _judge_lists(
     for model, clusters in (("tiers_and_clusters", user_clusters), ("without_clusters", one_cluster(pairs.select("user_id").distinct()))):
         candidates = warehouse.stage(f"evaluate/offered_{model}", offered(clusters))
         for items, repeats in (("all", True), ("new", False)):
-            ranked = top_items(scored_candidates(judged_items, candidates, context.config.recommend, repeats), k)
+            ranked = rank_items(score_candidates(judged_items, candidates, context.config.recommend, repeats), k)
             lists.append(in_lists(items, model, ranked))
     staged = warehouse.stage("evaluate/lists", reduce(DataFrame.unionByName, lists))
     judged = ranking_quality(staged, truth, catalogue.count(), k, settings.bootstrap_samples)

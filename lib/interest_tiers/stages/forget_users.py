@@ -12,7 +12,7 @@ from pyspark.sql.types import StringType
 from interest_tiers.cleaning.columns import identifier
 from interest_tiers.cleaning.forgetting import keys_naming, named_values, user_hash, words_and_fields
 from interest_tiers.errors import ConfigError, WarehouseError
-from interest_tiers.interests.user_texts import written_texts
+from interest_tiers.interests.user_texts import select_written_texts
 from interest_tiers.sources.reading import read_lines
 from interest_tiers.spark.session import build_session
 from interest_tiers.stages.context import StageResult, add_warehouse_argument, exit_code_of, new_run_id, run_stage
@@ -110,13 +110,13 @@ def _texts_of(warehouse: Warehouse, users: DataFrame) -> DataFrame:
     """What these users wrote: text_hash."""
     if not warehouse.exists(INTERACTIONS):
         return users.select(F.lit("").alias("text_hash")).where(F.lit(False))
-    return written_texts(warehouse.read(INTERACTIONS).join(users, "user_id", "left_semi")).select("text_hash")
+    return select_written_texts(warehouse.read(INTERACTIONS).join(users, "user_id", "left_semi")).select("text_hash")
 
 
 def _forget_vectors(warehouse: Warehouse, written: DataFrame) -> int:
     """Remove the vectors of texts that only forgotten users wrote, after their rows; returns how many. written: text_hash, stored."""
     vectors = warehouse.read(TEXT_EMBEDDINGS).select(*TEXT_EMBEDDINGS.key).join(written, "text_hash", "left_semi")
-    for table, texts_of in ((INTERACTIONS, written_texts), (ITEMS, lambda items: items.where("text_hash IS NOT NULL"))):
+    for table, texts_of in ((INTERACTIONS, select_written_texts), (ITEMS, lambda items: items.where("text_hash IS NOT NULL"))):
         if warehouse.exists(table):
             vectors = vectors.join(texts_of(warehouse.read(table)).select("text_hash").distinct(), "text_hash", "left_anti")
     return warehouse.delete_keys(TEXT_EMBEDDINGS, warehouse.stage(f"{NAME}/vectors", vectors))
