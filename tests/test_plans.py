@@ -49,7 +49,7 @@ def test_no_row_goes_through_python(plan: list[str]) -> None:
 def test_every_level_of_sums_is_one_shuffle(plan: list[str]) -> None:
     keys = [re.sub(r"#\d+", "", found[1]) for line in plan if (found := SHUFFLE.search(line))]
     assert keys == [
-        "user_id",  # shares and ranks: as many rows as the user has interests
+        "user_id, 1",  # shares and ranks within a level: as many rows as the user has interests
         "user_id, interest_id",
         "user_id, item_id, event_date",
         "user, item, at, price, n",  # exact duplicates, by all columns

@@ -36,8 +36,10 @@ WEIGHTS = {
 }
 MONDAY, TUESDAY = date(2017, 10, 9), date(2017, 10, 10)
 ITEMS = [("milk", "DAIRY"), ("cheese", "DAIRY"), ("hammer", "TOOLS"), ("riddle", None)]
-ITEM_DAYS = "user_id string, interest_id string, item_id string, event_date date, weight double, n_interactions long, value double"
-INTEREST_DAYS = "user_id string, interest_id string, event_date date, weight double, n_interactions long, value double"
+ITEM_DAYS = (
+    "user_id string, interest_id string, item_id string, event_date date, weight double, n_interactions long, value double, level long"
+)
+INTEREST_DAYS = "user_id string, level long, interest_id string, event_date date, weight double, n_interactions long, value double"
 
 
 SCALED = {
@@ -70,18 +72,18 @@ def test_a_day_counts_once_with_its_largest_weight(spark: SparkSession) -> None:
     ]
     got = item_days_of(spark, events)
     expected = [
-        ("bot", "category:DAIRY", "milk", MONDAY, 0.1, 500, 0.0),
-        ("u1", "category:DAIRY", "milk", MONDAY, 1.0, 3, 1.0),
-        ("u1", "category:DAIRY", "cheese", MONDAY, 3.0, 1, 4.0),
-        ("u1", "category:DAIRY", "milk", TUESDAY, 0.1, 1, 0.0),
-        ("u1", "category:TOOLS", "hammer", MONDAY, 0.1, 1, 0.0),
+        ("bot", "category:DAIRY", "milk", MONDAY, 0.1, 500, 0.0, 1),
+        ("u1", "category:DAIRY", "milk", MONDAY, 1.0, 3, 1.0, 1),
+        ("u1", "category:DAIRY", "cheese", MONDAY, 3.0, 1, 4.0, 1),
+        ("u1", "category:DAIRY", "milk", TUESDAY, 0.1, 1, 0.0, 1),
+        ("u1", "category:TOOLS", "hammer", MONDAY, 0.1, 1, 0.0, 1),
     ]
     assertDataFrameEqual(got, spark.createDataFrame(expected, ITEM_DAYS))
     by_interest = [
-        ("bot", "category:DAIRY", MONDAY, 0.1, 500, 0.0),
-        ("u1", "category:DAIRY", MONDAY, 3.0, 4, 5.0),
-        ("u1", "category:DAIRY", TUESDAY, 0.1, 1, 0.0),
-        ("u1", "category:TOOLS", MONDAY, 0.1, 1, 0.0),
+        ("bot", 1, "category:DAIRY", MONDAY, 0.1, 500, 0.0),
+        ("u1", 1, "category:DAIRY", MONDAY, 3.0, 4, 5.0),
+        ("u1", 1, "category:DAIRY", TUESDAY, 0.1, 1, 0.0),
+        ("u1", 1, "category:TOOLS", MONDAY, 0.1, 1, 0.0),
     ]
     assertDataFrameEqual(interest_days(got), spark.createDataFrame(by_interest, INTEREST_DAYS))
 
@@ -93,7 +95,7 @@ def test_items_without_category_unknown_items_and_behaviours_without_weight_spea
         ("u1", "milk", "steal", MONDAY, 1.0),
         ("u1", "milk", "purchase", TUESDAY, 2.0),
     ]
-    expected = [("u1", "category:DAIRY", "milk", TUESDAY, 1.0, 1, 2.0)]
+    expected = [("u1", "category:DAIRY", "milk", TUESDAY, 1.0, 1, 2.0, 1)]
     assertDataFrameEqual(item_days_of(spark, events), spark.createDataFrame(expected, ITEM_DAYS))
 
 

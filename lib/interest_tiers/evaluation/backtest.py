@@ -24,8 +24,8 @@ from interest_tiers.evaluation.ranking_quality import find_future_items, measure
 from interest_tiers.evaluation.slices import Slice
 from interest_tiers.interests.composition import InterestMethod, sum_pairs
 from interest_tiers.interests.evidence import PAIR
-from interest_tiers.recommend.candidates import item_evidence, widely_used
-from interest_tiers.recommend.composition import offer_items, rank_items
+from interest_tiers.recommend.candidates import find_widely_used, sum_item_evidence
+from interest_tiers.recommend.composition import list_items, offer_items
 from interest_tiers.spark.materialise import Materialise, prefixed
 from interest_tiers.spark.sampling import sample_by_hash
 from interest_tiers.tiers.attributes import Attribute
@@ -158,8 +158,8 @@ def judge_lists(test: BackTest, config: Config, materialise: Materialise) -> dic
     settings, recommend, k = config.evaluation, config.recommend, config.recommend.k
     n_levels = config.interests.n_levels
     of_items = test.inputs.item_days.where((F.col("level") == n_levels) & F.col("item_id").isNotNull())
-    everything = item_evidence(days_before(of_items, test.cutoff), test.cutoff, config.interests.half_life_days)
-    catalogue = materialise("catalogue", widely_used(everything, settings.min_item_users))
+    everything = sum_item_evidence(days_before(of_items, test.cutoff), test.cutoff, config.interests.half_life_days)
+    catalogue = materialise("catalogue", find_widely_used(everything, settings.min_item_users))
     own_items = materialise("own_items", everything.join(catalogue, "item_id", "left_semi"))
     after = _days_after(of_items, test.cutoff)
     users = materialise("users", sample_active_users(after, settings.max_users))
@@ -175,7 +175,7 @@ def judge_lists(test: BackTest, config: Config, materialise: Materialise) -> dic
     for model, clusters in ((COMPUTED_LISTS, test.user_clusters), ("without_clusters", together)):
         offered = materialise(f"offered_{model}", offer_items(own_items, pairs, test.tiers, clusters, recommend, users))
         for items, repeats in (("all", True), ("new", False)):
-            lists.append(name_lists(items, model, rank_items(judged_items, offered, recommend, repeats)))
+            lists.append(name_lists(items, model, list_items(judged_items, offered, recommend, repeats)))
     ranked = materialise("lists", reduce(DataFrame.unionByName, lists))
     return measure_lists(ranked, truth, catalogue.count(), k, settings.bootstrap_samples, COMPUTED_LISTS)
 

@@ -17,7 +17,7 @@ from interest_tiers.cleaning.forgetting import (
     user_ids_in,
 )
 from interest_tiers.errors import ConfigError, WarehouseError
-from interest_tiers.interests.user_texts import written_texts
+from interest_tiers.interests.user_texts import select_written_texts
 from interest_tiers.sources.files import read_lines
 from interest_tiers.stages.context import RunContext
 from interest_tiers.stages.forget_report import describe_past
@@ -94,14 +94,14 @@ def _texts_of(warehouse: Warehouse, users: DataFrame) -> DataFrame:
     """Find what these users wrote. Returns: (text_hash)."""
     if not warehouse.exists(INTERACTIONS):
         return users.select(F.lit("").alias("text_hash")).where(F.lit(False))
-    return written_texts(warehouse.read(INTERACTIONS).join(users, "user_id", "left_semi")).select("text_hash")
+    return select_written_texts(warehouse.read(INTERACTIONS).join(users, "user_id", "left_semi")).select("text_hash")
 
 
 def _forget_vectors(warehouse: Warehouse, written: DataFrame) -> int:
     """Remove the vectors of texts that only forgotten users wrote, after their rows; returns how many. written: (text_hash), staged."""
     used = []
     if warehouse.exists(INTERACTIONS):
-        used.append(written_texts(warehouse.read(INTERACTIONS)))
+        used.append(select_written_texts(warehouse.read(INTERACTIONS)))
     if warehouse.exists(ITEMS):
         used.append(warehouse.read(ITEMS).where("text_hash IS NOT NULL"))
     vectors = select_unused_vectors(warehouse.read(TEXT_EMBEDDINGS).select(*TEXT_EMBEDDINGS.key), written, used)
