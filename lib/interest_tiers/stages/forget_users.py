@@ -16,6 +16,7 @@ from interest_tiers.interests.user_texts import written_texts
 from interest_tiers.sources.reading import read_lines
 from interest_tiers.spark.session import build_session
 from interest_tiers.stages.context import StageResult, add_warehouse_argument, exit_code_of, new_run_id, run_stage
+from interest_tiers.storage.retention import VacuumResult
 from interest_tiers.storage.schemas import (
     FORGOTTEN_USERS,
     INTERACTIONS,
@@ -26,7 +27,7 @@ from interest_tiers.storage.schemas import (
     USERS,
     Table,
 )
-from interest_tiers.storage.warehouse import Vacuumed, Warehouse
+from interest_tiers.storage.warehouse import Warehouse
 
 NAME = "forget_users"
 
@@ -144,7 +145,7 @@ def _last_forgotten_at(warehouse: Warehouse) -> datetime | None:
     return None if newest is None else newest["time"]
 
 
-def _print_past(vacuumed: Sequence[Vacuumed], removed: Mapping[str, int]) -> None:
+def _print_past(vacuumed: Sequence[VacuumResult], removed: Mapping[str, int]) -> None:
     print(f"{'table':<24} {'rows removed':>12}   nothing of them can be read        versions kept")
     for past in vacuumed:
         print(f"{past.table:<24} {removed.get(past.table, 0):>12,}   {_when(past):<32}   from {past.oldest_version:,} on")
@@ -156,7 +157,7 @@ def _print_past(vacuumed: Sequence[Vacuumed], removed: Mapping[str, int]) -> Non
         print("The report was removed, since it tells of single users: run the stage report again.")
 
 
-def _when(past: Vacuumed) -> str:
+def _when(past: VacuumResult) -> str:
     if past.unreadable_from is None:
         return "nobody was forgotten"
     data = f"after {_shown(past.unreadable_from)}" if _is_ahead(past.unreadable_from) else "now"
