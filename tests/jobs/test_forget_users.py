@@ -16,6 +16,7 @@ from delta.tables import DeltaTable
 from pyspark.sql import Row, SparkSession
 
 from interest_tiers.stages import forget_users
+from interest_tiers.storage.retention import VacuumResult
 from interest_tiers.storage.schemas import (
     CLUSTERS,
     FORGOTTEN_USERS,
@@ -31,7 +32,7 @@ from interest_tiers.storage.schemas import (
     USERS,
     Table,
 )
-from interest_tiers.storage.warehouse import Vacuumed, Warehouse
+from interest_tiers.storage.warehouse import Warehouse
 from tests.jobs.shop import require_success, submit
 from tests.storage.test_warehouse import MONDAY, TUESDAY, VALID
 
@@ -208,7 +209,7 @@ def test_a_retention_left_short_by_a_killed_run_comes_back(warehouse: Warehouse)
     fill(warehouse, [USERS])
     for key, value in (("interest_tiers.retentionBefore", "interval 9 days"), ("delta.deletedFileRetentionDuration", "interval 0 hours")):
         set_property(warehouse, USERS, key, value)
-    assert warehouse.vacuum(USERS, None) == Vacuumed("users", None, None, 0)
+    assert warehouse.vacuum(USERS, None) == VacuumResult("users", None, None, 0)
     assert properties_of(warehouse, USERS)["delta.deletedFileRetentionDuration"] == "interval 9 days"
     assert "interest_tiers.retentionBefore" not in properties_of(warehouse, USERS)
 

@@ -72,7 +72,7 @@ def _take_source(context: StageContext, name: str, files_per_batch: int, checkpo
 
     def take_batch(batch: DataFrame, number: int) -> None:
         try:
-            taken = _take_batch(replace(context, run_id=step_run_id(context.run_id, name, number)), name, batch)
+            taken = _take_batch(replace(context, step_run_id=step_run_id(context.run_id, name, number)), name, batch)
             steps.extend([] if taken is None else [taken])
         except Exception as error:  # the stream would wrap it in an error of its own
             faults.append(error)

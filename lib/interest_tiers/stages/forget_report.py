@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
-from interest_tiers.storage.warehouse import Vacuumed
+from interest_tiers.storage.retention import VacuumResult
 
 
-def describe_past(vacuumed: Sequence[Vacuumed], removed: Mapping[str, int]) -> list[str]:
+def describe_past(vacuumed: Sequence[VacuumResult], removed: Mapping[str, int]) -> list[str]:
     """Describe, line by line, what is left of forgotten users in the past of every table. removed: rows by table."""
     lines = [f"{'table':<24} {'rows removed':>12}   nothing of them can be read        versions kept"]
     lines += [
@@ -23,7 +23,7 @@ def describe_past(vacuumed: Sequence[Vacuumed], removed: Mapping[str, int]) -> l
     return lines
 
 
-def _when(past: Vacuumed) -> str:
+def _when(past: VacuumResult) -> str:
     if past.unreadable_from is None:
         return "nobody was forgotten"
     data = f"after {_shown(past.unreadable_from)}" if _is_ahead(past.unreadable_from) else "now"
