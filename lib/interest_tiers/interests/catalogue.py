@@ -70,7 +70,16 @@ def _describe(days_of_items: DataFrame, items: DataFrame, vectors: DataFrame, la
 
 def _select_columns(named: DataFrame, kind: str, parent_id: Column | None = None) -> DataFrame:
     parent_id = F.lit(None).cast("string") if parent_id is None else parent_id
-    columns = ["interest_id", "name", F.lit(kind).alias("kind"), "embedding", "n_items", "n_users", "top_terms", "level"]
+    columns: list[Column | str] = [
+        "interest_id",
+        "name",
+        F.lit(kind).alias("kind"),
+        "embedding",
+        "n_items",
+        "n_users",
+        "top_terms",
+        "level",
+    ]
     return named.select(*columns, parent_id.alias("parent_id"))
 
 
