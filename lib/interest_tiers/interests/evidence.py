@@ -71,7 +71,7 @@ def _total(column: Column, over: WindowSpec | None) -> Column:
 
 def summed_evidence(weight: Column) -> Column:
     """Sum weights exactly; 0 where the sum is negative."""
-    return positive_part(exact_sum(weight))
+    return F.greatest(F.lit(0.0), exact_sum(weight))
 
 
 def behaviour_weight(weights: Mapping[str, BehaviourWeight]) -> Column:
@@ -105,13 +105,7 @@ def _place(value: Column, scale: ValueScale) -> Column:
 
 def day_weight(weight: Column) -> Column:
     """Weigh a day by its parts: the largest weight above 0, less the most negative one."""
-    return positive_part(F.max(weight)) - positive_part(-F.min(weight))
-
-
-def positive_part(number: Column) -> Column:
-    """A number above 0; 0 for any other, and for none."""
-    # Native engines have no greatest().
-    return F.when(number > 0, number).otherwise(F.lit(0.0))
+    return F.greatest(F.lit(0.0), F.max(weight)) - F.greatest(F.lit(0.0), -F.min(weight))
 
 
 def decay(cutoff: date, half_life_days: float) -> Column:

@@ -64,10 +64,11 @@ def _days_and_items(days_of_items: DataFrame, cutoff: date, half_life_days: floa
 
 
 def _calendar(spark: SparkSession, cutoff: date, half_life_days: float) -> DataFrame:
-    """Two rows for every day that counts: calendar_day, decay (null for the second), is_of_day (true, false).
+    """Build two rows for every day that counts.
 
-    The join with it does three things at once, each of which costs more alone: every row comes twice, with the decay
-    of its day, and without a power, an array or a difference of dates per row, which native engines lack.
+    A join with it repeats every row, with the decay of its day, without an explode and a power per row.
+
+    Returns: (calendar_day date, decay double, is_of_day boolean), decay null where is_of_day is false
     """
     oldest = _days_that_count(half_life_days, cutoff)
     half_days = spark.range(0, 2 * (oldest + 1), numPartitions=1)

@@ -13,7 +13,7 @@ from pyspark.sql import Column, DataFrame, Window, WindowSpec
 from pyspark.sql import functions as F
 
 from interest_tiers.config import TIERS, Tiers
-from interest_tiers.interests.evidence import EVIDENCE_PARTS, PAIR, exact_sum, exact_sum_of_values, positive_part, summed_evidence
+from interest_tiers.interests.evidence import EVIDENCE_PARTS, PAIR, exact_sum, exact_sum_of_values, summed_evidence
 from interest_tiers.interests.hierarchy import USER_LEVEL
 from interest_tiers.spark.sampling import sample_by_hash
 from interest_tiers.tiers.labels import labelled_by_mass
@@ -129,7 +129,7 @@ def _of_pairs(days: DataFrame, horizon_days: int, half_life_days: float) -> Data
     )
     # Whole numbers of days: their sums are exact, and the deviation does not depend on how rows are distributed.
     variance = F.col("squared_gaps") / (F.col("n_days") - 1) - F.col("gap_mean") * F.col("gap_mean")
-    deviation = F.when(F.col("n_days") > 2, F.sqrt(positive_part(variance)))
+    deviation = F.when(F.col("n_days") > 2, F.sqrt(F.greatest(F.lit(0.0), variance)))
     return summed.select(
         "*",
         deviation.alias("gap_deviation"),
