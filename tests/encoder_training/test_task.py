@@ -20,7 +20,7 @@ from interest_tiers.encoder_training.trained_folder import complete
 from interest_tiers.errors import ConfigError, TrainingError
 from interest_tiers.training import launcher as distribution
 from interest_tiers.training import loop as training
-from interest_tiers.training.launcher import require_room, run_training
+from interest_tiers.training.launcher import check_processes, run_training
 from interest_tiers.training.loop import Epoch, Progress, Trained, TrainingPlan, learning_rate, train
 from tests.embedding.folders import bert_of_words, small_language_model
 from tests.killed import killed_before
@@ -189,11 +189,11 @@ def test_a_language_model_learns_and_its_folder_embeds(tmp_path: Path) -> None:
 
 
 def test_processes_that_could_not_run_together_are_refused(spark: SparkSession, monkeypatch: pytest.MonkeyPatch) -> None:
-    require_room(spark, 8, "fine_tuning.num_processes")  # in local mode they are processes of the driver's machine
+    check_processes(spark, 8, "fine_tuning.num_processes")  # in local mode they are processes of the driver's machine
     monkeypatch.setattr(distribution, "_local_cards", lambda: 1)
     with pytest.raises(ConfigError, match="num_processes is 2, and there are 1 GPUs"):
-        require_room(spark, 2, "fine_tuning.num_processes")
+        check_processes(spark, 2, "fine_tuning.num_processes")
     monkeypatch.setattr(distribution, "_is_local", lambda spark: False)
-    require_room(spark, 2, "fine_tuning.num_processes")
+    check_processes(spark, 2, "fine_tuning.num_processes")
     with pytest.raises(ConfigError, match="num_processes is 3; the cluster has 2 task slots"):
-        require_room(spark, 3, "fine_tuning.num_processes")
+        check_processes(spark, 3, "fine_tuning.num_processes")
