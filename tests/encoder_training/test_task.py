@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pyspark.ml.torch.distributor import TorchDistributor
 from pyspark.sql import SparkSession
 
 from interest_tiers.config import FineTuning
@@ -197,3 +198,18 @@ def test_processes_that_could_not_run_together_are_refused(spark: SparkSession, 
     check_processes(spark, 2, "fine_tuning.num_processes")
     with pytest.raises(ConfigError, match="num_processes is 3; the cluster has 2 task slots"):
         check_processes(spark, 3, "fine_tuning.num_processes")
+
+
+def test_with_dynamic_allocation_a_single_process_trains_on_the_driver(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(distribution, "_is_local", lambda spark: False)
+    monkeypatch.setattr(distribution, "_is_dynamic", lambda spark: True)
+    check_processes(spark, 1, "fine_tuning.num_processes")
+    with pytest.raises(ConfigError, match=r"num_processes is 2: .*spark.dynamicAllocation.enabled rules out. Set it to false"):
+        check_processes(spark, 2, "fine_tuning.num_processes")
+    plan = plan_in(tmp_path, SETTINGS.model_copy(update={"epochs": 1}))
+    modes: list[bool] = []
+    monkeypatch.setattr(TorchDistributor, "run", lambda self, function, ready: (modes.append(self.local_mode), function(ready))[1])
+    assert [epoch.step for epoch in run_training(spark, plan).epochs] == [5]
+    assert modes == [True]

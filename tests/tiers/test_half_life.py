@@ -11,7 +11,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from interest_tiers.config import TIERS, Tiers
-from interest_tiers.stages.train_tiers import rule_j
+from interest_tiers.tiers.choice import measure_rule
 from interest_tiers.tiers.examples import is_held_out, weigh
 from interest_tiers.tiers.half_life import apply_rules, list_half_lives
 
@@ -50,7 +50,7 @@ def test_j_is_that_of_held_out_users_by_the_calibration_of_the_others(spark: Spa
     examples = spark.createDataFrame(rows, "user_id string, cut date, label string, tier_0 string, tier_1 string")
     pairs = examples.withColumn("held", is_held_out(F.col("user_id"))).toPandas()
     is_judged = is_held_out(F.col("user_id"))
-    found = [rule_j(examples.where(~is_judged), weigh(examples.where(is_judged)), tier) for tier in ("tier_0", "tier_1")]
+    found = [measure_rule(examples.where(~is_judged), weigh(examples.where(is_judged)), tier) for tier in ("tier_0", "tier_1")]
     assert found == pytest.approx([expected_j(pairs, "tier_0"), expected_j(pairs, "tier_1")])
     assert found[0] < found[1] - 0.1
 

@@ -43,7 +43,8 @@ def test_batches_that_the_training_would_not_take_are_not_tried(tmp_path: Path) 
 
 
 def test_one_seed_tries_the_same(tmp_path: Path) -> None:
-    assert search_settings(SETTINGS, LARGEST, 5, tmp_path / "one.log", judged) == search_settings(SETTINGS, LARGEST, 5, tmp_path / "other.log", judged)
+    one, other = (search_settings(SETTINGS, LARGEST, 5, tmp_path / name, judged) for name in ("one.log", "other.log"))
+    assert one == other
 
 
 def test_a_search_that_was_killed_goes_on(tmp_path: Path) -> None:

@@ -18,10 +18,12 @@ from sklearn.metrics import f1_score, log_loss
 from interest_tiers.config import TierTraining
 from interest_tiers.errors import DivergedError
 from interest_tiers.tiers.model import MODEL, Decision, load_network, score_batches
-from interest_tiers.tiers.networks import SEQUENCE_CHANNELS, TierNetwork, signed_log
-from interest_tiers.tiers.tier_training import Scaling, TierTask, build_shape, limit_batch
-from interest_tiers.tiers.training_rows import PetastormRows, RowBatch, stored_batches
-from interest_tiers.tiers.tuning import choose_decision, expected_macro_f1, fit_calibration, objective_j
+from interest_tiers.tiers.networks import TierNetwork, signed_log
+from interest_tiers.tiers.objective import objective_j
+from interest_tiers.tiers.shapes import SEQUENCE_CHANNELS, RowBatch, Scaling
+from interest_tiers.tiers.tier_training import TierTask, build_shape, limit_batch
+from interest_tiers.tiers.training_rows import PetastormRows, stored_batches
+from interest_tiers.tiers.tuning import choose_decision, expected_macro_f1, fit_calibration
 from interest_tiers.training.launcher import run_training
 from interest_tiers.training.loop import TrainingPlan, train
 from tests.embedding.folders import bert_of_words

@@ -20,7 +20,7 @@ from interest_tiers.config import Embedding, FineTuning
 from interest_tiers.embedding.model_folder import model_id, read_model_folder
 from interest_tiers.encoder_training import examples as fine_tuning
 from interest_tiers.encoder_training import trained_folder
-from interest_tiers.encoder_training.quality import Measure, TestData, measure_language, measure_retrieval
+from interest_tiers.encoder_training.quality import Measure, QualityData, measure_language, measure_retrieval
 from interest_tiers.encoder_training.task import LanguageTraining
 from interest_tiers.encoder_training.training_rows import shards_in
 from interest_tiers.errors import ConfigError
@@ -177,7 +177,8 @@ class EncoderTraining:
         n_rows = sum(shard.n_rows for shard in shards_in(working.rows("training")))
         if contrastive and n_rows != examples.n_training:
             raise ConfigError(
-                f"{working.path} has {n_rows:,} of {examples.n_training:,} pairs: set fine_tuning.folder to a path that every machine shares"
+                f"{working.path} has {n_rows:,} of {examples.n_training:,} pairs: "
+                "set fine_tuning.folder to a path that every machine shares"
             )
         plan = TrainingPlan(
             settings=self.settings,
@@ -245,7 +246,7 @@ class EncoderTraining:
         """Measure the trained model and its base on the horizon after the cutoff; nothing without events in it."""
         if self.after.isEmpty():
             return []
-        test = TestData(self.before, self.after, self.inputs.items, self.cutoff, self.settings, self.materialise)
+        test = QualityData(self.before, self.after, self.inputs.items, self.cutoff, self.settings, self.materialise)
         models = {"base": self._embedding_of(plan.task.start), "fine_tuned": self._embedding_of(plan.result)}
         if self.settings.objective == "contrastive":
             return measure_retrieval(test, models, self.inputs.behaviours, self.spark.sparkContext.defaultParallelism)

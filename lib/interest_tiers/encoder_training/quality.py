@@ -32,7 +32,7 @@ class Measure:
 
 
 @dataclass(frozen=True)
-class TestData:
+class QualityData:
     """What a model is measured on.
 
     before, after: interactions before the cutoff, and in the horizon after it
@@ -47,7 +47,7 @@ class TestData:
     materialise: Materialise
 
 
-def measure_retrieval(test: TestData, models: Mapping[str, Embedding], behaviours: Sequence[str], n_tasks: int) -> list[Measure]:
+def measure_retrieval(test: QualityData, models: Mapping[str, Embedding], behaviours: Sequence[str], n_tasks: int) -> list[Measure]:
     """Measure how often the vectors of a text find the other texts of its basket. models: by name; all are compared."""
     settings, materialise, items = test.settings, test.materialise, test.items
     touched_before = materialise("touched_before", fine_tuning.baskets(test.before, items, behaviours, settings.window_hours))
@@ -80,7 +80,7 @@ def measure_retrieval(test: TestData, models: Mapping[str, Embedding], behaviour
 
 
 def measure_language(
-    test: TestData, models: Mapping[str, Embedding], training: DataFrame, block_tokens: int, n_tasks: int
+    test: QualityData, models: Mapping[str, Embedding], training: DataFrame, block_tokens: int, n_tasks: int
 ) -> list[Measure]:
     """Measure perplexity on new texts, and how well vectors tell the categories of new items. training: the rows that trained."""
     settings, materialise = test.settings, test.materialise
@@ -107,7 +107,7 @@ def measure_language(
     ]
 
 
-def _measure_categories(test: TestData, models: Mapping[str, Embedding], first: DataFrame, n_tasks: int) -> list[Measure]:
+def _measure_categories(test: QualityData, models: Mapping[str, Embedding], first: DataFrame, n_tasks: int) -> list[Measure]:
     """Measure a classifier of categories, trained on items first touched before the cutoff, on those first touched after it."""
     materialise, bound = test.materialise, test.settings.max_queries
     known = test.items.where("text IS NOT NULL AND category IS NOT NULL").join(first, "item_id")

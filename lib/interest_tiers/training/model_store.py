@@ -127,7 +127,7 @@ class ModelStore:
         pointer = Pointer(name, day.isoformat(), fingerprint, self.folder(day, fingerprint).name, self.run_id)
         new = self.root / f"{name}{POINTER}.{self.run_id}"
         new.write_text(json.dumps(asdict(pointer), indent=2) + "\n", encoding="utf-8")
-        os.replace(new, self.root / f"{name}{POINTER}")
+        new.replace(self.root / f"{name}{POINTER}")
 
     def read_pointer(self, name: str) -> Pointer | None:
         """Read which model of a data set is the latest; None where none was trained."""

@@ -172,7 +172,7 @@ def _write_owner(folder: Path, owner: Owner) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     new = folder.with_name(f"{folder.name}.owner.new")
     new.write_text(json.dumps(asdict(owner)) + "\n", encoding="utf-8")
-    os.replace(new, _owner_file(folder))
+    new.replace(_owner_file(folder))
 
 
 def _last_beat(folder: Path) -> float | None:
@@ -185,14 +185,14 @@ def _last_beat(folder: Path) -> float | None:
 def _now_in(folder: Path) -> float:
     """Read the clock of the file system, by which heartbeats are dated; machines may disagree about the time."""
     with tempfile.NamedTemporaryFile(dir=folder, prefix=".now-") as probe:
-        return os.stat(probe.name).st_mtime
+        return Path(probe.name).stat().st_mtime
 
 
 def _this_machine() -> str:
     """Name the set of processes in which a pid means something."""
     parts = [socket.gethostname()]
     with suppress(OSError):  # no Linux
-        parts += [Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip(), os.readlink("/proc/self/ns/pid")]
+        parts += [Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip(), str(Path("/proc/self/ns/pid").readlink())]
     return " ".join(parts)
 
 
