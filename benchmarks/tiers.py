@@ -25,8 +25,8 @@ import pyarrow.parquet as pq
 from benchmarks.measure import CORES, GIBIBYTE, MEMORY_GIB, cpu_seconds
 from interest_tiers.config import TierTraining
 from interest_tiers.spark import session
-from interest_tiers.tiers.model import BATCH_ROWS, RECORD, load_network, save_network, scored, scores_of
-from interest_tiers.tiers.tier_training import Scaling, TierTask, shape_of
+from interest_tiers.tiers.model import BATCH_ROWS, RECORD, load_network, predict_pairs, save_network, score_batches
+from interest_tiers.tiers.tier_training import Scaling, TierTask, build_shape
 from interest_tiers.tiers.training_rows import PetastormRows, RowBatch, stored_batches
 from interest_tiers.training.loop import Rows, TrainingPlan, train
 
@@ -116,7 +116,7 @@ class TimedTask(TierTask):
 
 def _in_memory(rows: PetastormRows, batch_size: int) -> RowBatch:
     """The first rows that the reader gives, as one matrix."""
-    return RowBatch.joined([rows.rows(step) for step in range(ROWS_IN_MEMORY // batch_size)])
+    return RowBatch.join([rows.rows(step) for step in range(ROWS_IN_MEMORY // batch_size)])
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -187,15 +187,15 @@ def prepare(folder: Path) -> None:
 def _write_examples(context: Any, folder: Path) -> Any:
     from interest_tiers.stages.context import StageResult
     from interest_tiers.stages.train_tiers import ROWS_PER_FILE, TrainingOfTiers, evidence_of, model_day
-    from interest_tiers.tiers.examples import as_numbers, in_files, scaling_of
+    from interest_tiers.tiers.examples import fit_scaling, spread, to_numbers
 
     training = TrainingOfTiers(context, evidence_of(context), model_day(context.as_of, context.config.tiers.training), "train_tiers")
     examples = training.training_examples
     n_rows = examples.count()
-    numbers = in_files(as_numbers(examples, []), -(-n_rows // ROWS_PER_FILE))
+    numbers = spread(to_numbers(examples, []), -(-n_rows // ROWS_PER_FILE))
     context.warehouse.write_parquet((folder / EXAMPLES).as_uri(), numbers)
     examples.select("user_id", "interest_id", "features").coalesce(CORES).write.mode("overwrite").parquet(str(folder / PAIRS))
-    said = {"features": training.features, "scaling": asdict(scaling_of(examples, len(training.features)))}
+    said = {"features": training.features, "scaling": asdict(fit_scaling(examples, len(training.features)))}
     (folder / SCALING).write_text(json.dumps(said), encoding="utf-8")
     return StageResult(n_rows, n_rows, "")
 
@@ -236,7 +236,7 @@ def _measure_training(way: str, folder: Path, arguments: argparse.Namespace) -> 
 def _task(folder: Path, settings: TierTraining, training: str, tuning: str) -> TimedTask:
     said = json.loads((folder / SCALING).read_text(encoding="utf-8"))
     scaling = Scaling(**{name: tuple(values) for name, values in said["scaling"].items()})
-    shape = shape_of("mlp", settings, len(said["features"]), scaling, None)
+    shape = build_shape("mlp", settings, len(said["features"]), scaling, None)
     return TimedTask(settings, shape, tuple(said["features"]), scaling, training, tuning)
 
 
@@ -276,7 +276,7 @@ def _measure_forward(folder: Path, n_rows: int) -> Measurement:
 
     def forward(n: int) -> None:
         torch.set_num_threads(1)
-        for _ in scores_of(network, (batches[place % len(batches)] for place in range(n))):
+        for _ in score_batches(network, (batches[place % len(batches)] for place in range(n))):
             pass
 
     with ThreadPoolExecutor(CORES) as threads:
@@ -293,9 +293,9 @@ def _measure_scoring(folder: Path, n_rows: int) -> Measurement:
     spark = session.build_session("benchmark tiers")
     pairs, found = _repeated(folder / PAIRS, folder / "tiers-repeated-pairs", n_rows)
     # What is not timed starts the workers, which load the model.
-    scored(spark.read.parquet(str(folder / PAIRS)), str(folder / MODEL)).write.format("noop").mode("overwrite").save()
+    predict_pairs(spark.read.parquet(str(folder / PAIRS)), str(folder / MODEL)).write.format("noop").mode("overwrite").save()
     start, cpu = time.perf_counter(), cpu_seconds()
-    scored(spark.read.parquet(str(pairs)), str(folder / MODEL)).write.format("noop").mode("overwrite").save()
+    predict_pairs(spark.read.parquet(str(pairs)), str(folder / MODEL)).write.format("noop").mode("overwrite").save()
     return Measurement("scoring", found, time.perf_counter() - start, cpu_seconds() - cpu)
 
 

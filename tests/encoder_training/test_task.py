@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pyspark.ml.torch.distributor import TorchDistributor
 from pyspark.sql import SparkSession
 
 from interest_tiers.config import FineTuning
@@ -20,7 +21,7 @@ from interest_tiers.encoder_training.trained_folder import complete
 from interest_tiers.errors import ConfigError, TrainingError
 from interest_tiers.training import launcher as distribution
 from interest_tiers.training import loop as training
-from interest_tiers.training.launcher import require_room, run_training
+from interest_tiers.training.launcher import check_processes, run_training
 from interest_tiers.training.loop import Epoch, Progress, Trained, TrainingPlan, learning_rate, train
 from tests.embedding.folders import bert_of_words, small_language_model
 from tests.killed import killed_before
@@ -189,11 +190,26 @@ def test_a_language_model_learns_and_its_folder_embeds(tmp_path: Path) -> None:
 
 
 def test_processes_that_could_not_run_together_are_refused(spark: SparkSession, monkeypatch: pytest.MonkeyPatch) -> None:
-    require_room(spark, 8, "fine_tuning.num_processes")  # in local mode they are processes of the driver's machine
+    check_processes(spark, 8, "fine_tuning.num_processes")  # in local mode they are processes of the driver's machine
     monkeypatch.setattr(distribution, "_local_cards", lambda: 1)
     with pytest.raises(ConfigError, match="num_processes is 2, and there are 1 GPUs"):
-        require_room(spark, 2, "fine_tuning.num_processes")
+        check_processes(spark, 2, "fine_tuning.num_processes")
     monkeypatch.setattr(distribution, "_is_local", lambda spark: False)
-    require_room(spark, 2, "fine_tuning.num_processes")
+    check_processes(spark, 2, "fine_tuning.num_processes")
     with pytest.raises(ConfigError, match="num_processes is 3; the cluster has 2 task slots"):
-        require_room(spark, 3, "fine_tuning.num_processes")
+        check_processes(spark, 3, "fine_tuning.num_processes")
+
+
+def test_with_dynamic_allocation_a_single_process_trains_on_the_driver(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(distribution, "_is_local", lambda spark: False)
+    monkeypatch.setattr(distribution, "_is_dynamic", lambda spark: True)
+    check_processes(spark, 1, "fine_tuning.num_processes")
+    with pytest.raises(ConfigError, match=r"num_processes is 2: .*spark.dynamicAllocation.enabled rules out. Set it to false"):
+        check_processes(spark, 2, "fine_tuning.num_processes")
+    plan = plan_in(tmp_path, SETTINGS.model_copy(update={"epochs": 1}))
+    modes: list[bool] = []
+    monkeypatch.setattr(TorchDistributor, "run", lambda self, function, ready: (modes.append(self.local_mode), function(ready))[1])
+    assert [epoch.step for epoch in run_training(spark, plan).epochs] == [5]
+    assert modes == [True]

@@ -12,9 +12,7 @@ from transformers import AutoTokenizer
 from interest_tiers.config import GptNetwork
 from interest_tiers.embedding.encoder import SentenceEncoder
 from interest_tiers.embedding.model_folder import read_model_folder
-from interest_tiers.encoder_training.trained_folder import RECORD, complete, require_replaceable, write_record, write_start
-from interest_tiers.errors import ConfigError
-from interest_tiers.training.record import put_in_place
+from interest_tiers.encoder_training.trained_folder import RECORD, complete, write_record, write_start
 from tests.embedding.folders import MODEL, small_gpt
 
 RECORDED = {
@@ -78,20 +76,3 @@ def test_the_record_is_kept_whole_and_told_to_a_person(tmp_path: Path) -> None:
     card = (tmp_path / "README.md").read_text()
     for line in ("| recall@100, model=base | 0.2500 |", "| 1 | 5 | 2.5000 | none |", "| trained on | before 2024-05-18 |", "| items | 3 |"):
         assert line in card.splitlines()
-
-
-def test_a_model_takes_the_place_of_the_one_before_and_of_nothing_else(tmp_path: Path) -> None:
-    folder = tmp_path / "models" / "shop"
-    for content in ("first", "second"):
-        new = tmp_path / "new"
-        new.mkdir()
-        write_record(new, {**RECORDED, "name": content})
-        require_replaceable(folder)
-        put_in_place(new, folder)
-        assert json.loads((folder / RECORD).read_text())["name"] == content
-        assert [path.name for path in folder.parent.iterdir()] == ["shop"]
-    (tmp_path / "home").mkdir()
-    require_replaceable(tmp_path / "home")
-    (tmp_path / "home" / "letters.txt").write_text("dear")
-    with pytest.raises(ConfigError, match="holds something else than a model trained here"):
-        require_replaceable(tmp_path / "home")

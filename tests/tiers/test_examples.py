@@ -9,7 +9,7 @@ from pyspark.sql import functions as F
 
 from interest_tiers.spark.sampling import sample_by_hash
 from interest_tiers.tiers import examples
-from interest_tiers.tiers.examples import scaling_of
+from interest_tiers.tiers.examples import fit_scaling
 from interest_tiers.tiers.features import in_one_column
 
 
@@ -35,7 +35,7 @@ def test_the_scaling_is_that_of_numpy_on_what_is_known(spark: SparkSession) -> N
     rows[random.random(200) < 0.3, 1] = np.nan
     rows[:, 3] = 6.1
     rows[:, 4] = np.nan
-    found = scaling_of(spark.createDataFrame([(row.tolist(),) for row in rows], "features array<float>").repartition(3), 5)
+    found = fit_scaling(spark.createDataFrame([(row.tolist(),) for row in rows], "features array<float>").repartition(3), 5)
     scaled = np.sign(rows) * np.log1p(np.abs(rows.astype(float)))
     assert found.mean == pytest.approx([*np.nanmean(scaled[:, :4], axis=0), 0.0], abs=1e-9)
     assert found.deviation == pytest.approx([*np.nanstd(scaled[:, :3], axis=0), 1.0, 1.0], rel=1e-8)
@@ -49,6 +49,6 @@ def test_of_very_many_examples_some_users_give_the_scaling(spark: SparkSession, 
     rows = spark.range(400).select(F.col("id").cast("string").alias("user_id"), F.array(F.col("id").cast("float")).alias("features"))
     drawn = [float(row["user_id"]) for row in sample_by_hash(rows, "user_id", 100, 400).collect()]
     assert 60 < len(drawn) < 140
-    found = scaling_of(rows, 1)
+    found = fit_scaling(rows, 1)
     assert found.mean[0] == pytest.approx(np.log1p(drawn).mean(), rel=1e-9)
     assert found.deviation[0] == pytest.approx(np.log1p(drawn).std(), rel=1e-9)

@@ -48,7 +48,7 @@ def test_a_worker_that_is_killed_ends_the_job_which_then_goes_on(
     with ThreadPoolExecutor(1) as threads:
         training = threads.submit(run_training, spark, plan)
         held_process(tmp_path).kill()
-        with pytest.raises(TrainingError, match=r"process 1 of 2 \(pid \d+\) was killed by SIGKILL.*start it again") as raised:
+        with pytest.raises(TrainingError, match=r"process 1 of 2 \(pid \d+\) was killed by SIGKILL.*Rerun to resume") as raised:
             training.result()
     assert str(plan.checkpoints) in str(raised.value)
     resumed = run_training(spark, plan)

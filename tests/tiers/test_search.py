@@ -9,7 +9,7 @@ import yaml
 
 from interest_tiers.config import TierTraining
 from interest_tiers.errors import DivergedError, TrainingError
-from interest_tiers.tiers.search import searched, write_found
+from interest_tiers.tiers.search import search_settings, write_result
 
 SETTINGS = TierTraining(num_processes=2, batch_size=4096, learning_rate=0.001, dropout=0.5)
 LARGEST = 4096
@@ -21,15 +21,15 @@ def judged(settings: TierTraining) -> float:
 
 def test_the_settings_of_the_config_come_first_and_better_ones_are_found(tmp_path: Path) -> None:
     seen: list[TierTraining] = []
-    found = searched(SETTINGS, LARGEST, 12, tmp_path / "trials.log", lambda settings: (seen.append(settings), judged(settings))[1])
+    found = search_settings(SETTINGS, LARGEST, 12, tmp_path / "trials.log", lambda settings: (seen.append(settings), judged(settings))[1])
     assert seen[0] == SETTINGS
     assert len(seen) == found.n_trials == 12
-    assert found.given_j == pytest.approx(0.3 + 0.09 + 0.01)
+    assert found.configured_j == pytest.approx(0.3 + 0.09 + 0.01)
     assert found.best_j == pytest.approx(min(judged(settings) for settings in seen))
-    assert found.given_j is not None and found.best_j < found.given_j
+    assert found.configured_j is not None and found.best_j < found.configured_j
     assert all(settings.batch_size % settings.num_processes == 0 for settings in seen)
     # What is told to a person is a config, with those settings.
-    write_found(tmp_path / "found" / "day.yaml", found)
+    write_result(tmp_path / "found" / "day.yaml", found)
     said = yaml.safe_load((tmp_path / "found" / "day.yaml").read_text(encoding="utf-8"))
     assert judged(TierTraining(num_processes=2, **said["tiers"]["training"])) == pytest.approx(found.best_j)
     assert f"--set tiers.training.layers={found.best['layers']}" in found.overrides()
@@ -38,12 +38,13 @@ def test_the_settings_of_the_config_come_first_and_better_ones_are_found(tmp_pat
 def test_batches_that_the_training_would_not_take_are_not_tried(tmp_path: Path) -> None:
     seen: list[TierTraining] = []
     given = SETTINGS.model_copy(update={"batch_size": 600})
-    searched(given, 1100, 12, tmp_path / "trials.log", lambda settings: (seen.append(settings), judged(settings))[1])
+    search_settings(given, 1100, 12, tmp_path / "trials.log", lambda settings: (seen.append(settings), judged(settings))[1])
     assert {settings.batch_size for settings in seen} == {512, 600, 1024}
 
 
 def test_one_seed_tries_the_same(tmp_path: Path) -> None:
-    assert searched(SETTINGS, LARGEST, 5, tmp_path / "one.log", judged) == searched(SETTINGS, LARGEST, 5, tmp_path / "other.log", judged)
+    one, other = (search_settings(SETTINGS, LARGEST, 5, tmp_path / name, judged) for name in ("one.log", "other.log"))
+    assert one == other
 
 
 def test_a_search_that_was_killed_goes_on(tmp_path: Path) -> None:
@@ -57,9 +58,9 @@ def test_a_search_that_was_killed_goes_on(tmp_path: Path) -> None:
         return judged(settings)
 
     with pytest.raises(KeyboardInterrupt):
-        searched(SETTINGS, LARGEST, 6, tmp_path / "trials.log", breaks)
+        search_settings(SETTINGS, LARGEST, 6, tmp_path / "trials.log", breaks)
     again: list[dict[str, object]] = []
-    found = searched(SETTINGS, LARGEST, 6, tmp_path / "trials.log", lambda s: (again.append(s.model_dump()), judged(s))[1])
+    found = search_settings(SETTINGS, LARGEST, 6, tmp_path / "trials.log", lambda s: (again.append(s.model_dump()), judged(s))[1])
     assert found.n_trials == 6
     assert len(again) == 3
     assert again[0] == tried[3]  # what was broken off is tried again
@@ -74,16 +75,16 @@ def test_settings_that_diverge_are_no_end_of_the_search(tmp_path: Path) -> None:
             raise DivergedError("the loss is not a number")
         return judged(settings)
 
-    found = searched(SETTINGS, LARGEST, 12, tmp_path / "trials.log", diverges)
+    found = search_settings(SETTINGS, LARGEST, 12, tmp_path / "trials.log", diverges)
     assert len(tried) == found.n_trials == 12
     assert found.n_diverged == sum(rate >= 0.001 for rate in tried)
     assert 1 <= found.n_diverged < 12
     assert found.best["learning_rate"] < 0.001
-    assert found.given_j is None
+    assert found.configured_j is None
     summary = f"best of 12 trials, of which {found.n_diverged} diverged; with the settings of the config diverged"
     assert found.summary() == f"J of held-out users {found.best_j:.4f}, {summary}"
     # Asked again, what is over is not tried again.
-    assert searched(SETTINGS, LARGEST, 12, tmp_path / "trials.log", diverges) == found
+    assert search_settings(SETTINGS, LARGEST, 12, tmp_path / "trials.log", diverges) == found
     assert len(tried) == 12
 
 
@@ -92,7 +93,7 @@ def test_a_search_in_which_all_diverges_says_so(tmp_path: Path) -> None:
         raise DivergedError("the loss is not a number")
 
     with pytest.raises(TrainingError, match="all 2 trials diverged: lower"):
-        searched(SETTINGS, LARGEST, 2, tmp_path / "trials.log", diverges)
+        search_settings(SETTINGS, LARGEST, 2, tmp_path / "trials.log", diverges)
 
 
 def test_a_fault_ends_the_search(tmp_path: Path) -> None:
@@ -100,11 +101,11 @@ def test_a_fault_ends_the_search(tmp_path: Path) -> None:
         raise TrainingError("process 0 of 1 was killed")
 
     with pytest.raises(TrainingError, match="was killed"):
-        searched(SETTINGS, LARGEST, 2, tmp_path / "trials.log", fails)
+        search_settings(SETTINGS, LARGEST, 2, tmp_path / "trials.log", fails)
 
 
 def test_a_killed_search_goes_on_with_another_number_of_processes(tmp_path: Path) -> None:
-    searched(SETTINGS, LARGEST, 3, tmp_path / "trials.log", judged)
+    search_settings(SETTINGS, LARGEST, 3, tmp_path / "trials.log", judged)
     three = SETTINGS.model_copy(update={"num_processes": 3, "batch_size": 3072})
-    found = searched(three, LARGEST, 3, tmp_path / "trials.log", judged)
+    found = search_settings(three, LARGEST, 3, tmp_path / "trials.log", judged)
     assert found.best["batch_size"] % 3 == 0

@@ -17,12 +17,13 @@ from sklearn.metrics import f1_score, log_loss
 
 from interest_tiers.config import TierTraining
 from interest_tiers.errors import DivergedError
-from interest_tiers.tiers.model import MODEL, Decision, load_network, scores_of
-from interest_tiers.tiers.networks import SEQUENCE_CHANNELS, TierNetwork, signed_log
+from interest_tiers.tiers.model import MODEL, Decision, load_network, score_batches
+from interest_tiers.tiers.networks import TierNetwork, signed_log
 from interest_tiers.tiers.objective import objective_j
-from interest_tiers.tiers.tier_training import Scaling, TierTask, in_enough_steps, shape_of
-from interest_tiers.tiers.training_rows import PetastormRows, RowBatch, stored_batches
-from interest_tiers.tiers.tuning import expected_macro_f1, fitted_calibration, fitted_decision
+from interest_tiers.tiers.shapes import SEQUENCE_CHANNELS, RowBatch, Scaling
+from interest_tiers.tiers.tier_training import TierTask, build_shape, limit_batch
+from interest_tiers.tiers.training_rows import PetastormRows, stored_batches
+from interest_tiers.tiers.tuning import choose_decision, expected_macro_f1, fit_calibration
 from interest_tiers.training.launcher import run_training
 from interest_tiers.training.loop import TrainingPlan, train
 from tests.embedding.folders import bert_of_words
@@ -71,7 +72,7 @@ def plan_in(folder: Path, settings: TierTraining = SETTINGS, network: str = "mlp
         write_rows(folder / "training", 600, seed=1)
         write_rows(folder / "tuning", 150, seed=2)
     encoder = str(bert_of_words(folder / "bert", ["core", "secondary", "marginal"])) if network == "bert" else None
-    shape = shape_of(network, settings, len(FEATURES), SCALING, encoder)
+    shape = build_shape(network, settings, len(FEATURES), SCALING, encoder)
     task = TierTask(settings, shape, FEATURES, SCALING, str(folder / "training"), str(folder / "tuning"))
     return TrainingPlan(settings, task, 600, str(folder / "checkpoints"), str(folder / "model"))
 
@@ -88,8 +89,8 @@ def test_every_network_trains_by_two_processes_and_is_read_back(spark: SparkSess
     assert trained.best.validation_loss is not None
     assert trained.best.validation_loss < 0.5 < 2 / 3  # two thirds is J of a guess
     assert json.loads((Path(plan.result) / MODEL).read_text())["features"] == list(FEATURES)
-    said = list(scores_of(load_network(Path(plan.result)), stored_batches(plan.task.tuning, 1000)))
-    scores, rows = torch.cat([part for part, _ in said]), RowBatch.joined([part for _, part in said])
+    said = list(score_batches(load_network(Path(plan.result)), stored_batches(plan.task.tuning, 1000)))
+    scores, rows = torch.cat([part for part, _ in said]), RowBatch.join([part for _, part in said])
     assert objective_j(torch.softmax(scores, 1).numpy(), rows.label, rows.weight) == pytest.approx(trained.best.validation_loss, abs=1e-5)
 
 
@@ -99,7 +100,7 @@ def test_every_network_trains_by_two_processes_and_is_read_back(spark: SparkSess
 )
 def test_few_examples_come_in_small_batches(n_examples: int, processes: int, expected: int) -> None:
     settings = TierTraining(num_processes=processes, batch_size=2048 // processes * processes)
-    assert in_enough_steps(settings, n_examples).batch_size == expected
+    assert limit_batch(settings, n_examples).batch_size == expected
 
 
 @pytest.mark.parametrize(
@@ -199,7 +200,7 @@ def test_rows_are_the_same_where_a_gpu_trains(tmp_path: Path, monkeypatch: pytes
 
 
 def test_what_is_missing_is_told_and_what_is_far_away_is_cut() -> None:
-    network = TierNetwork(shape_of("mlp", SETTINGS, 2, SCALING, None))
+    network = TierNetwork(build_shape("mlp", SETTINGS, 2, SCALING, None))
     network.set_scaling(SCALING)
     scaled = network._scaled(torch.tensor([[np.e - 1, float("nan")], [1e30, -1.0]]))
     assert torch.allclose(scaled, torch.tensor([[0.0, 0.0, 1.0], [6.0, float(-np.log(2) - 0.5) / 0.5, 0.0]]))
@@ -207,7 +208,7 @@ def test_what_is_missing_is_told_and_what_is_far_away_is_cut() -> None:
 
 
 def test_what_is_far_beyond_the_training_counts_as_a_little_beyond() -> None:
-    network = TierNetwork(shape_of("mlp", SETTINGS, 2, SCALING, None))
+    network = TierNetwork(build_shape("mlp", SETTINGS, 2, SCALING, None))
     network.set_scaling(replace(SCALING, lowest=(0.0, 0.5), highest=(1.5, 0.5)))
     near, far, least = [np.expm1(2.0), 1.0], [1e9, 1e9], [-1e9, -1e9]
     # A deviation beyond the bounds of the first; the second was the same everywhere.
@@ -217,7 +218,7 @@ def test_what_is_far_beyond_the_training_counts_as_a_little_beyond() -> None:
 
 def test_members_say_together_the_mean_of_their_probabilities() -> None:
     scores = torch.tensor([[[2.0, 0.0, -1.0], [0.0, 1.0, 5.0]], [[0.0, 0.0, 0.0], [0.0, 0.0, 0.0]]])
-    joined = TierNetwork.joined(scores)
+    joined = TierNetwork.average(scores)
     assert joined.shape == (2, 3)
     assert torch.allclose(joined.exp(), torch.softmax(scores, dim=2).mean(dim=1))
     assert torch.allclose(joined.exp().sum(dim=1), torch.ones(2))
@@ -227,7 +228,7 @@ def test_members_differ_and_each_learns_for_itself(tmp_path: Path) -> None:
     plan = plan_in(tmp_path)
     train(plan)
     network = load_network(Path(plan.result))
-    rows = RowBatch.joined(list(stored_batches(plan.task.tuning, 1000)))
+    rows = RowBatch.join(list(stored_batches(plan.task.tuning, 1000)))
     with torch.inference_mode():
         scores = network(*(torch.from_numpy(part) for part in (rows.features, rows.sequences, rows.tokens)))
     assert scores.shape == (len(rows), SETTINGS.members, 3)
@@ -235,7 +236,7 @@ def test_members_differ_and_each_learns_for_itself(tmp_path: Path) -> None:
     assert max(js) < 0.5
     assert js[0] != js[1]
     # The error of a mean is at most the mean of the errors.
-    assert objective_j(TierNetwork.joined(scores).exp().numpy(), rows.label, rows.weight) <= np.mean(js)
+    assert objective_j(TierNetwork.average(scores).exp().numpy(), rows.label, rows.weight) <= np.mean(js)
 
 
 def test_calibration_takes_back_what_makes_scores_too_sure() -> None:
@@ -245,7 +246,7 @@ def test_calibration_takes_back_what_makes_scores_too_sure() -> None:
     p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     tiers = (random.random((20_000, 1)) > p.cumsum(1)).sum(1)
     scores = 3 * logits + np.array([2.0, 0.0, 0.0])
-    calibration = fitted_calibration(scores, tiers)
+    calibration = fit_calibration(scores, tiers)
     assert calibration.scale == pytest.approx(1 / 3, abs=0.03)
     found = calibration.probabilities(scores)
     assert np.allclose(found.sum(1), 1)
@@ -256,7 +257,7 @@ def test_calibration_takes_back_what_makes_scores_too_sure() -> None:
 def test_the_decision_has_the_best_macro_f1_over_what_may_come_true() -> None:
     random = np.random.default_rng(5)
     p = random.dirichlet([0.3, 0.4, 2.0], size=3000)
-    decision = fitted_decision(p)
+    decision = choose_decision(p)
     said = {s: Decision(decision.prior, s).tiers(p) for s in np.linspace(0, 1, 21)}
     drawn = [(random.random((3000, 1)) > p.cumsum(1)).sum(1) for _ in range(50)]
     scores = {s: np.mean([f1_score(tiers, tier, average="macro") for tiers in drawn]) for s, tier in said.items()}

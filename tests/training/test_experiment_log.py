@@ -40,7 +40,7 @@ RECORD = {
     "metrics": {"J": 0.3, "recall@100, model=trained": 0.2, "unknown": None},
     "code_version": "1",
     "run_id": "r",
-    "made_of": "f00",
+    "fingerprint": "f00",
 }
 
 
@@ -64,7 +64,7 @@ def test_a_training_is_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert fake.calls == [
         ("set_experiment", "tiers"),
         ("start_run", "shop 2024-06-01"),
-        ("set_tags", {"code_version": "1", "run_id": "r", "made_of": "f00", "folder": str(folder)}),
+        ("set_tags", {"code_version": "1", "run_id": "r", "fingerprint": "f00", "folder": str(folder)}),
         ("log_params", {"network": "mlp", "training.width": "8", "training.tier_weights": "{}", "label_rules": str(["x" * 600])[:500]}),
         ("log_metrics", {"loss": 0.5, "validation_loss": 0.4}, ("step", 4)),
         ("log_metrics", {"loss": 0.3}, ("step", 8)),
@@ -103,5 +103,5 @@ def test_a_training_that_is_not_logged_says_what_to_do(tmp_path: Path, monkeypat
         raise RefusedError("no space left")
 
     monkeypatch.setattr(fake, "log_params", refuses, raising=False)
-    with pytest.raises(TrainingError, match="start it again and it goes on from its checkpoints: no space left"):
+    with pytest.raises(TrainingError, match="Rerun to resume from its checkpoints: no space left"):
         log_training("tiers", tmp_path, RECORD, tmp_path / "README.md")

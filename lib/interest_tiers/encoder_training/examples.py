@@ -18,7 +18,6 @@ from interest_tiers.config import FineTuning
 from interest_tiers.embedding.encoder import TextTokenizer
 from interest_tiers.embedding.model_folder import read_model_folder
 from interest_tiers.errors import ConfigError
-from interest_tiers.spark.sampling import sample_by_hash
 from interest_tiers.spark.worker import once_per_worker
 
 if TYPE_CHECKING:
@@ -93,11 +92,6 @@ def written_texts(interactions: DataFrame, items: DataFrame, first_touches: Data
 def first_touched(interactions: DataFrame) -> DataFrame:
     """The day on which each item was first touched: item_id, first_date."""
     return interactions.groupBy("item_id").agg(F.min("event_date").alias("first_date"))
-
-
-def drawn(examples: DataFrame, wanted: int, n_examples: int) -> DataFrame:
-    """About so many examples as wanted, the same every time."""
-    return sample_by_hash(examples, "draw", wanted, n_examples)
 
 
 def shard_count(n_examples: int, batch_size: int) -> int:

@@ -1,4 +1,4 @@
-"""The training of a language model as a task: which model, which rows, which losses."""
+"""The fine-tuning of a language model as a task of the loop: its rows and its losses. See training.loop.Task."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LanguageTraining:
-    """start: the model folder, or package, that is trained. training, validation: folders of Parquet. See training.Task."""
+    """A language model and its rows. start: base model, a folder or package. training, validation: folders of Parquet."""
 
     settings: FineTuning
     start: str

@@ -1,4 +1,4 @@
-"""The folder of a trained model: what it starts from, what makes it a model that embeds, and what is said of it."""
+"""The folder of a fine-tuned model: its start, the files that make it embed texts, its record."""
 
 from __future__ import annotations
 
@@ -9,34 +9,26 @@ from typing import Any
 
 from interest_tiers.config import GptNetwork
 from interest_tiers.embedding.model_folder import read_model_folder
-from interest_tiers.errors import ConfigError
+from interest_tiers.training.leakage import ENCODER_RECORD
 from interest_tiers.training.record import write_json, write_model_card
 
-#: The record of a training, beside the weights; a folder that has it may be replaced by the next training.
-RECORD = "fine_tuning.json"
+#: The file that a finished model has.
+RECORD = ENCODER_RECORD
 
 END_OF_TEXT = "<|endoftext|>"
 
-#: A pair of pieces becomes one where it stands so often; what a single person wrote once becomes no token.
+#: Least frequency of a pair of pieces that becomes a token: what one person wrote once never does.
 MIN_FREQUENCY = 5
 
-#: What a folder takes over from the model that it started from: how texts become tokens, and vectors.
-_TAKEN_OVER = (
+#: Files that are copied from the base model: they define tokenizer and pooling.
+_COPIED = (
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.txt", "vocab.json", "merges.txt",
     "spiece.model", "sentencepiece.bpe.model", "modules.json", "sentence_bert_config.json", "config_sentence_transformers.json",
 )  # fmt: skip
 
 
-def require_replaceable(folder: Path) -> None:
-    """Raise ConfigError where a folder holds something else than a model trained before."""
-    if folder.exists() and not (folder.is_dir() and ((folder / RECORD).is_file() or not any(folder.iterdir()))):
-        raise ConfigError(
-            f"fine_tuning.folder is {folder}, which holds something else than a model trained here: give a folder that is not there"
-        )
-
-
 def write_start(folder: Path, texts: Iterable[str], network: GptNetwork, seed: int) -> None:
-    """A GPT of random weights whose tokens are learnt from these texts, by byte-level byte-pair encoding."""
+    """Write a GPT of random weights and a byte-level BPE tokenizer trained on these texts."""
     import torch
     from tokenizers import ByteLevelBPETokenizer
     from transformers import GPT2Config, GPT2LMHeadModel, GPT2TokenizerFast
@@ -58,9 +50,9 @@ def write_start(folder: Path, texts: Iterable[str], network: GptNetwork, seed: i
 
 
 def complete(folder: Path, start: str) -> None:
-    """Give a folder of weights what else a model needs to embed texts, for this project and for sentence-transformers alike."""
+    """Add to a folder of weights what this project and sentence-transformers need to embed texts."""
     source = read_model_folder(start)
-    for name in _TAKEN_OVER:
+    for name in _COPIED:
         if (source.path / name).is_file():
             shutil.copyfile(source.path / name, folder / name)
     if (source.path / "modules.json").is_file():
@@ -84,7 +76,7 @@ def complete(folder: Path, start: str) -> None:
 
 
 def write_record(folder: Path, record: Mapping[str, Any]) -> None:
-    """What a training was made of and what came of it: as JSON, and as a model card for a person."""
+    """Write the record of a training as JSON, and as a model card."""
     write_json(folder / RECORD, record)
     introduction = (
         f"Started from {record['base']}, trained before {record['as_of']} with version {record['code_version']} of interest-tiers "

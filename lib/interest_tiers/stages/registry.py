@@ -12,6 +12,7 @@ from interest_tiers.stages import (
     cluster_users,
     embed,
     evaluate,
+    finetune_encoder,
     forget_users,
     prune_embeddings,
     recommend,
@@ -159,6 +160,16 @@ STAGES: tuple[Stage, ...] = (
 
 #: Commands on a data set that the pipeline does not run.
 COMMANDS: tuple[Stage, ...] = (
+    Stage(
+        "finetune_encoder",
+        "fine-tune the language model on what users touched and wrote before as_of",
+        finetune_encoder.run,
+        reads=(INTERACTIONS, ITEMS),
+        writes=(METRICS,),
+        sections=("behaviours", "embedding", "fine_tuning", "tiers"),
+        preflight=finetune_encoder.preflight,
+        command=True,
+    ),
     Stage(
         "prune_embeddings",
         "remove the vectors that nothing refers to, and join small files",

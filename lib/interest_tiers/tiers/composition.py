@@ -23,7 +23,7 @@ from interest_tiers.tiers.calibration import Calibration, calibrate
 from interest_tiers.tiers.features import FEATURES, RULES, in_one_column, own_features, pair_features, similar_interests
 from interest_tiers.tiers.following import parents_raised, with_followed
 from interest_tiers.tiers.labels import labelled
-from interest_tiers.tiers.model import scored, version_of
+from interest_tiers.tiers.model import predict_pairs, version_of
 from interest_tiers.tiers.rule import with_tier
 from interest_tiers.tiers.sequences import with_sequence, with_tokens
 from interest_tiers.tiers.texts import interest_points, text_similarities
@@ -192,7 +192,7 @@ def _predict(pairs: DataFrame, features: DataFrame, model: Path, method: TierMet
     """Predict the tiers of the pairs on which the network decides."""
     known = features.where(F.col("user_visits") >= method.tiers.training.min_days).drop(*RULES)
     known = known.join(pairs.where("borrowed > 0").select("user_id").distinct(), "user_id", "left_anti")
-    return scored(known, str(model)).withColumns({"method": F.lit("model"), "model_version": F.lit(version_of(model))})
+    return predict_pairs(known, str(model)).withColumns({"method": F.lit("model"), "model_version": F.lit(version_of(model))})
 
 
 def _tiers_by_rule(pairs: DataFrame, calibration: Calibration, cutoff: date, method: TierMethod) -> DataFrame:

@@ -1,4 +1,4 @@
-"""Examples: pairs of users and interests at cuts whose horizon is over, with what is known at the cut and what came true."""
+"""Examples: pairs of users and interests at past cutoffs, with the features known then and the label of the horizon since."""
 
 from __future__ import annotations
 
@@ -13,34 +13,42 @@ from interest_tiers.interests.evidence import exact_sum
 from interest_tiers.interests.hierarchy import USER_LEVEL
 from interest_tiers.spark.sampling import sample_by_hash
 from interest_tiers.tiers.rule import place_of
-from interest_tiers.tiers.tier_training import Scaling
+from interest_tiers.tiers.shapes import Scaling
 
-#: One user in so many trains nothing: they choose the epoch, the calibration and the decision.
+#: One user in so many is held out of the training. Half of them tune (epoch, calibration, decision), half judge network and rule.
 HELD_OUT = 5
 
-#: Of about so many examples, of users drawn by hash, the scaling is found: their squares fit a bigint in parts fine enough.
+#: The scaling is fitted on about so many examples: the sum of their squares fits a bigint in fine enough parts.
 SCALING_ROWS = 10_000_000
 
-#: What the square of a scaled feature can be, that of the largest float: ln(1 + 3.4e38)².
+#: The largest square of a scaled feature, that of the largest float: ln(1 + 3.4e38)².
 LARGEST_SQUARE = 7_900
 
-#: Finer parts than these say nothing more: a double has about so many digits.
+#: Finer parts add nothing: a double has about so many digits.
 FINEST_PARTS = 10**12
 
 
-def training_cuts(day: date, config: TierTraining, horizon_days: int) -> list[date]:
-    """The cuts whose horizon is over by a day, latest first."""
+def training_cutoffs(day: date, config: TierTraining, horizon_days: int) -> list[date]:
+    """List the cutoffs whose horizon is over by a day, latest first."""
     latest = day - timedelta(days=horizon_days)
-    return [latest - timedelta(days=place * config.days_between_cuts) for place in range(config.cuts)]
+    return [latest - timedelta(days=number * config.days_between_cuts) for number in range(config.cuts)]
 
 
 def is_held_out(user_id: Column) -> Column:
-    """Whether a user trains nothing, at any cut."""
+    """Say whether a user is held out of the training, at every cutoff."""
     return F.pmod(F.xxhash64(F.lit("held out"), user_id), F.lit(HELD_OUT)) == 0
 
 
-def with_weight(examples: DataFrame) -> DataFrame:
-    """Add weight: every user counts alike at every cut, and level where there are levels; the mean is 1. examples: user_id, cut, …"""
+def is_judge(user_id: Column) -> Column:
+    """Say whether a held-out user judges network and rule; the others tune the network."""
+    return F.pmod(F.xxhash64(F.lit("judge"), user_id), F.lit(2)) == 0
+
+
+def weigh(examples: DataFrame) -> DataFrame:
+    """Add weight: at every cutoff and level all users weigh the same; the mean is 1.
+
+    examples: (user_id, level, cut, ...)
+    """
     user = Window.partitionBy("cut", *USER_LEVEL)
     of_all = examples.agg(F.countDistinct("cut", *USER_LEVEL).alias("users_of_all"), F.count(F.lit(1)).alias("rows_of_all"))
     mean = F.col("users_of_all") / F.col("rows_of_all")
@@ -48,52 +56,55 @@ def with_weight(examples: DataFrame) -> DataFrame:
     return weighted.withColumn("weight", 1.0 / F.col("rows_of_user") / mean).drop("rows_of_user", "users_of_all", "rows_of_all")
 
 
-def as_numbers(examples: DataFrame, others: Sequence[str]) -> DataFrame:
-    """The columns of a training: features, label as its place in TIERS, weight, and others as they are.
+def to_numbers(examples: DataFrame, others: Sequence[str]) -> DataFrame:
+    """Select what a training reads: features, label as position in TIERS, weight, and other columns unchanged.
 
-    In an order by hash, in files by hash: any row group is a sample of all rows, and the same whatever wrote it.
+    Returns: (features, label, weight, others..., place bigint). place is a hash of the key, see spread.
     """
     columns = [F.col("features"), place_of(F.col("label")).alias("label"), F.col("weight").cast("float")]
     return examples.select(*columns, *others, F.xxhash64("user_id", "interest_id", "cut").alias("place"))
 
 
-def in_files(numbers: DataFrame, n_files: int) -> DataFrame:
-    """numbers: see as_numbers."""
+def spread(numbers: DataFrame, n_files: int) -> DataFrame:
+    """Spread rows over files in an order by hash: every row group is then a sample of all rows, the same in every run.
+
+    numbers: see to_numbers
+    """
     return numbers.repartition(n_files, "place").sortWithinPartitions("place").drop("place")
 
 
-def scaling_of(examples: DataFrame, n_features: int) -> Scaling:
-    """Mean, deviation and bounds of every feature over the examples of the training, SCALING_ROWS of them, and which are missing in some.
+def fit_scaling(examples: DataFrame, n_features: int) -> Scaling:
+    """Compute mean, deviation and bounds of every feature over a sample of examples, and which features are missing in some.
 
-    examples: user_id, features; there is one at least.
+    examples: (user_id, features array<float>), one row at least
     """
     n_examples = examples.count()
-    # As fine as a bigint can hold the sum of so many squares in, and of as many more that were drawn.
+    # As fine as a bigint can sum so many squares in, with room for a sample that is larger than wanted.
     parts = min(FINEST_PARTS, 2**62 // (LARGEST_SQUARE * min(n_examples, SCALING_ROWS)))
-    drawn = sample_by_hash(examples, "user_id", SCALING_ROWS, n_examples)
+    sampled = sample_by_hash(examples, "user_id", SCALING_ROWS, n_examples)
     number = F.nanvl(F.col("feature").cast("double"), F.lit(None).cast("double"))
     scaled = F.signum(number) * F.log1p(F.abs(number))
-    found = drawn.select(F.posexplode("features").alias("place", "feature")).groupBy("place").agg(
+    found = sampled.select(F.posexplode("features").alias("place", "feature")).groupBy("place").agg(
         F.count(F.lit(1)).alias("rows"), F.count(scaled).alias("n"), F.min(scaled).alias("lowest"), F.max(scaled).alias("highest"),
         exact_sum(scaled, parts).alias("sum"), exact_sum(scaled * scaled, parts).alias("squares"),
     )  # fmt: skip
-    of_place = {row["place"]: row for row in found.collect()}
-    rows = [of_place[place] for place in range(n_features)]
+    by_position = {row["place"]: row for row in found.collect()}
+    rows = [by_position[position] for position in range(n_features)]
     moments = [_moments(row, parts) for row in rows]
     return Scaling(
         mean=tuple(mean for mean, _ in moments),
         deviation=tuple(deviation for _, deviation in moments),
         lowest=tuple(row["lowest"] or 0.0 for row in rows),
         highest=tuple(row["highest"] or 0.0 for row in rows),
-        missing=tuple(place for place, row in enumerate(rows) if row["n"] < row["rows"]),
+        missing=tuple(position for position, row in enumerate(rows) if row["n"] < row["rows"]),
     )
 
 
 def _moments(row: Row, parts: int) -> tuple[float, float]:
-    """Mean and deviation, 0 and 1 of what is nowhere known. row: n, sum, squares."""
+    """Compute mean and deviation, 0 and 1 for a feature that is missing everywhere. row: n, sum, squares."""
     if row["n"] == 0:
         return 0.0, 1.0
     mean = row["sum"] / row["n"]
     variance = row["squares"] / row["n"] - mean * mean
-    # Below what rounding to parts can make of it, a feature is the same everywhere.
+    # A smaller variance is an effect of rounding to parts: the feature is constant.
     return mean, variance**0.5 if variance > 4 * (1 + 2 * abs(mean)) / parts else 1.0

@@ -1,4 +1,4 @@
-"""The tiers of the rule by other half-lives of evidence than the config's."""
+"""The tiers of the rule with other half-lives of evidence than the configured one."""
 
 from __future__ import annotations
 
@@ -13,25 +13,27 @@ from interest_tiers.config import Tiers
 from interest_tiers.interests.evidence import PAIR, decay, summed_evidence
 from interest_tiers.tiers.rule import with_tier
 
-#: The range that is looked at, in horizons: with 91 days, from a week to a year.
+#: The range of half-lives, in horizons: with 91 days, from a week to a year.
 SHORTEST, LONGEST = 1 / 13, 4.0
 
 
-def half_lives(number: int, horizon_days: int, given: float) -> list[float]:
-    """That of the config, and so many in whole days, evenly spaced in logarithm; in order."""
+def list_half_lives(number: int, horizon_days: int, configured: float) -> list[float]:
+    """List the configured half-life and a number of others in whole days, evenly spaced in logarithm, in ascending order."""
     spaced = np.geomspace(SHORTEST * horizon_days, LONGEST * horizon_days, number)
-    return sorted({given, *(float(max(1, round(days))) for days in spaced)})
+    return sorted({configured, *(float(max(1, round(days))) for days in spaced)})
 
 
-def rule_tiers(days: DataFrame, cut: date, config: Tiers, tried: Sequence[float]) -> DataFrame:
-    """The tier of the rule by each half-life: user_id, interest_id, level where days have it, tier_0, tier_1, …
+def apply_rules(interest_days: DataFrame, cutoff: date, config: Tiers, half_lives: Sequence[float]) -> DataFrame:
+    """Compute the tier by the rule with each half-life, from the days before the cutoff.
 
-    days: see evidence.interest_days; only days before the cut are looked at.
+    interest_days: see evidence.interest_days
+    Returns:       (user_id, interest_id, level, tier_0, tier_1, ...), in the order of half_lives
     """
-    before = days.where(F.col("event_date") < F.lit(cut))
-    sums = [summed_evidence(F.col("weight") * decay(cut, each)).alias(f"evidence_{place}") for place, each in enumerate(tried)]
+    before = interest_days.where(F.col("event_date") < F.lit(cutoff))
+    numbered = list(enumerate(half_lives))
+    sums = [summed_evidence(F.col("weight") * decay(cutoff, half_life)).alias(f"evidence_{number}") for number, half_life in numbered]
     keys = [*PAIR, "level"]
     pairs = before.groupBy(*keys).agg(*sums)
-    for place in range(len(tried)):
-        pairs = with_tier(pairs, config, f"evidence_{place}", f"tier_{place}")
-    return pairs.select(*keys, *(f"tier_{place}" for place in range(len(tried))))
+    for number, _ in numbered:
+        pairs = with_tier(pairs, config, f"evidence_{number}", f"tier_{number}")
+    return pairs.select(*keys, *(f"tier_{number}" for number, _ in numbered))

@@ -1,7 +1,4 @@
-"""A trained model of tiers: its folder, what it says of pairs, and how a probability becomes a tier.
-
-Needs no Spark but for scored(), and no data of its training.
-"""
+"""A trained model of tiers: its folder, its predictions, and how probabilities become a tier."""
 
 from __future__ import annotations
 
@@ -17,41 +14,40 @@ from pyspark.sql import DataFrame
 from interest_tiers.config import TIERS
 from interest_tiers.errors import InterestTiersError
 from interest_tiers.spark.worker import once_per_worker, task_resources
+from interest_tiers.tiers.shapes import NetworkShape, RowBatch
 from interest_tiers.training.record import write_json
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from interest_tiers.tiers.networks import NetworkShape, TierNetwork
-    from interest_tiers.tiers.training_rows import RowBatch
+    from interest_tiers.tiers.networks import TierNetwork
 
 WEIGHTS, MODEL, RECORD, ENCODER = "model.safetensors", "model.json", "training.json", "encoder"
 
-#: Another number where folders hold something else, or networks make something else of the same: models of other forms are trained anew.
-FORM = 2
+#: Model format version. Bump it when the files or the forward pass change; older models are retrained.
+FORM = 3
 
-#: Rows that go through the network at once.
+#: Rows of a forward pass.
 BATCH_ROWS = 8192
 
-#: Columns of what a model says.
-SAID = "user_id string, interest_id string, tier string, p_core double, p_secondary double, p_marginal double"
+PREDICTED = "user_id string, interest_id string, tier string, p_core double, p_secondary double, p_marginal double"
 
 
 @dataclass(frozen=True)
 class Decision:
-    """The tier is the largest of ln p - strength × ln prior: with 0 the likeliest, with 1 what a tier adds to its frequency."""
+    """How probabilities become a tier: the largest of ln p - strength × ln prior. Strength 0 takes the most likely tier."""
 
     prior: tuple[float, float, float]
     strength: float
 
     def tiers(self, probabilities: np.ndarray) -> np.ndarray:
-        """The place in TIERS for every row, the higher tier on a tie. probabilities: (rows, 3)."""
+        """Decide on a position in TIERS for every row, the higher tier on a tie. probabilities: (rows, 3)."""
         scores = np.log(np.maximum(probabilities, 1e-12)) - self.strength * np.log(self.prior)
         return scores.argmax(axis=1)
 
 
 def save_network(folder: Path, network: TierNetwork, shape: NetworkShape, features: Sequence[str]) -> None:
-    """Weights, scaling and calibration as safetensors, and what the network is built of as JSON."""
+    """Write weights, scaling and calibration as safetensors, and the shape of the network as JSON."""
     from safetensors.torch import save_model
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -62,81 +58,84 @@ def save_network(folder: Path, network: TierNetwork, shape: NetworkShape, featur
 
 
 def load_network(folder: Path) -> TierNetwork:
-    """The network of a folder, ready to say something. Raises InterestTiersError for a folder that is no model."""
+    """Load the network of a folder for predictions. Raises InterestTiersError for a folder that is no model."""
     from safetensors.torch import load_model
 
-    from interest_tiers.tiers.networks import NetworkShape, TierNetwork
+    from interest_tiers.tiers.networks import TierNetwork
 
     if not (folder / MODEL).is_file() or not (folder / WEIGHTS).is_file():
         raise InterestTiersError(f"{folder} holds no model of tiers ({MODEL} and {WEIGHTS}): run the stage train_tiers")
-    said = json.loads((folder / MODEL).read_text(encoding="utf-8"))
-    shape = NetworkShape(**{**said["shape"], "missing": tuple(said["shape"]["missing"])})
+    stored = json.loads((folder / MODEL).read_text(encoding="utf-8"))["shape"]
+    shape = NetworkShape(**{**stored, "missing": tuple(stored["missing"])})
     if shape.kind == "bert":
-        # The weights are of the training; only the form comes from here.
+        # This folder has the config of the language model; its weights are in WEIGHTS with the others.
         shape = NetworkShape(**{**asdict(shape), "encoder": str(folder / ENCODER)})
     network = TierNetwork(shape)
     load_model(network, str(folder / WEIGHTS))
     return network.eval()
 
 
-def scores_of(network: TierNetwork, batches: Iterable[RowBatch]) -> Iterator[tuple[Any, RowBatch]]:
-    """The joined scores (rows, 3) of batches, each with its batch."""
+def score_batches(network: TierNetwork, batches: Iterable[RowBatch]) -> Iterator[tuple[Any, RowBatch]]:
+    """Compute the members' average scores (rows, 3) of batches; yields them with their batch."""
     import torch
 
     device = next(network.parameters()).device
     with torch.inference_mode():
         for rows in batches:
             inputs = (torch.from_numpy(part).to(device) for part in (rows.features, rows.sequences, rows.tokens))
-            yield network.joined(network(*inputs)), rows
+            yield network.average(network(*inputs)), rows
 
 
-def decision_of(folder: Path) -> Decision:
-    """How a model's probabilities become tiers."""
-    said = read_record(folder)["decision"]
-    return Decision(tuple(said["prior"]), said["strength"])
+def read_decision(folder: Path) -> Decision:
+    """Read how a model's probabilities become tiers."""
+    decision = read_record(folder)["decision"]
+    return Decision(tuple(decision["prior"]), decision["strength"])
 
 
 def read_record(folder: Path) -> dict[str, Any]:
-    """What a model was made of and what came of it."""
+    """Read what a model was trained on, how, and how good it is."""
     return json.loads((folder / RECORD).read_text(encoding="utf-8"))
 
 
 def version_of(folder: Path) -> str:
-    """What user_tiers calls the model."""
+    """Name the model as user_tiers does."""
     record = read_record(folder)
-    return f"{record['network']}-{record['as_of']}-{record['made_of'][:12]}"
+    return f"{record['network']}-{record['as_of']}-{record['fingerprint'][:12]}"
 
 
-def scored(rows: DataFrame, folder: str) -> DataFrame:
-    """What a model says of pairs: user_id, interest_id, tier, p_core, p_secondary, p_marginal.
+def predict_pairs(rows: DataFrame, folder: str) -> DataFrame:
+    """Predict the tiers of pairs.
 
-    rows: user_id, interest_id, features as the model reads them, and what its kind of network reads beside them (sequence, tokens).
-    folder: of the model, seen by every machine.
+    rows:    (user_id, interest_id, features array<float>), and sequence or tokens where the network reads them
+    folder:  of the model, on a path that every machine shares
+    Returns: (user_id, interest_id, tier, p_core, p_secondary, p_marginal)
     """
+    # Part of the workers' cache key: a path alone does not tell one model from another that was put there later.
+    fingerprint = read_record(Path(folder))["fingerprint"]
 
-    def say(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        scorer = _scorer(folder, *task_resources())
+    def predict(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        predictor = _predictor(folder, fingerprint, *task_resources())
         for batch in batches:
             if batch.num_rows:
-                yield scorer.said(batch)
+                yield predictor.predict(batch)
 
-    return rows.mapInArrow(say, SAID)
+    return rows.mapInArrow(predict, PREDICTED)
 
 
 @once_per_worker
-def _scorer(folder: str, device: str, threads: int) -> _Scorer:
-    return _Scorer(Path(folder), device, threads)
+def _predictor(folder: str, fingerprint: str, device: str, threads: int) -> _Predictor:
+    return _Predictor(Path(folder), device, threads)
 
 
-class _Scorer:
+class _Predictor:
     def __init__(self, folder: Path, device: str, threads: int) -> None:
         import torch
 
         torch.set_num_threads(threads)
         self._network = load_network(folder).to(device)
-        self._decision = decision_of(folder)
+        self._decision = read_decision(folder)
 
-    def said(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+    def predict(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         import pyarrow
 
         probabilities = np.concatenate([self._probabilities(batch.slice(start, BATCH_ROWS)) for start in range(0, len(batch), BATCH_ROWS)])
@@ -147,6 +146,6 @@ class _Scorer:
     def _probabilities(self, batch: pa.RecordBatch) -> np.ndarray:
         from interest_tiers.tiers.training_rows import arrow_batch
 
-        ((scores, _),) = scores_of(self._network, [arrow_batch(batch)])
+        ((scores, _),) = score_batches(self._network, [arrow_batch(batch)])
         probabilities = self._network.probabilities(scores).double().cpu().numpy()
         return probabilities / probabilities.sum(axis=1, keepdims=True)

@@ -1,4 +1,4 @@
-"""The networks that say which tier an interest will be of: features, and more, to one score per tier.
+"""The networks that predict the tier of an interest: features, and sequences or texts, to one score per tier.
 
 All end in a softmax over the tiers, calibrated by a scale and an offset per tier that are fitted after the training.
 """
@@ -7,56 +7,29 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
 
 from interest_tiers.config import TIERS
+from interest_tiers.tiers.shapes import SEQUENCE_CHANNELS, NetworkShape, Scaling
 
-if TYPE_CHECKING:
-    from interest_tiers.tiers.tier_training import Scaling
-
-#: Scaled features are cut here, if they come so far in the training: few examples have more, and they should not decide alone.
+#: Scaled features are clamped to this, so that a few extreme examples do not decide alone.
 LARGEST_SCALED = 6.0
 
-#: How far beyond all that the training had a scaled feature still counts, at most: where data grow, every cut goes a little further.
+#: Scaled features are clamped to so many deviations outside the training range, because data grow from cutoff to cutoff.
 FURTHEST_BEYOND = 1.0
-
-#: What is known of an event-day of a sequence: log of its age, log of the days to the event-day before it, its weight, whether it
-#: is of the interest itself (1) or of one like it (0), whether there is one at all (1) or the sequence is shorter (0).
-SEQUENCE_CHANNELS = 5
-
-
-@dataclass(frozen=True)
-class NetworkShape:
-    """What a network is built of, beside its weights.
-
-    kind: mlp, lstm, transformer or bert. n_features: as they come. missing: which of them may be missing.
-    width, layers, dropout: of the dense layers of each member. members: stacks of dense layers. sequence_length: event-days, for lstm and
-    transformer. encoder: the folder of the language model, for bert.
-    """
-
-    kind: str
-    n_features: int
-    missing: tuple[int, ...]
-    width: int
-    layers: int
-    dropout: float
-    members: int
-    sequence_length: int = 0
-    encoder: str | None = None
 
 
 class TierNetwork(nn.Module):
     """Features (rows, n_features), sequences (rows, length, SEQUENCE_CHANNELS) and tokens (rows, length) to scores (rows, members, 3).
 
-    Features are given as they are in the data: the scaling, fitted on the training cuts, is a part of the network. A value far beyond
-    all that it was trained on counts as one a little beyond: what it would make of others is anyone's guess. What a kind of network
-    does not read may be empty. The members are stacks of dense layers that are trained each for itself, on what they all read,
-    and asked together (Lakshminarayanan et al., Simple and Scalable Predictive Uncertainty Estimation using Deep Ensembles, 2017).
+    Features come unscaled: the scaling, fitted on the training rows, is part of the network. Inputs are clamped to one standard
+    deviation outside the training range. Inputs that a kind of network does not read may be empty. The members are stacks of dense
+    layers, each trained for itself; their probabilities are averaged (Lakshminarayanan et al., Simple and Scalable Predictive
+    Uncertainty Estimation using Deep Ensembles, 2017).
     """
 
     mean: torch.Tensor
@@ -84,28 +57,28 @@ class TierNetwork(nn.Module):
         return torch.stack([member(read) for member in self.members], dim=1)
 
     @staticmethod
-    def joined(scores: torch.Tensor) -> torch.Tensor:
-        """What the members say together, (rows, 3): ln of the mean of their probabilities. scores: (rows, members, 3)."""
+    def average(scores: torch.Tensor) -> torch.Tensor:
+        """Compute ln of the members' mean probabilities, (rows, 3). scores: (rows, members, 3)."""
         return torch.logsumexp(torch.log_softmax(scores.float(), dim=2), dim=1) - math.log(scores.shape[1])
 
     def probabilities(self, scores: torch.Tensor) -> torch.Tensor:
-        """Calibrated, (rows, 3). scores: joined."""
+        """Compute calibrated probabilities, (rows, 3). scores: see average."""
         return torch.softmax(scores.float() * self.calibration_scale + self.calibration_offset, dim=1)
 
     def set_scaling(self, scaling: Scaling) -> None:
-        """scaling: of the features after signed_log."""
+        """Fix the scaling of the features."""
         mean, deviation, lowest, highest = (
             torch.tensor(of_all, dtype=torch.float64) for of_all in (scaling.mean, scaling.deviation, scaling.lowest, scaling.highest)
         )
         self.mean.copy_(mean)
         self.deviation.copy_(deviation)
-        # Of a feature that was the same everywhere nothing was learned: it stays so.
+        # A constant feature has taught nothing: it stays constant.
         beyond = ((highest - lowest) / deviation).clamp(max=FURTHEST_BEYOND)
         self.lowest.copy_(((lowest - mean) / deviation - beyond).clamp(min=-LARGEST_SCALED))
         self.highest.copy_(((highest - mean) / deviation + beyond).clamp(max=LARGEST_SCALED))
 
     def set_calibration(self, scale: float, offset: Sequence[float]) -> None:
-        """scale: of all scores. offset: of each tier's."""
+        """Fix the calibration. scale: of all scores. offset: of the scores of each tier."""
         self.calibration_scale.fill_(scale)
         self.calibration_offset.copy_(torch.tensor(offset))
 
@@ -117,12 +90,12 @@ class TierNetwork(nn.Module):
 
 
 def signed_log(numbers: torch.Tensor) -> torch.Tensor:
-    """sign(x) ln(1 + abs(x)): counts, days and amounts on a scale that a network reads well."""
+    """Compute sign(x) ln(1 + abs(x)), which brings counts, days and amounts to one scale."""
     return torch.sign(numbers) * torch.log1p(torch.abs(numbers))
 
 
 class _Nothing(nn.Module):
-    """Reads features alone."""
+    """Adds nothing to the features."""
 
     width = 0
 
@@ -131,7 +104,7 @@ class _Nothing(nn.Module):
 
 
 class _LstmReader(nn.Module):
-    """The last state of an LSTM over the event-days, oldest first (Hochreiter and Schmidhuber 1997)."""
+    """Computes the last state of an LSTM over the event-days, oldest first (Hochreiter and Schmidhuber 1997)."""
 
     width = 64
 
@@ -145,7 +118,7 @@ class _LstmReader(nn.Module):
 
 
 class _TransformerReader(nn.Module):
-    """The last position of a causal transformer over the event-days, as in GPT (Radford et al. 2018)."""
+    """Computes the last position of a causal transformer over the event-days, as in GPT (Radford et al. 2018)."""
 
     width, layers, heads = 64, 2, 4
 
@@ -161,14 +134,14 @@ class _TransformerReader(nn.Module):
 
     def forward(self, sequences: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
         length = sequences.shape[1]
-        # Positions that hold no event-day say so by their last channel. Masking them would leave rows that attend to nothing.
+        # Padding is marked by the last channel. A mask would leave rows that attend to nothing.
         causal = torch.ones(length, length, dtype=torch.bool, device=sequences.device).triu(1)
         states = self.encoder(self.project(sequences) + self.positions, mask=causal)
         return self.norm(states[:, -1])
 
 
 class _TextReader(nn.Module):
-    """The pooled output of a language model over the texts of what the user did in the interest, trained with the rest."""
+    """Computes the mean output of a language model over the texts of the user's items; it is trained with the rest."""
 
     def __init__(self, folder: str) -> None:
         super().__init__()
@@ -198,14 +171,14 @@ def _reader(shape: NetworkShape) -> Any:
     if shape.kind == "transformer":
         return _TransformerReader(shape.sequence_length)
     if shape.kind == "bert":
-        assert shape.encoder is not None  # the job names one
+        assert shape.encoder is not None  # build_shape sets one for bert
         return _TextReader(shape.encoder)
     return _Nothing()
 
 
 def _dense_layers(shape: NetworkShape, n_inputs: int) -> nn.Sequential:
     layers: list[nn.Module] = []
-    for place in range(shape.layers):
-        size = n_inputs if place == 0 else shape.width
+    for layer in range(shape.layers):
+        size = n_inputs if layer == 0 else shape.width
         layers += [nn.Linear(size, shape.width), nn.LayerNorm(shape.width), nn.GELU(), nn.Dropout(shape.dropout)]
     return nn.Sequential(*layers, nn.Linear(shape.width, len(TIERS)))

@@ -1,4 +1,4 @@
-"""The search for settings of the network, by J of the held-out users at the tuning cut; by Optuna."""
+"""Hyperparameter search for the network, by J of the tuning users at the latest cutoff, with Optuna."""
 
 from __future__ import annotations
 
@@ -11,44 +11,53 @@ import yaml
 
 from interest_tiers.config import TierTraining
 from interest_tiers.errors import DivergedError, TrainingError
+from interest_tiers.training.loop import LOG
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
 
-#: What is drawn from. Rows of a batch are a multiple of every number of processes that is a power of two.
+#: Values to sample from. Batch sizes are multiples of every usual number of processes.
 BATCH_SIZES, WIDTHS, LOSSES = (512, 1024, 2048, 4096), (64, 128, 256, 512), ("brier", "cross_entropy", "ordered")
 
 
 @dataclass(frozen=True)
-class Found:
-    """best: keys of a section of the config and their values, with the smallest J. given_j: of the settings of the config, None where they
-    diverged. n_trials: that ended. n_diverged: of them, those without a J.
+class SearchResult:
+    """The result of a search.
+
+    best: keys of a section of the config and their best values. best_j: their J. configured_j: J of the config's settings, None where they
+    diverged. n_trials: trials that ended. n_diverged: those of them without a J.
+    n_examples: of training and held-out users.
     """
 
     best: dict[str, Any]
     best_j: float
-    given_j: float | None
+    configured_j: float | None
     n_trials: int
     n_diverged: int = 0
     section: str = "tiers.training"
+    n_examples: int = 0
 
     def overrides(self) -> str:
-        """As arguments of a command line."""
+        """Format the best values as command-line arguments."""
         return " ".join(f"--set {self.section}.{key}={value}" for key, value in self.best.items())
 
     def summary(self) -> str:
-        """What came of it, for a person."""
-        given = "diverged" if self.given_j is None else f"{self.given_j:.4f}"
+        """Summarise the search in one line."""
+        configured = "diverged" if self.configured_j is None else f"{self.configured_j:.4f}"
         diverged = f", of which {self.n_diverged} diverged" if self.n_diverged else ""
-        return f"J of held-out users {self.best_j:.4f}, best of {self.n_trials} trials{diverged}; with the settings of the config {given}"
+        return (
+            f"J of held-out users {self.best_j:.4f}, best of {self.n_trials} trials{diverged}; with the settings of the config {configured}"
+        )
 
 
-def searched(settings: TierTraining, largest_batch: int, n_trials: int, storage: Path, judged: Callable[[TierTraining], float]) -> Found:
-    """Try settings, those of the config first, until n_trials have ended; a search that was killed goes on where it was.
+def search_settings(
+    settings: TierTraining, largest_batch: int, n_trials: int, storage: Path, evaluate: Callable[[TierTraining], float]
+) -> SearchResult:
+    """Try settings, those of the config first, until n_trials have ended; an interrupted search resumes from its storage.
 
-    largest_batch: that the training would take; see tier_training. storage: a file of the trials so far. judged: J of some settings.
-    One whose training diverges is the worst there is, and the search goes on. Raises TrainingError where all diverged. The sampler is
-    the tree-structured Parzen estimator (Bergstra et al., Algorithms for Hyper-Parameter Optimization, 2011), by the seed of the settings.
+    largest_batch: see tier_training. storage: file of the trials. evaluate: trains with some settings and returns J.
+    Settings that diverge count as the worst. Raises TrainingError where all diverge. The sampler is the tree-structured Parzen
+    estimator (Bergstra et al., Algorithms for Hyper-Parameter Optimization, 2011), seeded by the settings.
     """
     import optuna
     from optuna.storages import JournalStorage
@@ -58,51 +67,51 @@ def searched(settings: TierTraining, largest_batch: int, n_trials: int, storage:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(
         storage=JournalStorage(JournalFileBackend(str(storage))),
-        # What may be drawn depends on it, and one study has one range.
+        # The ranges depend on it, and a study has one range.
         study_name=f"tiers, {settings.num_processes} processes, batches of {largest_batch} at most",
         load_if_exists=True,
         sampler=optuna.samplers.TPESampler(seed=settings.seed),
     )
-    ended, given = (TrialState.COMPLETE, TrialState.PRUNED), _of_config(settings)
-    first = [] if any(trial.params == given for trial in study.get_trials(states=ended)) else [given]
-    for broken_off in study.get_trials(states=(TrialState.RUNNING,)):
-        study.tell(broken_off.number, state=TrialState.FAIL)
-        if broken_off.params not in (given, {}):
-            first.append(broken_off.params)
+    ended, configured = (TrialState.COMPLETE, TrialState.PRUNED), _searched_values(settings)
+    first = [] if any(trial.params == configured for trial in study.get_trials(states=ended)) else [configured]
+    for interrupted in study.get_trials(states=(TrialState.RUNNING,)):
+        study.tell(interrupted.number, state=TrialState.FAIL)
+        if interrupted.params not in (configured, {}):
+            first.append(interrupted.params)
     for params in first:
         study.enqueue_trial(params)
     while len(done := study.get_trials(states=ended)) < n_trials:
-        _try(study, settings, largest_batch, judged)
-    told = [trial for trial in done if trial.value is not None]
-    if not told:
+        _run_trial(study, settings, largest_batch, evaluate)
+    finished = [trial for trial in done if trial.value is not None]
+    if not finished:
         raise TrainingError(f"all {len(done)} trials diverged: lower tiers.training.learning_rate, and look at the features")
-    of_given = next((trial.value for trial in told if trial.params == given), None)
-    return Found(dict(study.best_params), float(study.best_value), of_given, len(done), len(done) - len(told))
+    configured_j = next((trial.value for trial in finished if trial.params == configured), None)
+    return SearchResult(dict(study.best_params), float(study.best_value), configured_j, len(done), len(done) - len(finished))
 
 
-def _try(study: Study, settings: TierTraining, largest_batch: int, judged: Callable[[TierTraining], float]) -> None:
+def _run_trial(study: Study, settings: TierTraining, largest_batch: int, evaluate: Callable[[TierTraining], float]) -> None:
     from optuna.trial import TrialState
 
     trial = study.ask()
-    drawn = _drawn(trial, settings, largest_batch)
+    values = _sample(trial, settings, largest_batch)
     try:
-        j = judged(settings.model_copy(update=drawn))
+        j = evaluate(settings.model_copy(update=values))
     except DivergedError:
-        # To the sampler, what is pruned without a value is worse than what has one; what fails it would forget, and draw again.
+        # The sampler ranks a pruned trial without a value below all others; a failed one it would forget, and sample again.
         study.tell(trial, state=TrialState.PRUNED)
-        print(f"trial {trial.number + 1}  diverged  {drawn}", flush=True)
+        LOG.info("trial %d  diverged  %s", trial.number + 1, values)
         return
     study.tell(trial, j)
-    print(f"trial {trial.number + 1}  J {j:.4f}  best {study.best_value:.4f}  {drawn}", flush=True)
+    LOG.info("trial %d  J %.4f  best %.4f  %s", trial.number + 1, j, study.best_value, values)
 
 
-def _of_config(settings: TierTraining) -> dict[str, Any]:
+def _searched_values(settings: TierTraining) -> dict[str, Any]:
     names = ("learning_rate", "weight_decay", "prior_examples", "dropout", "layers", "width", "batch_size", "loss")
     return {name: getattr(settings, name) for name in names}
 
 
-def _drawn(trial: Trial, settings: TierTraining, largest_batch: int) -> dict[str, Any]:
-    """Of a range around what is usual that holds what the config has."""
+def _sample(trial: Trial, settings: TierTraining, largest_batch: int) -> dict[str, Any]:
+    """Sample from usual ranges, widened to contain the configured values."""
     widths = sorted({*WIDTHS, settings.width})
     fitting = (size for size in BATCH_SIZES if size % settings.num_processes == 0 and size <= largest_batch)
     batch_sizes = sorted({*fitting, settings.batch_size})
@@ -119,10 +128,10 @@ def _drawn(trial: Trial, settings: TierTraining, largest_batch: int) -> dict[str
     }
 
 
-def write_found(file: Path, found: Found) -> None:
-    """The part of a config that has the best settings."""
+def write_result(file: Path, result: SearchResult) -> None:
+    """Write the best values as a part of a config."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    tree: dict[str, Any] = found.best
-    for name in reversed(found.section.split(".")):
+    tree: dict[str, Any] = result.best
+    for name in reversed(result.section.split(".")):
         tree = {name: tree}
-    file.write_text(f"# {found.summary()}\n" + yaml.safe_dump(tree, sort_keys=False), encoding="utf-8")
+    file.write_text(f"# {result.summary()}\n" + yaml.safe_dump(tree, sort_keys=False), encoding="utf-8")

@@ -51,7 +51,7 @@ def with_sequence(pairs: DataFrame, days: DataFrame, alike: DataFrame, cut: date
             ),
         )
     ).cast("array<float>")
-    from interest_tiers.tiers.networks import SEQUENCE_CHANNELS
+    from interest_tiers.tiers.shapes import SEQUENCE_CHANNELS
 
     n_missing = (F.lit(config.sequence_length) - F.size("events")) * SEQUENCE_CHANNELS
     padding = F.array_repeat(F.lit(0.0).cast("float"), n_missing)

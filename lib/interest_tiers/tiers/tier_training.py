@@ -1,4 +1,4 @@
-"""The training of a network of tiers as a task: its rows, its losses, its scaling. See training.Task."""
+"""The training of a network of tiers as a task of the loop: its rows and its losses. See training.loop.Task."""
 
 from __future__ import annotations
 
@@ -8,45 +8,37 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from interest_tiers.config import TIERS, TierTraining
+from interest_tiers.tiers.shapes import NetworkShape, RowBatch, Scaling
 
 if TYPE_CHECKING:
-    from interest_tiers.tiers.networks import NetworkShape
-    from interest_tiers.tiers.training_rows import PetastormRows, RowBatch
+    from interest_tiers.tiers.training_rows import PetastormRows
     from interest_tiers.training.loop import Objective
 
 
-#: Batches that have fewer examples would say too little of where to go.
+#: The gradient of a smaller batch is mostly noise.
 SMALLEST_BATCH = 8
 
 
 def largest_batch(settings: TierTraining, n_examples: int) -> int:
-    """So many examples that an epoch has min_epoch_steps steps, SMALLEST_BATCH at least; a multiple of the processes."""
+    """Compute the batch size with which an epoch has min_epoch_steps steps: SMALLEST_BATCH at least, a multiple of the processes."""
     wanted = max(SMALLEST_BATCH, n_examples // settings.min_epoch_steps)
     return max(1, wanted // settings.num_processes) * settings.num_processes
 
 
-def in_enough_steps(settings: TierTraining, n_examples: int) -> TierTraining:
-    """The settings with batches of largest_batch at most."""
+def limit_batch(settings: TierTraining, n_examples: int) -> TierTraining:
+    """Return the settings with batches of largest_batch at most."""
     return settings.model_copy(update={"batch_size": min(settings.batch_size, largest_batch(settings, n_examples))})
 
 
 @dataclass(frozen=True)
-class Scaling:
-    """Mean, deviation and bounds of every feature after signed_log, over the rows of the training; which features may be missing."""
-
-    mean: tuple[float, ...]
-    deviation: tuple[float, ...]
-    lowest: tuple[float, ...]
-    highest: tuple[float, ...]
-    missing: tuple[int, ...]
-
-
-@dataclass(frozen=True)
 class TierTask:
-    """features: their names, in the order in which rows have them. shape: what the network is built of. training, tuning: folders."""
+    """A network of tiers and its rows.
+
+    features: names in the order of the network's input. training, tuning: folders of rows; the latter choose the epoch.
+    """
 
     settings: TierTraining
-    shape: Any
+    shape: NetworkShape
     features: tuple[str, ...]
     scaling: Scaling
     training: str
@@ -67,7 +59,7 @@ class TierTask:
 
 @dataclass(frozen=True)
 class StoredRows:
-    """Rows that are read anew each time that they are gone through; see training_rows.stored_batches."""
+    """Rows that are read from disk in every iteration; see training_rows.stored_batches."""
 
     folder: str
     batch_rows: int
@@ -81,7 +73,7 @@ class StoredRows:
 
 
 class _Objective:
-    """The loss of the config to train by, and J to choose the epoch by."""
+    """Trains by the configured loss, and validates by J."""
 
     has_dropout = True
     has_unused_parameters = False
@@ -99,7 +91,7 @@ class _Objective:
         self.model.set_scaling(task.scaling)
         self.model = self.model.to(device)
         self.network: Any = self.model
-        # A language model has parts that give no vector.
+        # A language model has parameters that the mean output does not depend on.
         self.has_unused_parameters = task.shape.kind == "bert"
 
     def training_loss(self, network: Any, rows: RowBatch) -> tuple[Any, float]:
@@ -110,7 +102,7 @@ class _Objective:
         members = scores.shape[1]
         of_members = self._loss(scores.flatten(0, 1), tier.repeat_interleave(members), self._tier_weights)
         loss = (of_members * weight.repeat_interleave(members)).mean()
-        # Each process has as many rows: the mean of their means is that of the batch.
+        # Every process has the same number of rows: the mean of their means is that of the batch.
         whole = loss.detach().clone()
         if dist.is_initialized():
             dist.all_reduce(whole)
@@ -125,7 +117,7 @@ class _Objective:
         from interest_tiers.tiers.losses import brier
 
         scores, tier, weight = self._scores(network, rows)
-        return (brier(self.model.joined(scores), tier, torch.ones_like(self._tier_weights)) * weight).sum().item(), weight.sum().item()
+        return (brier(self.model.average(scores), tier, torch.ones_like(self._tier_weights)) * weight).sum().item(), weight.sum().item()
 
     def save(self, path: Path) -> None:
         from interest_tiers.tiers.model import save_network
@@ -139,10 +131,8 @@ class _Objective:
         return network(*inputs).float(), *(torch.from_numpy(part).to(self._device) for part in (rows.label, rows.weight))
 
 
-def shape_of(network: str, settings: TierTraining, n_features: int, scaling: Scaling, encoder: str | None) -> NetworkShape:
-    """What the network of the config is built of. encoder: the folder of the language model, for bert."""
-    from interest_tiers.tiers.networks import NetworkShape
-
+def build_shape(network: str, settings: TierTraining, n_features: int, scaling: Scaling, encoder: str | None) -> NetworkShape:
+    """Describe the configured network. encoder: folder of the language model, for bert."""
     has_sequence = network in ("lstm", "transformer")
     return NetworkShape(
         kind=network, n_features=n_features, missing=scaling.missing, width=settings.width, layers=settings.layers,

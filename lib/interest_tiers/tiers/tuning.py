@@ -1,4 +1,4 @@
-"""What is chosen after the training, on users that it did not see: the calibration, and how probabilities become tiers."""
+"""Calibration of a trained network, and the decision from probabilities to tiers, on users that did not train it."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from interest_tiers.config import TIERS
 from interest_tiers.tiers.model import Decision
 from interest_tiers.tiers.objective import mean_f1
 
-#: The scale and the offsets are held to 1 and 0 by as much as so many rows would.
+#: The ridge that pulls scale and offsets to 1 and 0 weighs as much as so many rows.
 RIDGE_ROWS = 10.0
 
-#: Strengths that a decision may have.
+#: Strengths among which a decision is chosen.
 STRENGTHS = np.linspace(0.0, 1.0, 21)
 
 
@@ -27,14 +27,15 @@ class Calibration:
     offset: tuple[float, ...]
 
     def probabilities(self, scores: np.ndarray) -> np.ndarray:
-        """(rows, 3)."""
+        """Compute calibrated probabilities, (rows, 3)."""
         return softmax(scores * self.scale + np.array(self.offset), axis=1)
 
 
-def fitted_calibration(scores: np.ndarray, tiers: np.ndarray) -> Calibration:
-    """By the likelihood, bias-corrected temperature scaling (Alexandari et al., Maximum Likelihood with Bias-Corrected Calibration, 2020).
+def fit_calibration(scores: np.ndarray, tiers: np.ndarray) -> Calibration:
+    """Maximise the likelihood: bias-corrected temperature scaling.
 
-    scores: (rows, 3). tiers: places in TIERS.
+    Source: Alexandari et al., Maximum Likelihood with Bias-Corrected Calibration, 2020.
+    scores: (rows, 3). tiers: positions in TIERS.
     """
 
     def loss(parameters: np.ndarray) -> tuple[float, np.ndarray]:
@@ -49,10 +50,10 @@ def fitted_calibration(scores: np.ndarray, tiers: np.ndarray) -> Calibration:
     return Calibration(scale, tuple(offset))
 
 
-def fitted_decision(probabilities: np.ndarray) -> Decision:
-    """The strength with the largest macro-F1 to be expected, the smallest of equals. The prior is the mean of the probabilities.
+def choose_decision(probabilities: np.ndarray) -> Decision:
+    """Choose the strength with the largest expected macro-F1, the smallest of equals. The prior is the mean probability.
 
-    What came true has no part in it but through the calibration: of few users, it says more about them than about a strength.
+    We maximise expected F1: with few held-out users the observed F1 is mostly noise.
     probabilities: calibrated, (rows, 3).
     """
     prior = tuple(map(float, probabilities.mean(axis=0)))
@@ -60,11 +61,11 @@ def fitted_decision(probabilities: np.ndarray) -> Decision:
     return max(options, key=lambda option: (expected_macro_f1(probabilities, option.tiers(probabilities)), -option.strength))
 
 
-def expected_macro_f1(probabilities: np.ndarray, said: np.ndarray) -> float:
-    """Mean over the tiers of F1 with the expected numbers of hits and of true pairs (Ye et al., Optimizing F-measures, 2012).
+def expected_macro_f1(probabilities: np.ndarray, predicted: np.ndarray) -> float:
+    """Compute the mean F1 over tiers with expected numbers of hits and of true pairs (Ye et al., Optimizing F-measures, 2012).
 
-    probabilities: (rows, 3), taken to be right. said: places in TIERS.
+    probabilities: (rows, 3), taken to be right. predicted: positions in TIERS.
     """
-    hits = np.array([probabilities[said == place, place].sum() for place in range(len(TIERS))])
-    n_said = np.bincount(said, minlength=len(TIERS))
-    return float(mean_f1(hits, n_said + probabilities.sum(axis=0)))
+    hits = np.array([probabilities[predicted == tier, tier].sum() for tier in range(len(TIERS))])
+    n_predicted = np.bincount(predicted, minlength=len(TIERS))
+    return float(mean_f1(hits, n_predicted + probabilities.sum(axis=0)))

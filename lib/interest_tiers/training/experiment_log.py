@@ -1,4 +1,4 @@
-"""Trainings in MLflow, for those who ask for it. Where it keeps them is MLflow's to know, from MLFLOW_TRACKING_URI and its like."""
+"""Logs trainings to MLflow where the config names an experiment. MLFLOW_TRACKING_URI and its like say where MLflow stores them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from interest_tiers.errors import ConfigError, InterestTiersError, TrainingError
 
-#: MLflow takes so many characters of a value.
+#: Characters of a value that MLflow accepts.
 LONGEST_VALUE = 500
 
 #: User and password in an address.
@@ -19,34 +19,34 @@ SECRET = re.compile(r"//[^/@\s]*@")
 
 
 def require_mlflow(experiment: str | None, key: str) -> None:
-    """Raise ConfigError where an experiment is asked for and MLflow is not installed or its store takes none: known before hours of work.
+    """Raise ConfigError where an experiment is configured and MLflow is not installed or its store refuses it.
 
-    key: of the config, that asks.
+    key: of the config, that names the experiment. Called before hours of work.
     """
     if experiment is None:
         return
     if importlib.util.find_spec("mlflow") is None:
-        raise ConfigError(f"{key} is {experiment!r}, and MLflow is not installed: pip install mlflow-skinny, or leave the key out")
+        raise ConfigError(f"{key} is {experiment!r}, and MLflow is not installed: pip install mlflow-skinny, or remove the key")
     import mlflow
 
-    with _refused(ConfigError, f"{key} is {experiment!r}, and MLflow's store takes no such experiment; see MLFLOW_TRACKING_URI"):
+    with _refused(ConfigError, f"{key} is {experiment!r}, and MLflow's store refuses it; see MLFLOW_TRACKING_URI"):
         mlflow.set_experiment(experiment)
 
 
 def log_training(experiment: str | None, folder: Path, record: Mapping[str, Any], model_card: Path) -> None:
-    """A run of an experiment: the parameters, the losses of every epoch, the metrics, the record itself, and the model card.
+    """Log a run of an experiment: parameters, losses of every epoch, metrics, the record and the model card.
 
-    experiment: None where none is asked for. folder: where the model will be. model_card: its file, where it is now. record: name,
-    parameters, epochs, metrics (see model_record.write_model_card), code_version, run_id, and made_of where there is one. Raises
-    TrainingError where MLflow does not take it.
+    experiment: None for no logging. folder: the model's final folder. model_card: its file at present.
+    record: name, parameters, epochs, metrics (see record.write_model_card), code_version, run_id and fingerprint.
+    Raises TrainingError where MLflow refuses.
     """
     if experiment is None:
         return
     import mlflow
 
-    tags = {name: record[name] for name in ("code_version", "run_id", "made_of") if name in record} | {"folder": str(folder)}
-    kept = _refused(TrainingError, "the training is done, and MLflow does not log it; start it again and it goes on from its checkpoints")
-    with kept, _run(experiment, f"{record['name']} {folder.name}"):
+    tags = {name: record[name] for name in ("code_version", "run_id", "fingerprint") if name in record} | {"folder": str(folder)}
+    refused = _refused(TrainingError, "the training is done, and MLflow does not log it. Rerun to resume from its checkpoints")
+    with refused, _run(experiment, f"{record['name']} {folder.name}"):
         mlflow.set_tags(tags)
         mlflow.log_params({name: str(value)[:LONGEST_VALUE] for name, value in _flat(record["parameters"]).items()})
         for epoch in record["epochs"]:
@@ -67,18 +67,18 @@ def _run(experiment: str, name: str) -> Iterator[None]:
 
 
 @contextmanager
-def _refused(kind: type[InterestTiersError], said: str) -> Iterator[None]:
-    """What MLflow raises becomes an error of this project."""
+def _refused(kind: type[InterestTiersError], message: str) -> Iterator[None]:
+    """Raise an error of this project for one of MLflow."""
     from mlflow.exceptions import MlflowException
 
     try:
         yield
     except MlflowException as error:
-        raise kind(f"{said}: {SECRET.sub('//', str(error))}") from None
+        raise kind(f"{message}: {SECRET.sub('//', str(error))}") from None
 
 
 def _allowed(name: str) -> str:
-    """MLflow allows no other characters in the name of a metric."""
+    """Replace the characters that MLflow refuses in the name of a metric."""
     return re.sub(r"[^\w\-. :/]", "_", name)
 
 

@@ -1,8 +1,10 @@
-"""Starting the processes of a training: where they run, on what, and whether there is room for them."""
+"""Starts the processes of a training: on the driver's machine or on the cluster, on CPUs or GPUs."""
 
 from __future__ import annotations
 
 import io
+import logging
+import os
 import re
 import shutil
 import signal
@@ -15,59 +17,68 @@ from typing import TextIO
 from pyspark.sql import SparkSession
 
 from interest_tiers.errors import ConfigError, DivergedError, TrainingError
-from interest_tiers.training.loop import Task, Trained, TrainingPlan, train
+from interest_tiers.training.loop import LOG, Task, Trained, TrainingPlan, train
 
-#: The port that the processes meet at is looked for and then let go, so that a neighbour may take it first.
+#: TorchDistributor finds a free port and releases it before the processes use it, so that another program may take it first.
 PORT_TAKEN, STARTS = re.compile("EADDRINUSE|address already in use", re.IGNORECASE), 3
 
-#: How a process notes that its settings are of no use (see training).
+#: How a process reports that its settings diverge (see loop).
 DIVERGED = re.compile(r"process \d+ of \d+ failed with FloatingPointError: ")
 
-#: How torchrun reports a process that a signal ended. It ends the others by SIGTERM itself.
+#: How torchrun reports a process that a signal killed. It ends the others by SIGTERM.
 ENDED_BY_SIGNAL = re.compile(r"rank\s*: (?P<rank>\d+) \(local_rank: \d+\)\s*exitcode\s*: -(?P<signal>\d+) \(pid: (?P<pid>\d+)\)")
 
 
-def require_room(spark: SparkSession, num_processes: int, key: str) -> None:
-    """Raise ConfigError where so many processes could not all run at once, before anything is computed for them.
+#: How the first process reports an epoch (see loop).
+EPOCH = re.compile(r"epoch \d+/\d+ ")
 
-    key: of the config, that says how many.
+
+def check_processes(spark: SparkSession, num_processes: int, key: str) -> None:
+    """Raise ConfigError where so many processes could not all run at once. Needs no data, so that a preflight can call it.
+
+    key: of the config, that sets num_processes.
     """
     if _is_local(spark):
         cards = _local_cards()
         if 0 < cards < num_processes:
             raise ConfigError(f"{key} is {num_processes}, and there are {cards} GPUs: two processes cannot share one")
         return
-    conf = spark.sparkContext.getConf()
-    if conf.get("spark.dynamicAllocation.enabled", "false") == "true":
-        raise ConfigError("training needs all its processes at once, which spark.dynamicAllocation.enabled rules out: set it to false")
+    if _is_dynamic(spark):
+        if num_processes > 1:
+            raise ConfigError(
+                f"{key} is {num_processes}: processes that train together need their task slots at once, which "
+                "spark.dynamicAllocation.enabled rules out. Set it to false, or set num_processes to 1 to train on the driver"
+            )
+        return
     slots = spark.sparkContext.defaultParallelism
     if num_processes > slots:
         raise ConfigError(f"{key} is {num_processes}; the cluster has {slots} task slots: give it more, or ask for fewer")
 
 
 def run_training(spark: SparkSession, plan: TrainingPlan[Task]) -> Trained:
-    """Train by TorchDistributor: in local mode on the driver's machine, else one process per barrier task.
+    """Train by TorchDistributor: on the driver's machine in local mode, else one process per barrier task.
 
-    A process that fails ends the others. Raises TrainingError with its traceback, or with what killed it; DivergedError where the
-    loss or the gradient was not a number.
+    A single process trains on the driver also where executors come and go (dynamic allocation). A process that fails ends the others.
+    Raises TrainingError with its traceback, or with the signal that killed it; DivergedError where the loss or the gradient was not a
+    number.
     """
     from pyspark.ml.torch.distributor import TorchDistributor
 
-    is_local = _is_local(spark)
-    has_gpu = bool(_local_cards()) if is_local else _task_gpus(spark)
-    # In local mode Spark owns no GPU; the processes find the cards themselves.
-    distributor = TorchDistributor(plan.settings.num_processes, local_mode=is_local, use_gpu=has_gpu and not is_local)
-    ready = replace(plan, device="cuda" if has_gpu else "cpu", threads=_threads(spark, plan.settings.num_processes, is_local))
+    on_driver = _is_local(spark) or (plan.settings.num_processes == 1 and _is_dynamic(spark))
+    has_gpu = bool(_local_cards()) if on_driver else _task_gpus(spark)
+    # On the driver Spark assigns no GPU; the processes find the cards themselves.
+    distributor = TorchDistributor(plan.settings.num_processes, local_mode=on_driver, use_gpu=has_gpu and not on_driver)
+    ready = replace(plan, device="cuda" if has_gpu else "cpu", threads=_threads(spark, plan.settings.num_processes, on_driver))
     for attempt in range(1, STARTS + 1):
         shutil.rmtree(plan.failures, ignore_errors=True)
-        printed = _Printed(sys.stdout)
+        output = _Output(sys.stdout)
         try:
-            with redirect_stdout(printed):
+            with redirect_stdout(output):
                 trained: Trained | None = distributor.run(train, ready)
             assert trained is not None  # what the first process returned
             return trained
         except Exception as error:
-            reason = _what_killed(plan, printed.last) or _what_failed(plan) or str(error)
+            reason = _find_signal(plan, output.last) or _read_failure(plan) or str(error)
             if DIVERGED.search(reason):
                 raise DivergedError(reason) from error
             if attempt == STARTS or not PORT_TAKEN.search(reason):
@@ -75,16 +86,26 @@ def run_training(spark: SparkSession, plan: TrainingPlan[Task]) -> Trained:
     raise AssertionError  # the last attempt returns or raises
 
 
-class _Printed(io.TextIOBase):
-    """Passes on what is printed, and keeps the last of it: TorchDistributor prints torchrun's report, and raises an error without it."""
+class _Output(io.TextIOBase):
+    """Passes on what the processes print, epochs to the log, and keeps the last of it.
+
+    TorchDistributor prints torchrun's report, and raises an error without it.
+    """
 
     def __init__(self, out: TextIO) -> None:
         super().__init__()
-        self._out, self._kept = out, deque[str](maxlen=1000)
+        self._out, self._kept, self._line = out, deque[str](maxlen=1000), ""
 
     def write(self, text: str) -> int:
         self._kept.append(text)
-        return self._out.write(text)
+        *lines, self._line = f"{self._line}{text}".split("\n")
+        for line in lines:
+            # Where nobody set up a log, epochs are printed as they come.
+            if EPOCH.match(line) and LOG.hasHandlers() and LOG.isEnabledFor(logging.INFO):
+                LOG.info("%s", line)
+            else:
+                self._out.write(f"{line}\n")
+        return len(text)
 
     def flush(self) -> None:
         self._out.flush()
@@ -94,28 +115,31 @@ class _Printed(io.TextIOBase):
         return "".join(self._kept)
 
 
-def _what_killed(plan: TrainingPlan[Task], said: str) -> str | None:
-    """Of a process that was killed, and could say nothing itself."""
-    found = [report for report in ENDED_BY_SIGNAL.finditer(said) if int(report["signal"]) != signal.SIGTERM]
+def _find_signal(plan: TrainingPlan[Task], report: str) -> str | None:
+    """Describe a process that was killed and could not report anything itself; None where torchrun reports none."""
+    found = [match for match in ENDED_BY_SIGNAL.finditer(report) if int(match["signal"]) != signal.SIGTERM]
     if not found:
         return None
     rank, number, pid = (int(found[0][name]) for name in ("rank", "signal", "pid"))
     name = signal.Signals(number).name
     return (
-        f"process {rank} of {plan.settings.num_processes} (pid {pid}) was killed by {name}. A machine without memory kills by SIGKILL: "
-        f"if that was it, give it more, or lower batch_size. What the training had reached is in {plan.checkpoints}: start it again "
-        "and it goes on from there"
+        f"process {rank} of {plan.settings.num_processes} (pid {pid}) was killed by {name}. For SIGKILL the cause is usually a lack of "
+        f"memory: add memory or lower batch_size. Rerun to resume from {plan.checkpoints}"
     )
 
 
-def _what_failed(plan: TrainingPlan[Task]) -> str | None:
-    """What the first process that failed said; those that only lost their neighbour fail after it."""
-    told = sorted(plan.failures.glob("*"), key=lambda file: file.stat().st_mtime_ns)
-    return told[0].read_text(encoding="utf-8") if told else None
+def _read_failure(plan: TrainingPlan[Task]) -> str | None:
+    """Read the error of the process that failed first; the others fail after it because they lost it."""
+    failures = sorted(plan.failures.glob("*"), key=lambda file: file.stat().st_mtime_ns)
+    return failures[0].read_text(encoding="utf-8") if failures else None
 
 
 def _is_local(spark: SparkSession) -> bool:
     return re.fullmatch(r"local(\[.*\])?", spark.sparkContext.master or "") is not None
+
+
+def _is_dynamic(spark: SparkSession) -> bool:
+    return spark.sparkContext.getConf().get("spark.dynamicAllocation.enabled", "false") == "true"
 
 
 def _local_cards() -> int:
@@ -128,7 +152,9 @@ def _task_gpus(spark: SparkSession) -> bool:
     return float(spark.sparkContext.getConf().get("spark.task.resource.gpu.amount", "0") or 0) > 0
 
 
-def _threads(spark: SparkSession, num_processes: int, is_local: bool) -> int:
-    if is_local:
+def _threads(spark: SparkSession, num_processes: int, on_driver: bool) -> int:
+    if _is_local(spark):
         return max(1, spark.sparkContext.defaultParallelism // num_processes)
+    if on_driver:
+        return os.cpu_count() or 1
     return max(1, int(spark.sparkContext.getConf().get("spark.task.cpus", "1") or 1))

@@ -1,13 +1,15 @@
 """The loop of a training process: steps, epochs, checkpoints, early stopping. TorchDistributor starts as many as configured.
 
-Runs on the processes of the training; it knows nothing of Spark, nor of what is trained: a task says that.
+It runs in the processes of the training. It uses no Spark, and what is trained is up to a task.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
+import sys
 import threading
 import time
 import traceback
@@ -19,23 +21,25 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from interest_tiers.config import Training
 
+LOG = logging.getLogger("interest_tiers.training")
+
 WEIGHTS, OPTIMIZER, STATE = "weights.safetensors", "optimizer.pt", "state.json"
 
-#: Seconds from one look whether the launcher is still there to the next.
+#: Seconds between checks that the launcher is alive.
 LAUNCHER_SECONDS = 0.5
 
-#: The largest length of a step's gradient; a longer one is scaled down to it.
+#: Largest norm of a step's gradient; a longer one is scaled down to it.
 MAX_GRADIENT_NORM = 1.0
 
 
 class Objective(Protocol):
-    """What is trained, and its losses, in one process.
+    """A model and its losses in one process.
 
-    model: what is saved. network: what is called, the model and what makes losses of its output. has_dropout: whether
-    the dropout of the network is on. has_unused_parameters: whether some parameters get no gradient. training_loss:
-    what this process differentiates, and the loss of the whole batch; the gradients of the first, averaged over the
-    processes, are those of the second. validation_loss: the sum of the losses of some rows alone, and of how many
-    terms, or of which weight. save: writes the result.
+    model: what is saved. network: what is called; it may wrap the model. has_dropout: whether dropout is on in training.
+    has_unused_parameters: whether some parameters get no gradient.
+
+    training_loss returns the loss that this process differentiates, and that of the whole batch. The gradients of the first,
+    averaged over the processes, are those of the second. validation_loss returns the summed loss of some rows and its weight.
     """
 
     model: Any
@@ -51,13 +55,13 @@ class Objective(Protocol):
 
 
 class Rows(Protocol):
-    """The rows that one process trains on at each step: a function of the seed, the step, and the number of processes."""
+    """The training rows of one process: a function of the seed, the step and the number of processes."""
 
     def rows(self, step: int) -> Any: ...
 
 
 class Task(Protocol):
-    """What is trained on what. It travels to the processes, which ask it for their parts. Paths must mean the same on every machine."""
+    """A model and its rows. It is pickled to every process, so its paths must mean the same on every machine."""
 
     def objective(self, device: str) -> Objective: ...
 
@@ -71,10 +75,10 @@ TaskKind = TypeVar("TaskKind", bound=Task, covariant=True)
 
 @dataclass(frozen=True)
 class TrainingPlan(Generic[TaskKind]):
-    """What every process of a training is given. Paths must mean the same on every machine.
+    """The input of every process of a training. Paths must mean the same on every machine.
 
-    n_rows: of the training, as written. checkpoints: a folder that holds what a training that was broken off had
-    reached; result: where the best weights go. device: cpu or cuda. threads: of one process.
+    n_rows: number of training rows. checkpoints: folder from which an interrupted training resumes. result: folder of the
+    best weights. device: cpu or cuda. threads: of one process.
     """
 
     settings: Training
@@ -87,28 +91,28 @@ class TrainingPlan(Generic[TaskKind]):
 
     @property
     def failures(self) -> Path:
-        """Where a process that fails says why: the error that reaches the driver may not."""
+        """Folder in which a process that fails writes its error; the one that reaches the driver may lack the cause."""
         return Path(self.checkpoints).with_name("failures")
 
     @property
     def epoch_steps(self) -> int:
-        """Steps of an epoch, the same for every process and agreed before the first."""
+        """Steps of an epoch, the same for every process."""
         once = -(-self.n_rows // self.settings.batch_size)
         return min(self.settings.max_epoch_steps, max(self.settings.min_epoch_steps, once))
 
     @property
     def prior_decay(self) -> float:
-        """Of all weights, beside weight_decay: that they are near 0, held before any example, counts the less, the more examples there are.
+        """Extra weight decay that acts as a zero-mean Gaussian prior; its strength falls as 1 / n_rows.
 
-        At most so much that a step leaves nothing of a weight: more would turn it around.
-        Source: Bishop, Pattern Recognition and Machine Learning, 2006, section 5.5, of Gaussian priors.
+        It is at most 1 / learning_rate: then a step sets a weight to 0, and more would flip its sign.
+        Source: Bishop, Pattern Recognition and Machine Learning, 2006, section 5.5.
         """
         return min(self.settings.prior_examples / self.n_rows, 1 / self.settings.learning_rate)
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """loss: mean over the steps. validation_loss: None where there is nothing to validate with."""
+    """loss: mean over the steps. validation_loss: None without validation rows."""
 
     epoch: int
     step: int
@@ -118,7 +122,7 @@ class Epoch:
 
 @dataclass
 class Progress:
-    """How far a training has come: all that resuming it needs beside weights and optimizer."""
+    """How far a training has come: what resuming needs besides weights and optimizer."""
 
     step: int = 0
     loss_sum: float = 0.0
@@ -126,21 +130,21 @@ class Progress:
 
     @property
     def best(self) -> Epoch | None:
-        """The epoch with the smallest validation loss, the earliest of equals; the last where nothing validates."""
-        judged = [epoch for epoch in self.epochs if epoch.validation_loss is not None]
-        if not judged:
+        """The epoch with the smallest validation loss, the earliest of equals; the last epoch without validation rows."""
+        validated = [epoch for epoch in self.epochs if epoch.validation_loss is not None]
+        if not validated:
             return self.epochs[-1] if self.epochs else None
-        return min(judged, key=lambda epoch: (epoch.validation_loss, epoch.epoch))
+        return min(validated, key=lambda epoch: (epoch.validation_loss, epoch.epoch))
 
     def is_over(self, settings: Training) -> bool:
-        """Whether all epochs are done, or the last ones brought nothing."""
+        """Say whether all epochs are done, or the last ones had no lower validation loss."""
         best, done = self.best, len(self.epochs)
         return done >= settings.epochs or (best is not None and done - best.epoch >= settings.patience)
 
 
 @dataclass(frozen=True)
 class Trained:
-    """epochs: every one. losses: of every step of this command. resumed_at: the step at which it went on, 0 for a new one."""
+    """losses: of every step of this command. resumed_at: the step of the checkpoint that it resumed from, 0 for none."""
 
     epochs: list[Epoch]
     best: Epoch
@@ -155,6 +159,7 @@ def train(plan: TrainingPlan[Task]) -> Trained:
 
     if "TORCHELASTIC_RUN_ID" in os.environ:
         _end_with_launcher()
+        _log_to_stdout()
     torch.set_num_threads(plan.threads)
     rank, size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     device = f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if plan.device == "cuda" else "cpu"
@@ -173,29 +178,37 @@ def train(plan: TrainingPlan[Task]) -> Trained:
 
 
 def _end_with_launcher() -> None:
-    """End this process soon after the one that launched it, which may be killed without a word to it.
+    """End this process soon after the one that launched it, which may be killed without notice.
 
-    A training that is started again would else share its checkpoints with what is left of the one before.
+    Otherwise it would go on writing checkpoints that a new command resumes from.
     """
     launcher = os.getppid()
 
     def watch() -> None:
         while os.getppid() == launcher:
             time.sleep(LAUNCHER_SECONDS)
-        # The process may be waiting for a neighbour: nothing but this ends it.
+        # The process may be blocked in a collective operation: nothing but this ends it.
         os._exit(1)
 
     threading.Thread(target=watch, name="launcher watch", daemon=True).start()
 
 
+def _log_to_stdout() -> None:
+    """Print the log: a process of TorchDistributor reaches the driver's log only through its standard output."""
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    LOG.handlers[:], LOG.propagate = [handler], False
+    LOG.setLevel(logging.INFO)
+
+
 def _note_failure(plan: TrainingPlan[Task], rank: int, error: Exception) -> None:
     plan.failures.mkdir(parents=True, exist_ok=True)
-    told = f"process {rank} of {plan.settings.num_processes} failed with {type(error).__name__}: {error}\n{traceback.format_exc()}"
-    (plan.failures / f"{rank}.txt").write_text(told, encoding="utf-8")
+    message = f"process {rank} of {plan.settings.num_processes} failed with {type(error).__name__}: {error}\n{traceback.format_exc()}"
+    (plan.failures / f"{rank}.txt").write_text(message, encoding="utf-8")
 
 
 def learning_rate(step: int, settings: Training, n_steps: int) -> float:
-    """Of a step, 0 for the first: rising in a line over the warmup, then falling in a line to 0 after the last."""
+    """Compute the learning rate of a step, 0 for the first: it rises linearly in the warmup, then falls linearly to 0."""
     warm = int(settings.warmup * n_steps)
     if step < warm:
         return settings.learning_rate * (step + 1) / warm
@@ -239,7 +252,7 @@ class _Training:
         return Trained(progress.epochs, best, losses, resumed_at)
 
     def _epoch(self) -> list[float]:
-        """The steps up to the end of the epoch under way, then validation and a checkpoint; returns their losses."""
+        """Run the rest of the epoch, validate and write a checkpoint; returns the losses of the steps."""
         progress, settings, start = self._progress, self._settings, time.monotonic()
         number = len(progress.epochs) + 1
         end = number * self._plan.epoch_steps
@@ -255,14 +268,14 @@ class _Training:
         progress.epochs.append(epoch)
         progress.loss_sum = 0.0
         self._checkpoint(is_best=progress.best == epoch)
-        self._tell(epoch, rows_per_second)
+        self._log(epoch, rows_per_second)
         return losses
 
     def _step(self, step: int) -> float:
         import torch
 
         settings = self._settings
-        # Dropout, where it is on, is a function of the step, so that a resumed training drops what the other would have.
+        # Dropout is a function of the step, so that a resumed training draws the same masks.
         torch.manual_seed(settings.seed + (step + 1) * self._size + self._rank)
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate(step, settings, settings.epochs * self._plan.epoch_steps)
@@ -283,7 +296,7 @@ class _Training:
         return torch.autocast(kind, dtype=torch.bfloat16, enabled=self._settings.precision == "bf16")
 
     def _validation_loss(self) -> float | None:
-        """Over the validation rows of all processes; each batch by itself, so that it does not depend on their number."""
+        """Average over the validation rows of all processes, batch by batch, so that it does not depend on their number."""
         import torch
         import torch.distributed as dist
 
@@ -299,7 +312,7 @@ class _Training:
         return None if sums[1] == 0 else (sums[0] / sums[1]).item()
 
     def _checkpoint(self, is_best: bool = False) -> None:
-        """What resuming needs, whole or not at all; the checkpoint before it goes when it is there."""
+        """Write a checkpoint atomically, then remove the one before it."""
         import torch
         import torch.distributed as dist
 
@@ -351,20 +364,19 @@ class _Training:
 
         load_model(self._objective.model, str(file))
 
-    def _tell(self, epoch: Epoch, rows_per_second: float) -> None:
+    def _log(self, epoch: Epoch, rows_per_second: float) -> None:
         if self._rank == 0:
             validation = "none" if epoch.validation_loss is None else f"{epoch.validation_loss:.4f}"
-            print(
-                f"epoch {epoch.epoch}/{self._settings.epochs}  step {epoch.step}  loss {epoch.loss:.4f}  "
-                f"validation loss {validation}  {rows_per_second:,.0f} rows/s",
-                flush=True,
-            )
+            LOG.info(
+                "epoch %d/%d  step %d  loss %.4f  validation loss %s  %s rows/s",
+                epoch.epoch, self._settings.epochs, epoch.step, epoch.loss, validation, f"{rows_per_second:,.0f}",
+            )  # fmt: skip
 
 
 def _parameter_groups(model: Any, weight_decay: float, prior_decay: float) -> list[dict[str, Any]]:
-    """Matrices decay by both; biases and scales, which are vectors, by the prior alone.
+    """Group parameters: matrices decay by both terms, vectors (biases and scales) by the prior alone.
 
-    Without the scales a prior would hold nothing back: a matrix before a normalisation does the same at any length (van Laarhoven, L2
+    A prior without the scales would have no effect: a matrix before a normalisation computes the same at any norm (van Laarhoven, L2
     Regularization versus Batch and Weight Normalization, 2017).
     """
     parameters = [p for p in model.parameters() if p.requires_grad]
@@ -376,7 +388,7 @@ def _parameter_groups(model: Any, weight_decay: float, prior_decay: float) -> li
 
 @contextmanager
 def _moved_into(path: Path) -> Iterator[Path]:
-    """A path to write to that becomes this one when all is written."""
+    """Yield a temporary path that is renamed to this one when the block ends."""
     new = path.with_name(f"{path.name}.new")
     if new.is_dir():
         shutil.rmtree(new)

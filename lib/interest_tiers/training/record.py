@@ -1,23 +1,50 @@
-"""What stands beside the weights of a trained model: what it was made of and what came of it, and how it takes its place."""
+"""The record and the model card in the folder of a trained model: what it was trained on, how, and how good it is."""
 
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from interest_tiers import __version__
 
 MODEL_CARD = "README.md"
 
 
+@dataclass(frozen=True)
+class Lineage:
+    """Where a model comes from.
+
+    name: of the data set. input_versions: table to Delta version, filled in while tables are read. embedding: model_id of the
+    configured language model.
+    """
+
+    name: str
+    config_sha256: str
+    run_id: str
+    input_versions: Mapping[str, int]
+    embedding: str
+
+    def describe(self) -> dict[str, Any]:
+        """Return what every record has of it."""
+        return {
+            "name": self.name,
+            "tables": dict(self.input_versions),
+            "config_sha256": self.config_sha256,
+            "code_version": __version__,
+            "run_id": self.run_id,
+        }
+
+
 def write_json(file: Path, content: Any) -> None:
-    """Readable JSON."""
+    """Write readable JSON."""
     file.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def write_model_card(folder: Path, title: str, introduction: str, record: Mapping[str, Any]) -> None:
-    """MODEL_CARD, for a person.
+    """Write MODEL_CARD, for a person.
 
     record: data, tables, examples, metrics, parameters (each name to value), epochs (epoch, step, loss, validation_loss) and best_epoch.
     """
@@ -27,26 +54,15 @@ def write_model_card(folder: Path, title: str, introduction: str, record: Mappin
     }  # fmt: skip
     lines = [f"# {title}", "", introduction]
     for name, values in sections.items():
-        lines += ["", f"## {name}", "", "| | |", "|---|---|", *(f"| {key} | {_shown(value)} |" for key, value in values.items())]
-    lines += ["", *_epochs(record["epochs"]), "", f"The weights are those of epoch {record['best_epoch']}.", ""]
+        lines += ["", f"## {name}", "", "| | |", "|---|---|", *(f"| {key} | {_format(value)} |" for key, value in values.items())]
+    lines += ["", *_list_epochs(record["epochs"]), "", f"The weights are those of epoch {record['best_epoch']}.", ""]
     (folder / MODEL_CARD).write_text("\n".join(lines), encoding="utf-8")
 
 
-def put_in_place(new: Path, folder: Path) -> None:
-    """Let a finished folder take the place of the model trained before."""
-    old = folder.with_name(f"{folder.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    if folder.exists():
-        folder.rename(old)
-    new.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def _epochs(epochs: Sequence[Mapping[str, Any]]) -> list[str]:
-    rows = [f"| {e['epoch']} | {e['step']} | {_shown(e['loss'])} | {_shown(e['validation_loss'])} |" for e in epochs]
+def _list_epochs(epochs: Sequence[Mapping[str, Any]]) -> list[str]:
+    rows = [f"| {e['epoch']} | {e['step']} | {_format(e['loss'])} | {_format(e['validation_loss'])} |" for e in epochs]
     return ["## Epochs", "", "| epoch | steps | loss | validation loss |", "|---|---|---|---|", *rows]
 
 
-def _shown(value: Any) -> str:
+def _format(value: Any) -> str:
     return f"{value:.4f}" if isinstance(value, float) and abs(value) >= 0.001 else "none" if value is None else str(value)

@@ -1,0 +1,366 @@
+"""The training of the model of tiers as of a day, from frames and settings; which model serves a day.
+
+What a process of the training does is in tier_training; what is decided after it, in choice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from datetime import date
+from functools import cached_property, reduce
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from interest_tiers import __version__
+from interest_tiers.config import Tiers, TierTraining
+from interest_tiers.errors import ConfigError
+from interest_tiers.spark.materialise import Materialise, prefixed
+from interest_tiers.spark.sampling import sample_by_hash
+from interest_tiers.tiers.attributes import Attribute, frequent_attributes, require_attributes
+from interest_tiers.tiers.choice import RULE_ERROR, USER_GROUP, Choice, add_rule_error, choose, find_lack, measure_rule
+from interest_tiers.tiers.composition import TierInputs, TierMethod, compute_features, days_before, feature_names, label_at, raise_parents
+from interest_tiers.tiers.examples import fit_scaling, is_held_out, is_judge, spread, to_numbers, training_cutoffs, weigh
+from interest_tiers.tiers.half_life import apply_rules, list_half_lives
+from interest_tiers.tiers.model import FORM, RECORD, read_record
+from interest_tiers.tiers.search import SearchResult, search_settings
+from interest_tiers.tiers.shapes import Scaling
+from interest_tiers.tiers.tier_training import TierTask, build_shape, largest_batch, limit_batch
+from interest_tiers.training.experiment_log import log_training, require_mlflow
+from interest_tiers.training.launcher import check_processes, run_training
+from interest_tiers.training.leakage import require_encoder_before
+from interest_tiers.training.loop import Trained, TrainingPlan
+from interest_tiers.training.model_store import ModelStore
+from interest_tiers.training.record import MODEL_CARD, Lineage, write_json, write_model_card
+from interest_tiers.training.working_folder import WorkingFolder
+
+#: Rows of a file of the training.
+ROWS_PER_FILE = 250_000
+
+#: Columns that a kind of network reads besides features.
+FURTHER_COLUMNS = {"lstm": ["sequence"], "transformer": ["sequence"], "bert": ["tokens"]}
+
+#: Settings that decide where and how a training runs, and not on its result.
+_NOT_IN_FINGERPRINT: dict[str, Any] = {
+    "training": {"folder", "num_processes", "every_days", "mlflow_experiment"}, "drift": True, "parents_follow": True,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ServingModel:
+    """The model that serves a day.
+
+    folder: None where the rule decides. reason: why it does. attributes: of users, that the model reads.
+    """
+
+    folder: Path | None
+    reason: str
+    attributes: tuple[Attribute, ...] = ()
+
+
+@dataclass(frozen=True)
+class TrainingSetup:
+    """What trainings of several days share.
+
+    inputs_at: the frames by the interests as known at a cutoff. store: the folder of the models.
+    materialise: for names that begin with the day of the training.
+    """
+
+    inputs_at: Callable[[date], TierInputs]
+    method: TierMethod
+    store: ModelStore
+    materialise: Materialise
+    spark: SparkSession
+    lineage: Lineage
+
+
+def model_day(as_of: date, config: TierTraining) -> date:
+    """Return the day whose model serves as_of: the latest multiple of every_days, whatever ran before."""
+    return date.fromordinal(as_of.toordinal() // config.every_days * config.every_days)
+
+
+def find_model(setup: TrainingSetup, as_of: date) -> ServingModel:
+    """Find the model that serves as_of: one of that very day, which drift asked for, else that of model_day."""
+    tiers = setup.method.tiers
+    if tiers.network == "rule":
+        return ServingModel(None, "as tiers.network asks for")
+    usual = model_day(as_of, tiers.training)
+    for day in dict.fromkeys((as_of, usual)):
+        training = TierModelTraining(setup, day)
+        if training.is_trained:
+            return training.read_model()
+    return ServingModel(None, f"there is no model of these days as of {usual}: run the stage train_tiers")
+
+
+def train_model(setup: TrainingSetup, day: date) -> ServingModel:
+    """Return the model as of a day, trained where it has not been."""
+    training = TierModelTraining(setup, day)
+    return training.read_model() if training.is_trained else training.train()
+
+
+@dataclass
+class TierModelTraining:
+    """The training as of one day. It sees only days before that day."""
+
+    setup: TrainingSetup
+    day: date
+
+    @property
+    def config(self) -> Tiers:
+        return self.setup.method.tiers
+
+    @property
+    def settings(self) -> TierTraining:
+        return self.config.training
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the model, whether or not it has been trained."""
+        return self.setup.store.folder(self.day, self.fingerprint)
+
+    @property
+    def is_trained(self) -> bool:
+        return self.setup.store.is_trained(self.day, self.fingerprint)
+
+    @cached_property
+    def inputs(self) -> TierInputs:
+        """The frames by the interests as known on the day of the training."""
+        return self.setup.inputs_at(self.day)
+
+    @cached_property
+    def cutoffs(self) -> list[date]:
+        """The cutoffs of the examples, latest first."""
+        return training_cutoffs(self.day, self.settings, self.config.horizon_days)
+
+    @cached_property
+    def attributes(self) -> tuple[Attribute, ...]:
+        """The attribute values that become features: frequent among the users that the latest cutoff knows."""
+        if self.inputs.users is None or not self.config.attributes:
+            return ()
+        require_attributes(self.inputs.users, self.config.attributes)
+        known = days_before(self.inputs.interest_days, self.cutoffs[0]).select("user_id").distinct()
+        return frequent_attributes(self.inputs.users.join(known, "user_id", "left_semi"), self.config.attributes)
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """Names in the order of the network's input."""
+        return feature_names(self.attributes, self.setup.method.n_levels)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Fingerprint of all that decides on the model: settings, code, language model, and the days before its own."""
+        days = days_before(self.inputs.interest_days, self.day)
+        columns = ["user_id", "interest_id", "event_date", "weight", "n_interactions", "value"]
+        found = days.agg(F.count(F.lit(1)).alias("n"), F.expr(f"bit_xor(xxhash64({', '.join(columns)}))").alias("hash")).first()
+        assert found is not None  # an aggregate without keys has one row
+        method = self.setup.method
+        parts = [
+            self.config.model_dump(mode="json", exclude=_NOT_IN_FINGERPRINT), method.levels_that_follow, method.half_life_days,
+            self.setup.lineage.embedding, [asdict(attribute) for attribute in self.attributes], self.features,
+            found["n"], found["hash"], self.day.isoformat(), FORM, __version__,
+        ]  # fmt: skip
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+    def read_model(self) -> ServingModel:
+        """Return the trained model, or the rule where that was chosen."""
+        record = read_record(self.folder)
+        return ServingModel(self.folder if record["is_chosen"] else None, record["reason"], self.attributes)
+
+    def train(self) -> ServingModel:
+        """Train, calibrate, compare with the rule and publish. The rule decides where there is too little to learn from."""
+        require_mlflow(self.settings.mlflow_experiment, "tiers.training.mlflow_experiment")
+        self._check_start()
+        lack = find_lack(self.training_examples, self.tuning_examples, self.judging_examples)
+        if lack:
+            return ServingModel(None, lack)
+        store = self.setup.store
+        with self._open_folder("training") as (working, n_training):
+            shutil.rmtree(working.path / "model", ignore_errors=True)
+            plan = self._plan(limit_batch(self.settings, n_training), n_training, working, working.path)
+            trained = run_training(self.setup.spark, plan)
+            choice = choose(Path(plan.result), plan.task, working.rows("judging"))
+            self._record(plan, trained, choice)
+            store.publish(Path(plan.result), self.day, self.fingerprint)
+        store.point(self.setup.lineage.name, self.day, self.fingerprint)
+        return self.read_model()
+
+    def search(self, n_trials: int) -> SearchResult:
+        """Try settings of the network on the rows of this training."""
+        self._check_start()
+        self._require_enough(self.training_examples, self.tuning_examples, self.judging_examples)
+        with self._open_folder("search") as (working, n_training):
+
+            def evaluate(settings: TierTraining) -> float:
+                # Named by the settings, so that an interrupted trial resumes from its checkpoints.
+                folder = working.path / f"trial-{hashlib.sha256(settings.model_dump_json().encode()).hexdigest()[:16]}"
+                trained = run_training(self.setup.spark, self._plan(settings, n_training, working, folder))
+                shutil.rmtree(folder)
+                assert trained.best.validation_loss is not None  # there are tuning users
+                return trained.best.validation_loss
+
+            configured, largest = limit_batch(self.settings, n_training), largest_batch(self.settings, n_training)
+            result = search_settings(configured, largest, n_trials, working.path / "trials.log", evaluate)
+        return replace(result, n_examples=self.examples.count())
+
+    def search_half_life(self, n_trials: int) -> SearchResult:
+        """Try half-lives of the rule's evidence at the latest cutoff; the labels stay the same."""
+        method, cutoff, materialise = self.setup.method, self.cutoffs[0], self._materialise
+        configured = method.half_life_days
+        tried = list_half_lives(n_trials, self.config.horizon_days, configured)
+        inputs = self.setup.inputs_at(cutoff)
+        tiers = apply_rules(inputs.interest_days, cutoff, self.config, tried)
+        for number in range(len(tried)):
+            tiers = raise_parents(tiers, f"tier_{number}", method)
+        examples = materialise("rule_examples", label_at(inputs, materialise("rules", tiers), cutoff, method))
+        is_held = is_held_out(F.col("user_id"))
+        others, held_out = examples.where(~is_held), materialise("rule_held_out", weigh(examples.where(is_held)))
+        # A half-life is one number: all held-out users measure it.
+        self._require_enough(others, held_out, held_out)
+        js = [measure_rule(others, held_out, f"tier_{number}") for number in range(len(tried))]
+        best = min(range(len(tried)), key=lambda number: js[number])
+        values, configured_j = {"half_life_days": tried[best]}, js[tried.index(configured)]
+        return SearchResult(values, js[best], configured_j, len(tried), section="interests", n_examples=examples.count())
+
+    @cached_property
+    def examples(self) -> DataFrame:
+        """The labelled pairs of all cutoffs: (user_id, interest_id, level, cut, features, rule_tier, label, ...); materialised."""
+        return self._materialise("examples", reduce(DataFrame.unionByName, [self._examples_at(cutoff) for cutoff in self.cutoffs]))
+
+    @cached_property
+    def training_examples(self) -> DataFrame:
+        """The examples of users who train, at every cutoff, with weight."""
+        return self._materialise("training", weigh(self.examples.where(~is_held_out(F.col("user_id")))))
+
+    @cached_property
+    def tuning_examples(self) -> DataFrame:
+        """The examples of held-out users who choose epoch, calibration and decision, at the latest cutoff, with weight."""
+        return self._materialise("tuning", weigh(self._held_out.where(~is_judge(F.col("user_id")))))
+
+    @cached_property
+    def judging_examples(self) -> DataFrame:
+        """The examples of held-out users who choose between network and rule, at the latest cutoff, with weight."""
+        return self._materialise("judging", weigh(self._held_out.where(is_judge(F.col("user_id")))))
+
+    @cached_property
+    def _held_out(self) -> DataFrame:
+        held_out = self.examples.where(is_held_out(F.col("user_id")) & (F.col("cut") == F.lit(self.cutoffs[0])))
+        n_users = held_out.select("user_id").distinct().count()
+        return sample_by_hash(held_out, "user_id", self.settings.max_tuning_users, n_users)
+
+    def _examples_at(self, cutoff: date) -> DataFrame:
+        inputs, method = self.setup.inputs_at(cutoff), self.setup.method
+        features = compute_features(inputs, cutoff, method, self.attributes, prefixed(self._materialise, str(cutoff)))
+        return label_at(inputs, features, cutoff, method)
+
+    @property
+    def _materialise(self) -> Materialise:
+        return prefixed(self.setup.materialise, str(self.day))
+
+    def _check_start(self) -> None:
+        """Raise ConfigError for processes that could not run, and for a language model that saw days after the earliest cutoff."""
+        check_processes(self.setup.spark, self.settings.num_processes, "tiers.training.num_processes")
+        what = f"The training as of {self.day} with cutoffs down to {self.cutoffs[-1]}"
+        require_encoder_before(self.setup.method.encoder(), self.cutoffs[-1], what)
+
+    def _require_enough(self, training: DataFrame, tuning: DataFrame, judging: DataFrame) -> None:
+        lack = find_lack(training, tuning, judging)
+        if lack:
+            raise ConfigError(f"there is too little to search with as of {self.day}: {lack}")
+
+    @contextmanager
+    def _open_folder(self, kind: str) -> Iterator[tuple[WorkingFolder, int]]:
+        """Yield the working folder with the rows as numbers, and how many train."""
+        with self.setup.store.working_folder(self.day, self.fingerprint, kind) as working:
+            yield working, self._write_rows(working)
+
+    def _write_rows(self, working: WorkingFolder) -> int:
+        n_training, further = self.training_examples.count(), FURTHER_COLUMNS.get(self.config.network, [])
+        n_files = max(2 * self.settings.num_processes, -(-n_training // ROWS_PER_FILE))
+        judging = add_rule_error(self.judging_examples, self.training_examples)
+        working.write_rows("training", spread(to_numbers(self.training_examples, further), n_files))
+        working.write_rows("tuning", spread(to_numbers(self.tuning_examples, further), 1))
+        working.write_rows("judging", spread(to_numbers(judging, [*further, RULE_ERROR, USER_GROUP]), 1))
+        n_rows, n_groups = _count_readable(working.rows("training"))
+        if n_rows != n_training:
+            raise ConfigError(
+                f"{working.path} has {n_rows:,} of {n_training:,} examples: set tiers.training.folder to a path that every machine shares"
+            )
+        if n_groups < self.settings.num_processes:
+            raise ConfigError(
+                f"tiers.training.num_processes is {self.settings.num_processes}, and {n_training:,} examples make {n_groups} row groups: "
+                "ask for fewer processes"
+            )
+        return n_training
+
+    def _plan(self, settings: TierTraining, n_training: int, working: WorkingFolder, folder: Path) -> TrainingPlan[TierTask]:
+        """Plan a training on the rows that are written. folder: for its checkpoints and its result."""
+        encoder = self.setup.method.encoder() if self.config.network == "bert" else None
+        shape = build_shape(self.config.network, settings, len(self.features), self._scaling, encoder)
+        training, tuning = (str(working.rows(name)) for name in ("training", "tuning"))
+        task = TierTask(settings, shape, self.features, self._scaling, training, tuning)
+        return TrainingPlan(settings, task, n_training, str(folder / "checkpoints"), str(folder / "model"))
+
+    @cached_property
+    def _scaling(self) -> Scaling:
+        return fit_scaling(self.training_examples, len(self.features))
+
+    def _record(self, plan: TrainingPlan[TierTask], trained: Trained, choice: Choice) -> None:
+        """Write the record and the model card, and log the training to MLflow."""
+        result, latest = Path(plan.result), self.cutoffs[0]
+        record = {
+            **self.setup.lineage.describe(),
+            "network": self.config.network,
+            "as_of": self.day.isoformat(),
+            "fingerprint": self.fingerprint,
+            "data": {
+                "cuts": ", ".join(cutoff.isoformat() for cutoff in self.cutoffs),
+                "labels complete by": self.day.isoformat(),
+                "tuned on": f"half of the held-out users at {latest}",
+                "judged on": f"the other half of the held-out users at {latest}",
+            },
+            "parameters": self.config.model_dump(mode="json", exclude={"training": {"folder"}}),
+            "examples": {
+                "training": plan.n_rows, "tuning": choice.n_tuning, "judging": choice.n_judging, "in a batch": plan.settings.batch_size,
+            },
+            "features": list(self.features),
+            "attributes": [asdict(attribute) for attribute in self.attributes],
+            "epochs": [asdict(epoch) for epoch in trained.epochs],
+            "best_epoch": trained.best.epoch,
+            "metrics": choice.metrics,
+            "comparison": asdict(choice.comparison),
+            "decision": asdict(choice.decision),
+            "calibration": asdict(choice.calibration),
+            "is_chosen": choice.comparison.is_network_better,
+            "reason": choice.reason,
+        }  # fmt: skip
+        write_json(result / RECORD, record)
+        write_model_card(result, f"{record['name']}: a network of tiers, {record['network']}", _introduce(record), record)
+        # Before the model is published: after that, no run would train it and log it.
+        log_training(self.settings.mlflow_experiment, self.folder, record, result / MODEL_CARD)
+
+
+def _introduce(record: dict[str, Any]) -> str:
+    return (
+        "Predicts how likely an interest of a user is to be core, secondary or marginal over the coming horizon, for the stage "
+        f"assign_tiers. Trained as of {record['as_of']} with version {record['code_version']} of interest-tiers (run {record['run_id']}) "
+        "on days before that day alone."
+    )
+
+
+def _count_readable(folder: Path) -> tuple[int, int]:
+    """Count rows and row groups of a folder. Files without rows are removed: a reader takes one for the end."""
+    n_rows = n_groups = 0
+    for file in sorted(folder.glob("*.parquet")):
+        metadata = pq.read_metadata(file)
+        if metadata.num_rows == 0:
+            file.unlink()
+        n_rows, n_groups = n_rows + metadata.num_rows, n_groups + (metadata.num_row_groups if metadata.num_rows else 0)
+    return n_rows, n_groups
