@@ -10,10 +10,10 @@ import pytest
 import yaml
 from pyspark.sql import SparkSession
 
-from interest_tiers.stages import clean, cli, pipeline, recommend
+from interest_tiers.stages import cli
 from interest_tiers.storage.schemas import CLUSTERS, INTERACTIONS, INTERACTIONS_QUARANTINE, RECOMMENDATIONS, RUNS, USER_CLUSTERS
 from interest_tiers.storage.warehouse import Warehouse
-from tests.jobs.shop import Shop, command_of, make_shop, shop_config, submit
+from tests.jobs.shop import Shop, command_of, make_shop, run_command, shop_config, submit
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def test_one_message_and_an_exit_code(
 ) -> None:
     config = config_with(small_shop.config.parent, **changes)
     part = ["--config", str(config), "--warehouse", str(tmp_path / "warehouse"), "--to", "embed"]
-    assert pipeline.main(part) == exit_code
+    assert run_command("pipeline", part) == exit_code
     message = message_of(capsys)
     for piece in pieces:
         assert piece in message
@@ -78,7 +78,7 @@ def test_one_message_and_an_exit_code(
 
 def test_a_refused_source_leaves_only_what_was_found_and_the_run_record(spark: SparkSession, small_shop: Shop, tmp_path: Path) -> None:
     warehouse = tmp_path / "warehouse"
-    assert clean.main([*command_of(small_shop, str(warehouse)), "--set", "behaviours={wishlist: 1.0}"]) == 3
+    assert run_command("clean", [*command_of(small_shop, str(warehouse)), "--set", "behaviours={wishlist: 1.0}"]) == 3
     assert sorted(path.name for path in warehouse.iterdir() if not path.name.startswith("_")) == [
         "data_quality",
         "interactions_quarantine",
@@ -93,7 +93,7 @@ def test_a_refused_source_leaves_only_what_was_found_and_the_run_record(spark: S
 def test_an_empty_source_is_refused(spark: SparkSession, small_shop: Shop, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     events = small_shop.config.parent / "events.csv"
     events.write_text(events.read_text(encoding="utf-8").splitlines()[0] + "\n", encoding="utf-8")
-    assert clean.main(command_of(small_shop, str(tmp_path / "warehouse"))) == 3
+    assert run_command("clean", command_of(small_shop, str(tmp_path / "warehouse"))) == 3
     assert "the source has no rows" in message_of(capsys)
 
 
@@ -105,7 +105,7 @@ def test_a_source_that_is_cut_short_is_told(
     whole = gzip.compress(f"{header}\n{rows}\n".encode())
     (tmp_path / "events.csv.gz").write_bytes(whole[: len(whole) // 2])
     path = f"interactions.path={tmp_path}/events.csv.gz"
-    assert clean.main([*command_of(small_shop, str(tmp_path / "warehouse")), "--set", path]) == 2
+    assert run_command("clean", [*command_of(small_shop, str(tmp_path / "warehouse")), "--set", path]) == 2
     told = message_of(capsys)
     for piece in ("a packed file behind", f"{tmp_path}/events.csv.gz", "is cut short or damaged: replace it"):
         assert piece in told
@@ -113,7 +113,7 @@ def test_a_source_that_is_cut_short_is_told(
 
 def test_a_file_without_a_header_is_told(spark: SparkSession, small_shop: Shop, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (small_shop.config.parent / "events.csv").write_text("", encoding="utf-8")
-    assert clean.main(command_of(small_shop, str(tmp_path / "warehouse"))) == 2
+    assert run_command("clean", command_of(small_shop, str(tmp_path / "warehouse"))) == 2
     assert "no header" in message_of(capsys)
 
 
@@ -123,7 +123,7 @@ def test_a_warehouse_that_is_not_delta_is_left_alone(
     folder = tmp_path / "warehouse" / INTERACTIONS.name
     folder.mkdir(parents=True)
     pd.DataFrame({"a": [1]}).to_parquet(folder / "part.parquet")
-    assert clean.main(command_of(small_shop, str(tmp_path / "warehouse"))) == 2
+    assert run_command("clean", command_of(small_shop, str(tmp_path / "warehouse"))) == 2
     assert "not a Delta table" in message_of(capsys)
     assert [path.name for path in folder.iterdir()] == ["part.parquet"]
     assert [path.name for path in folder.parent.iterdir()] == [INTERACTIONS.name]
@@ -134,7 +134,7 @@ def test_a_folder_of_other_things_is_left_alone(
 ) -> None:
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "letters.txt").write_text("dear", encoding="utf-8")
-    assert clean.main(command_of(small_shop, str(tmp_path / "home"))) == 2
+    assert run_command("clean", command_of(small_shop, str(tmp_path / "home"))) == 2
     message = message_of(capsys)
     assert "not a warehouse" in message
     assert "letters.txt" in message
@@ -145,26 +145,26 @@ def test_a_config_may_lie_in_the_folder_of_a_new_warehouse(spark: SparkSession, 
     warehouse = tmp_path / "warehouse"
     warehouse.mkdir()
     (warehouse / "shop.yaml").write_text(small_shop.config.read_text(encoding="utf-8"), encoding="utf-8")
-    assert clean.main(["--config", str(warehouse / "shop.yaml"), "--warehouse", str(warehouse)]) == 0
+    assert run_command("clean", ["--config", str(warehouse / "shop.yaml"), "--warehouse", str(warehouse)]) == 0
 
 
 def test_a_warehouse_that_is_a_file_is_told(
     spark: SparkSession, small_shop: Shop, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "warehouse").write_text("not a folder", encoding="utf-8")
-    assert clean.main(command_of(small_shop, str(tmp_path / "warehouse"))) == 2
+    assert run_command("clean", command_of(small_shop, str(tmp_path / "warehouse"))) == 2
     assert "is a file. Give a folder" in message_of(capsys)
 
 
 def test_a_stage_without_its_input_names_the_stage_to_run(
     spark: SparkSession, small_shop: Shop, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert recommend.main(command_of(small_shop, str(tmp_path / "warehouse"))) == 2
+    assert run_command("recommend", command_of(small_shop, str(tmp_path / "warehouse"))) == 2
     assert "run the stage build_interests first" in message_of(capsys)
 
 
 def test_an_order_that_cannot_be_is_told(spark: SparkSession, small_shop: Shop, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert pipeline.main([*command_of(small_shop, str(tmp_path / "w")), "--from", "report", "--to", "clean"]) == 2
+    assert run_command("pipeline", [*command_of(small_shop, str(tmp_path / "w")), "--from", "report", "--to", "clean"]) == 2
     assert "clean comes before report" in message_of(capsys)
 
 
@@ -185,7 +185,7 @@ def test_the_exit_code_reaches_the_shell(small_shop: Shop, tmp_path: Path) -> No
 
 def test_quarantine_of_a_refused_run_can_be_read(spark: SparkSession, small_shop: Shop, tmp_path: Path) -> None:
     warehouse = str(tmp_path / "warehouse")
-    assert clean.main([*command_of(small_shop, warehouse), "--set", "quality.min_rows=1000000"]) == 3
+    assert run_command("clean", [*command_of(small_shop, warehouse), "--set", "quality.min_rows=1000000"]) == 3
     assert Warehouse(spark, warehouse).read(INTERACTIONS_QUARANTINE).count() == small_shop.bad_rows
 
 
@@ -202,7 +202,7 @@ def test_users_who_are_all_alike_form_one_cluster_without_a_silhouette(spark: Sp
     pd.DataFrame(rows).to_csv(shop.config.parent / "events.csv", index=False)
     warehouse = str(tmp_path / "warehouse")
     relaxed = ["--set", "quality={min_rows: 1, min_users: 1}", "--to", "recommend"]
-    assert pipeline.main([*command_of(shop, warehouse), *relaxed]) == 0
+    assert run_command("pipeline", [*command_of(shop, warehouse), *relaxed]) == 0
     tables = Warehouse(spark, warehouse)
     clusters = tables.read(CLUSTERS).collect()
     assert [(row["size"], row["silhouette"], row["name"]) for row in clusters] == [(2, None, "GARDEN TOOLS · SEEDS & BULBS")]

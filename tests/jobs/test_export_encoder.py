@@ -12,11 +12,10 @@ import yaml
 from interest_tiers.config import Embedding
 from interest_tiers.embedding.encoder import SentenceEncoder
 from interest_tiers.embedding.model_folder import model_id
-from interest_tiers.stages import embed, export_encoder
 from interest_tiers.storage.schemas import ITEMS, TEXT_EMBEDDINGS
 from interest_tiers.storage.warehouse import Warehouse
 from tests.embedding.folders import small_bert, small_gpt
-from tests.jobs.shop import REPOSITORY, require_success, shop_config, submit
+from tests.jobs.shop import REPOSITORY, require_success, run_command, shop_config, submit
 
 
 def test_what_is_exported_embeds_as_torch_does(tmp_path: Path, warehouse: Warehouse, capsys: pytest.CaptureFixture[str]) -> None:
@@ -39,7 +38,7 @@ def test_what_is_exported_embeds_as_torch_does(tmp_path: Path, warehouse: Wareho
     config.write_text(yaml.safe_dump(shop_config(tmp_path)), encoding="utf-8")
     for backend, model in (("openvino", str(made)), ("onnx", str(made)), ("torch", source)):
         wanted = [f"--set=embedding.{key}={value}" for key, value in (("backend", backend), ("precision", "fp32"), ("model", model))]
-        assert embed.main(["--config", str(config), "--warehouse", warehouse.location, *wanted]) == 0
+        assert run_command("embed", ["--config", str(config), "--warehouse", warehouse.location, *wanted]) == 0
     assert capsys.readouterr().out.count("every text is embedded already") == 2
 
     vectors = {(row["text_hash"], row["model_id"]): np.array(row["embedding"]) for row in warehouse.read(TEXT_EMBEDDINGS).collect()}
@@ -55,7 +54,7 @@ def files_of_usage() -> dict[Path, int]:
 
 def test_what_no_graph_is_made_for_is_told_with_the_reason(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     made = tmp_path / "made"
-    assert export_encoder.main(["--model", small_gpt(tmp_path / "gpt", "mean"), "--to", str(made)]) == 0
+    assert run_command("export_encoder", ["--model", small_gpt(tmp_path / "gpt", "mean"), "--to", str(made)]) == 0
     printed = capsys.readouterr().out
     assert printed.count("cosine with torch") == 3
     assert f"{made}/sparknlp   left out: it is a gpt2, not a bert" in printed
@@ -77,11 +76,11 @@ def test_calibration_texts_that_cannot_be_used_are_told(
     file = tmp_path / "texts.txt"
     if content is not None:
         file.write_bytes(content)
-    assert export_encoder.main(["--to", str(tmp_path / "made"), "--calibration-texts", str(file)]) == 2
+    assert run_command("export_encoder", ["--to", str(tmp_path / "made"), "--calibration-texts", str(file)]) == 2
     assert re.search(f"--calibration-texts {file} {said}", capsys.readouterr().err)
     assert not (tmp_path / "made").exists()
 
 
 def test_a_model_that_is_not_there_is_a_clear_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert export_encoder.main(["--model", str(REPOSITORY / "nowhere"), "--to", str(tmp_path / "made")]) == 2
+    assert run_command("export_encoder", ["--model", str(REPOSITORY / "nowhere"), "--to", str(tmp_path / "made")]) == 2
     assert "neither a folder nor an installed model package" in capsys.readouterr().err

@@ -24,7 +24,7 @@ from interest_tiers.storage.warehouse import Warehouse
 from interest_tiers.training import loop as training
 from interest_tiers.training.loop import TrainingPlan, train
 from tests.embedding.folders import bert_of_words
-from tests.jobs.shop import require_success, submit
+from tests.jobs.shop import require_success, run_command, submit
 
 CUT = date(2024, 6, 1)
 TOPICS = {"garden": "rose seed soil spade", "kitchen": "pan knife salt spice", "games": "dice card board puzzle"}
@@ -166,12 +166,12 @@ def test_nothing_from_the_cut_on_is_in_a_model_and_a_kill_changes_nothing(
         with monkeypatch.context() as patch:
             patch.setattr(training._Training, "_step", dies)
             with pytest.raises(KeyboardInterrupt):
-                finetune_encoder.main(killed)
+                run_command("finetune_encoder", killed)
         left = next((tmp_path / "killed.training").iterdir())
         assert [path.name for path in left.iterdir() if path.name in ("training", "validation")] == []  # what users wrote
         assert len(list((left / "checkpoints").glob("step-*"))) == 1
-    assert finetune_encoder.main(killed) == 0
-    assert finetune_encoder.main(arguments(config, other_shop, *overrides, f"fine_tuning.folder={tmp_path}/other")) == 0
+    assert run_command("finetune_encoder", killed) == 0
+    assert run_command("finetune_encoder", arguments(config, other_shop, *overrides, f"fine_tuning.folder={tmp_path}/other")) == 0
     folders = [tmp_path / "killed", tmp_path / "other"]
     for name in ("model.safetensors", "tokenizer.json"):
         first, second = ((folder / name).read_bytes() for folder in folders)
@@ -189,7 +189,7 @@ def test_nothing_from_the_cut_on_is_in_a_model_and_a_kill_changes_nothing(
 def test_a_day_without_a_future_is_not_judged(shop: Warehouse, config: Path, tmp_path: Path, in_this_process: None) -> None:
     overrides = (f"fine_tuning.folder={tmp_path}/model", "fine_tuning.epochs=1")
     given = [part for part in arguments(config, shop, *overrides) if part not in ("--as-of", CUT.isoformat())]
-    assert finetune_encoder.main(given) == 0
+    assert run_command("finetune_encoder", given) == 0
     record = json.loads((tmp_path / "model" / "fine_tuning.json").read_text())
     assert (record["as_of"], record["metrics"]) == ("2024-06-20", {})
     assert "not judged" in last_run(shop)["message"]
@@ -214,7 +214,7 @@ def test_a_day_without_a_future_is_not_judged(shop: Warehouse, config: Path, tmp
 def test_what_cannot_be_trained_is_told(
     shop: Warehouse, config: Path, capsys: pytest.CaptureFixture[str], overrides: list[str], pieces: list[str]
 ) -> None:
-    assert finetune_encoder.main(arguments(config, shop, *overrides)) == 2
+    assert run_command("finetune_encoder", arguments(config, shop, *overrides)) == 2
     told = capsys.readouterr().err
     for piece in pieces:
         assert piece in told
@@ -223,5 +223,5 @@ def test_what_cannot_be_trained_is_told(
 def test_a_warehouse_without_interactions_names_the_stage_to_run(
     warehouse: Warehouse, config: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert finetune_encoder.main(arguments(config, warehouse)) == 2
+    assert run_command("finetune_encoder", arguments(config, warehouse)) == 2
     assert "run the stage clean first" in capsys.readouterr().err

@@ -33,7 +33,7 @@ from interest_tiers.storage.schemas import (
     Table,
 )
 from interest_tiers.storage.warehouse import Warehouse
-from tests.jobs.shop import require_success, submit
+from tests.jobs.shop import require_success, run_command, submit
 from tests.storage.test_warehouse import MONDAY, TUESDAY, VALID
 
 #: Two who are forgotten; one whose id begins and one whose id ends with an id of theirs; long, so that no other file name or hash has them.
@@ -169,8 +169,8 @@ def test_vectors_of_what_only_the_forgotten_wrote_go(warehouse: Warehouse, spark
     write(warehouse, TEXT_EMBEDDINGS, *[{"text_hash": text, "model_id": model} for text in hashes for model in ("m1", "m2")])
     users = tmp_path / "users.txt"
     users.write_text(GONE, encoding="utf-8")
-    assert forget_users.main(["--warehouse", warehouse.location, "--users", str(users)]) == 0
-    assert forget_users.main(["--warehouse", warehouse.location, "--vacuum-only", "--retention-hours", "0"]) == 0
+    assert run_command("forget_users", ["--warehouse", warehouse.location, "--users", str(users)]) == 0
+    assert run_command("forget_users", ["--warehouse", warehouse.location, "--vacuum-only", "--retention-hours", "0"]) == 0
     secret = sha256(b"my secret").hexdigest()
     left = [row["text_hash"] for row in warehouse.read(TEXT_EMBEDDINGS).collect()]
     assert sorted(left) == sorted(2 * [sha256(text).hexdigest() for text in (b"milk", b"me too", b"fine", b"of nobody")])
@@ -187,7 +187,7 @@ def test_the_retention_of_a_table_is_kept_and_told(
     full = warehouse.version(USERS)
     command = ["--warehouse", warehouse.location, "--users", users_file]
     start = datetime.now(UTC)
-    assert forget_users.main(command) == 0
+    assert run_command("forget_users", command) == 0
     printed = capsys.readouterr().out
     assert {row["user_id"] for row in warehouse.read(USERS).collect()} == {STAYS, STAYS_TOO}
     told = re.search(r"^users +2 +after (.{16} UTC) .* from 0 on$", printed, re.M)
@@ -198,7 +198,7 @@ def test_the_retention_of_a_table_is_kept_and_told(
     assert properties_of(warehouse, USERS)["delta.deletedFileRetentionDuration"] == "interval 30 days"
     assert spark.read.format("delta").option("versionAsOf", full).load(f"{warehouse.location}/users").count() == 4
 
-    assert forget_users.main(["--warehouse", warehouse.location, "--vacuum-only", "--retention-hours", "0"]) == 0
+    assert run_command("forget_users", ["--warehouse", warehouse.location, "--vacuum-only", "--retention-hours", "0"]) == 0
     assert re.search(r"^users +0 +now", capsys.readouterr().out, re.M)
     assert files_naming(Path(warehouse.location), GONE) == set()
     assert properties_of(warehouse, USERS)["delta.deletedFileRetentionDuration"] == "interval 30 days"
@@ -243,7 +243,7 @@ def test_a_file_of_no_users_is_told(
     path = tmp_path / "users.txt"
     if content is not None:
         path.write_bytes(content)
-    assert forget_users.main(["--warehouse", warehouse.location, "--users", str(path)]) == 2
+    assert run_command("forget_users", ["--warehouse", warehouse.location, "--users", str(path)]) == 2
     assert f"error: --users {path}: {message}" in capsys.readouterr().err
     assert warehouse.read(USERS).count() == 4
     assert not warehouse.exists(FORGOTTEN_USERS)
@@ -252,7 +252,7 @@ def test_a_file_of_no_users_is_told(
 def test_a_folder_without_tables_is_told_and_left_alone(
     spark: SparkSession, users_file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert forget_users.main(["--warehouse", str(tmp_path / "wrong"), "--users", users_file]) == 2
+    assert run_command("forget_users", ["--warehouse", str(tmp_path / "wrong"), "--users", users_file]) == 2
     assert "there is no table of users" in capsys.readouterr().err
     assert not (tmp_path / "wrong").exists()
 
@@ -260,7 +260,7 @@ def test_a_folder_without_tables_is_told_and_left_alone(
 @pytest.mark.parametrize("wrong", [[], ["--users", "f", "--vacuum-only"], ["--vacuum-only", "--retention-hours", "-1"]])
 def test_a_wrong_command_is_told(wrong: list[str]) -> None:
     with pytest.raises(SystemExit) as refused:
-        forget_users.main(["--warehouse", "w", *wrong])
+        run_command("forget_users", ["--warehouse", "w", *wrong])
     assert refused.value.code == 2
 
 

@@ -11,7 +11,6 @@ import yaml
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from interest_tiers.stages import show
 from interest_tiers.storage.schemas import (
     INTERACTIONS,
     INTERESTS,
@@ -26,7 +25,7 @@ from interest_tiers.storage.schemas import (
     Table,
 )
 from interest_tiers.storage.warehouse import Warehouse
-from tests.jobs.shop import AS_OF, GROUPS, Made, Shop, command_of, require_success, shop_config, submit
+from tests.jobs.shop import AS_OF, GROUPS, Made, Shop, command_of, require_success, run_command, shop_config, submit
 
 LEVELS = ["department", "category", "kind"]
 DEPARTMENTS = {category: group for group, categories in GROUPS.items() for category in categories} | {"BREAD": "bakery"}
@@ -148,7 +147,7 @@ def test_what_people_read_shows_the_levels(warehouse: Warehouse, small: Shop, ca
     for level, name in enumerate(LEVELS, start=1):
         assert f"Pairs and users per tier, level {level}: {name}" in page
         assert f"Tiers against the baselines, level: {name}" in page
-    assert show.main(["5", "--warehouse", warehouse.location]) == 0
+    assert run_command("show", ["5", "--warehouse", warehouse.location]) == 0
     lines = capsys.readouterr().out.splitlines()
     departments = [line for line in lines if line.startswith(tuple(f"  {name} " for name in set(DEPARTMENTS.values())))]
     assert departments

@@ -12,7 +12,7 @@ from pyspark.sql import functions as F
 from pyspark.testing import assertDataFrameEqual
 
 from interest_tiers.sources.faults import SPARK_FAULTS
-from interest_tiers.stages import clean, clean_tables
+from interest_tiers.stages import clean_tables
 from interest_tiers.stages.clean_stream import step_run_id
 from interest_tiers.storage.schemas import (
     DATA_QUALITY,
@@ -26,7 +26,7 @@ from interest_tiers.storage.schemas import (
     Table,
 )
 from interest_tiers.storage.warehouse import Warehouse
-from tests.jobs.shop import require_success, submit
+from tests.jobs.shop import require_success, run_command, submit
 
 #: (user, item, time, behaviour, amount) by file. The last line of monday comes once more on tuesday; item i9 is of a dropped category.
 MONDAY = [
@@ -86,7 +86,7 @@ class Platform:
 
     def clean(self, *options: str, warehouse: str = "daily", exit_code: int = 0) -> None:
         given = ["--config", str(self.config), "--warehouse", f"{self.folder}/{warehouse}", *options]
-        assert clean.main(given) == exit_code
+        assert run_command("clean", given) == exit_code
 
     def tables(self, warehouse: str = "daily") -> Warehouse:
         return Warehouse(self.spark, f"{self.folder}/{warehouse}")
@@ -259,7 +259,7 @@ def test_a_damaged_file_of_a_table_is_not_blamed_on_a_source(platform: Platform)
     platform.arrives("tuesday.csv", TUESDAY)
     given = ["--config", str(platform.config), "--warehouse", f"{platform.folder}/daily"]
     with pytest.raises(SPARK_FAULTS) as fault:
-        clean.main(given)
+        run_command("clean", given)
     assert "interactions/event_date=2024-03-04" in str(fault.value)
     assert "cut short or damaged" not in str(fault.value)
 

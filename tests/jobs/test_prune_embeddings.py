@@ -8,10 +8,9 @@ import yaml
 
 from interest_tiers.config import Embedding
 from interest_tiers.embedding.model_folder import model_id
-from interest_tiers.stages import prune_embeddings
 from interest_tiers.storage.schemas import ITEMS, RUNS, TEXT_EMBEDDINGS
 from interest_tiers.storage.warehouse import Warehouse
-from tests.jobs.shop import require_success, shop_config, submit
+from tests.jobs.shop import require_success, run_command, shop_config, submit
 
 OWN = model_id(Embedding())
 USED, GONE = ("milk", "bread"), ("cassette", "fax")
@@ -20,7 +19,7 @@ USED, GONE = ("milk", "bread"), ("cassette", "fax")
 def test_unused_vectors_go_and_the_others_stay_as_they_are(tmp_path: Path, warehouse: Warehouse) -> None:
     arguments = prepared(tmp_path, warehouse)
     assert n_files(warehouse) == 8
-    assert prune_embeddings.main([*arguments, "--dry-run", "--other-models"]) == 0
+    assert run_command("prune_embeddings", [*arguments, "--dry-run", "--other-models"]) == 0
     assert keys(warehouse) == {(text, model) for text in (*USED, *GONE) for model in (OWN, "other")}
 
     printed = require_success(submit("prune_embeddings", *arguments))

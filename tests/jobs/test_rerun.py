@@ -12,7 +12,7 @@ from interest_tiers.stages import pipeline
 from interest_tiers.storage.schemas import INTERACTIONS_QUARANTINE, METRICS, RUNS, TEXT_EMBEDDINGS, Table
 from interest_tiers.storage.warehouse import Warehouse
 from tests.jobs.compared import LASTING, assert_same_rows
-from tests.jobs.shop import Made, Shop, command_of
+from tests.jobs.shop import Made, Shop, command_of, run_command
 
 
 def test_running_everything_again_changes_nothing(spark: SparkSession, shop: Shop, made: Made, tmp_path: Path) -> None:
@@ -20,7 +20,7 @@ def test_running_everything_again_changes_nothing(spark: SparkSession, shop: Sho
     shutil.copytree(made.warehouse, warehouse)
     before = {t.name: Warehouse(spark, warehouse).version(t) for t in (TEXT_EMBEDDINGS, METRICS, INTERACTIONS_QUARANTINE)}
     runs_before = {row["run_id"] for row in Warehouse(spark, made.warehouse).read(METRICS).collect()}
-    assert pipeline.main([*command_of(shop, warehouse), "--full"]) == 0
+    assert run_command("pipeline", [*command_of(shop, warehouse), "--full"]) == 0
     assert_same_rows(spark, warehouse, made.warehouse, LASTING)
     again = Warehouse(spark, warehouse)
     # What did not change keeps the run that found it first, and no text is embedded again.
@@ -46,6 +46,6 @@ def test_a_stage_killed_half_way_gives_the_same_rows_when_run_again(
     with monkeypatch.context() as patch:
         patch.setattr(Warehouse, "replace_day", killed)
         with pytest.raises(KeyboardInterrupt):
-            pipeline.main(part)
-    assert pipeline.main(part) == 0
+            run_command("pipeline", part)
+    assert run_command("pipeline", part) == 0
     assert_same_rows(spark, warehouse, made.warehouse, LASTING)

@@ -14,12 +14,11 @@ from interest_tiers.config import Embedding
 from interest_tiers.embedding.encoder import SentenceEncoder
 from interest_tiers.embedding.export import export_encoder
 from interest_tiers.embedding.model_folder import model_id
-from interest_tiers.stages import embed
 from interest_tiers.storage.schemas import ITEMS, TEXT_EMBEDDINGS
 from interest_tiers.storage.warehouse import Warehouse
 from tests.embedding.folders import small_bert
 from tests.embedding.test_encoder import AWKWARD, cosines
-from tests.jobs.shop import REPOSITORY, require_success, shop_config, submit
+from tests.jobs.shop import REPOSITORY, require_success, run_command, shop_config, submit
 
 MAX_TOKENS = 64
 
@@ -84,7 +83,7 @@ def test_spark_nlp_gives_every_text_the_vector_of_torch(tmp_path: Path, warehous
 def test_a_session_without_its_jars_says_how_to_get_them(tmp_path: Path, warehouse: Warehouse, capsys: pytest.CaptureFixture[str]) -> None:
     model = str(tmp_path / "exported")
     export_encoder(small_bert(tmp_path / "bert"), Path(model))
-    assert embed.main(arguments_of(tmp_path, warehouse, model)) == 2
+    assert run_command("embed", arguments_of(tmp_path, warehouse, model)) == 2
     assert "this Spark session has not its jars: the top of conf/spark-nlp.conf says how" in capsys.readouterr().err
 
 

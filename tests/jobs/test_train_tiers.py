@@ -31,7 +31,7 @@ from interest_tiers.tiers.model import version_of
 from interest_tiers.tiers.tier_training import TierTask
 from interest_tiers.training.launcher import run_training
 from interest_tiers.training.loop import Trained, TrainingPlan
-from tests.jobs.shop import require_success, submit
+from tests.jobs.shop import require_success, run_command, submit
 
 AS_OF, HORIZON = date(2024, 6, 1), 20
 CATEGORIES = [f"c{n}" for n in range(6)]
@@ -103,7 +103,7 @@ def interests_made(spark: SparkSession, config: Path, tmp_path_factory: pytest.T
     location = tmp_path_factory.mktemp("made") / "warehouse"
     warehouse = Warehouse(spark, str(location))
     write_tables(warehouse)
-    assert build_interests.main(arguments(config, warehouse)) == 0
+    assert run_command("build_interests", arguments(config, warehouse)) == 0
     return location
 
 
@@ -144,7 +144,7 @@ def test_a_model_is_trained_asked_and_made_anew_only_for_other_days(warehouse: W
     assert (folder / "README.md").read_text().startswith("# shop: a network of tiers, mlp")
     before = (folder / "model.safetensors").read_bytes()
 
-    assert assign_tiers.main(given) == 0
+    assert run_command("assign_tiers", given) == 0
     tiers = warehouse.read(USER_TIERS, AS_OF).cache()
     pairs = warehouse.read(USER_INTERESTS, AS_OF)
     assert tiers.count() == pairs.count() == tiers.select("user_id", "interest_id").distinct().count()
@@ -159,11 +159,11 @@ def test_a_model_is_trained_asked_and_made_anew_only_for_other_days(warehouse: W
     later = AS_OF + timedelta(days=3)
     given_later = [*given, "--as-of", later.isoformat(), "--set", "tiers.training.every_days=6"]
     given_later += ["--set", "tiers.drift.max_core_changed_share=0.0001"]
-    assert build_interests.main(given_later) == 0
-    assert assign_tiers.main(given_later) == 0
+    assert run_command("build_interests", given_later) == 0
+    assert run_command("assign_tiers", given_later) == 0
     assert "the model should be trained anew, see --retrain auto" in last_message(warehouse, "assign_tiers")
     assert not (folder.parent / later.isoformat()).exists()
-    assert assign_tiers.main([*given_later, "--retrain", "auto"]) == 0
+    assert run_command("assign_tiers", [*given_later, "--retrain", "auto"]) == 0
     assert last_message(warehouse, "assign_tiers").endswith(": trained anew")
     anew = warehouse.read(USER_TIERS, later).localCheckpoint()
     assert {row[0] for row in anew.where("method = 'model'").select("model_version").distinct().collect()} == {
@@ -176,16 +176,16 @@ def test_a_model_is_trained_asked_and_made_anew_only_for_other_days(warehouse: W
         ("core_changed_share", f"since={AS_OF}"),
     }
     # Another run finds the model of that day, and gives the same rows.
-    assert assign_tiers.main(given_later) == 0
+    assert run_command("assign_tiers", given_later) == 0
     assertDataFrameEqual(warehouse.read(USER_TIERS, later), anew)
 
     # What happened from the day on is changed, and the same model is found to be there; the run record says so.
     write_tables(warehouse, seed_after=3)
-    assert train_tiers.main(given) == 0
+    assert run_command("train_tiers", given) == 0
     assert "is there, made of the same days" in last_message(warehouse, "train_tiers")
     # Trained anew: the same weights, since nothing later is in them.
     other = config.parent / "other"
-    assert train_tiers.main([*given, "--set", f"tiers.training.folder={other}"]) == 0
+    assert run_command("train_tiers", [*given, "--set", f"tiers.training.folder={other}"]) == 0
     assert (other / AS_OF.isoformat() / "model.safetensors").read_bytes() == before
 
 
@@ -203,7 +203,7 @@ def test_a_killed_search_goes_on_and_sees_nothing_after_the_day(
 
     monkeypatch.setattr(train_tiers, "run_training", killed_at_the_second)
     with pytest.raises(KeyboardInterrupt):
-        train_tiers.main(given)
+        run_command("train_tiers", given)
     models = Path(warehouse.location) / "models"
     # No rows are left, and a training of another day would not remove the trials.
     assert [path.name for path in models.iterdir()] == ["tiers.search.training"]
@@ -211,7 +211,7 @@ def test_a_killed_search_goes_on_and_sees_nothing_after_the_day(
 
     # The other future changes nothing: the search goes on, by the trial that was broken off, in the same place.
     write_tables(warehouse, seed_after=3)
-    assert train_tiers.main(given) == 0
+    assert run_command("train_tiers", given) == 0
     assert len(tried) == 3
     assert (tried[2].settings, tried[2].checkpoints) == (tried[1].settings, tried[1].checkpoints)
     assert {plan.task.tuning for plan in tried} == {tried[0].task.tuning}
@@ -226,14 +226,14 @@ def test_a_killed_search_goes_on_and_sees_nothing_after_the_day(
 
 def test_a_search_without_a_network_is_for_the_half_life(warehouse: Warehouse, config: Path, spark: SparkSession) -> None:
     given = [*arguments(config, warehouse, "tiers.network=rule"), "--search", "3"]
-    assert train_tiers.main(given) == 0
+    assert run_command("train_tiers", given) == 0
     file = Path(warehouse.location) / "models" / "tiers.search" / f"{AS_OF}.yaml"
     before = file.read_text(encoding="utf-8")
     best = yaml.safe_load(before)["interests"]["half_life_days"]
     assert best in (2.0, 11.0, 80.0, 90.0)  # of 20 days a 13th, four times, and their geometric mean; and the config's
     assert f"to use the best: --set interests.half_life_days={best}" in last_message(warehouse, "train_tiers")
     write_tables(warehouse, seed_after=3)
-    assert train_tiers.main(given) == 0
+    assert run_command("train_tiers", given) == 0
     assert file.read_text(encoding="utf-8") == before
 
 
@@ -244,7 +244,7 @@ def test_the_back_test_judges_the_network_beside_rules_and_boosting(
     monkeypatch.setattr(evaluate, "_judge_lists", lambda *given: [])
     monkeypatch.setattr(evaluate, "cluster", lambda *given: type("C", (), {"fit": None, "user_clusters": None}))
     monkeypatch.setattr(evaluate, "silhouettes_tried", lambda fit: [])
-    assert evaluate.main(arguments(config, warehouse)) == 0
+    assert run_command("evaluate", arguments(config, warehouse)) == 0
     measured = warehouse.read(METRICS).where("stage = 'evaluate'").collect()
     found = {(row["metric"], row["slice"].removeprefix("model=")): row["value"] for row in measured}
     models = {slice_ for metric, slice_ in found if metric == "J"}
@@ -298,7 +298,7 @@ def test_a_label_rule_that_is_no_condition_is_refused(
     warehouse: Warehouse, config: Path, spark: SparkSession, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for sql, said in (("evidense > 1", "evidense"), ("evidence", "which is a double; expected a condition")):
-        assert assign_tiers.main(arguments(config, warehouse, f"tiers.label_rules=[{{sql: {sql}, tier: core}}]")) == 2
+        assert run_command("assign_tiers", arguments(config, warehouse, f"tiers.label_rules=[{{sql: {sql}, tier: core}}]")) == 2
         printed = capsys.readouterr().err
         assert f"tiers.label_rules.0.sql is '{sql}'" in printed
         assert said in printed
