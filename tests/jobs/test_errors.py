@@ -10,7 +10,6 @@ import pytest
 import yaml
 from pyspark.sql import SparkSession
 
-from interest_tiers.stages import cli
 from interest_tiers.storage.schemas import CLUSTERS, INTERACTIONS, INTERACTIONS_QUARANTINE, RECOMMENDATIONS, RUNS, USER_CLUSTERS
 from interest_tiers.storage.warehouse import Warehouse
 from tests.jobs.shop import Shop, command_of, make_shop, run_command, shop_config, submit
@@ -169,10 +168,10 @@ def test_an_order_that_cannot_be_is_told(spark: SparkSession, small_shop: Shop, 
 
 
 def test_the_console_script_knows_its_commands(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["clena"]) == 2
-    assert "there is no command 'clena'" in capsys.readouterr().err
-    assert cli.main([]) == 2
-    assert cli.main(["--help"]) == 0
+    assert run_command("clena", []) == 2
+    assert "invalid choice: 'clena' (choose from 'pipeline', 'plan', 'clean'" in capsys.readouterr().err
+    assert run_command("--help", []) == 0
+    assert "predict core, secondary and marginal interests" in capsys.readouterr().out
 
 
 def test_the_exit_code_reaches_the_shell(small_shop: Shop, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 from pyspark.sql import SparkSession
 from pyspark.testing import assertDataFrameEqual
 
-from interest_tiers.stages import pipeline
+from interest_tiers.stages.registry import STAGES
 from interest_tiers.storage.schemas import (
     INTERACTIONS,
     INTERACTIONS_QUARANTINE,
@@ -29,8 +29,8 @@ def one_by_one(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) ->
     arguments = command_of(changed, str(folder / "warehouse"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TZ", "Asia/Tokyo")
-        for stage in pipeline.STAGES:
-            require_success(submit(stage, *arguments))
+        for stage in STAGES:
+            require_success(submit(stage.name, *arguments))
     return str(folder / "warehouse")
 
 

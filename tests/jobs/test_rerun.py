@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from interest_tiers.stages import pipeline
+from interest_tiers.stages.registry import STAGES
 from interest_tiers.storage.schemas import INTERACTIONS_QUARANTINE, METRICS, RUNS, TEXT_EMBEDDINGS, Table
 from interest_tiers.storage.warehouse import Warehouse
 from tests.jobs.compared import LASTING, assert_same_rows
@@ -26,7 +26,7 @@ def test_running_everything_again_changes_nothing(spark: SparkSession, shop: Sho
     # What did not change keeps the run that found it first, and no text is embedded again.
     assert {row["run_id"] for row in again.read(METRICS).collect()} == runs_before
     assert again.version(TEXT_EMBEDDINGS) == before["text_embeddings"]
-    assert again.read(RUNS).count() == 2 * len(pipeline.STAGES)
+    assert again.read(RUNS).count() == 2 * len(STAGES)
 
 
 @pytest.mark.parametrize("fails_at", ["clusters", "user_clusters"])
