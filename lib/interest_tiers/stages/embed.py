@@ -7,6 +7,7 @@ from pyspark.sql import functions as F
 
 from interest_tiers.embedding.backends import require_backend
 from interest_tiers.embedding.model_folder import model_id
+from interest_tiers.embedding.precision import decide_precision
 from interest_tiers.embedding.spark_nlp import require_jars
 from interest_tiers.embedding.texts import embed_texts, pending_texts, waves
 from interest_tiers.errors import InterestTiersError
@@ -24,6 +25,7 @@ def run(context: StageContext) -> StageResult:
     require_backend(config)
     if config.backend == "sparknlp":
         require_jars(context.spark)
+    config = decide_precision(config, context.spark)
     model = model_id(config)
     embedded = context.read(TEXT_EMBEDDINGS) if warehouse.exists(TEXT_EMBEDDINGS) else None
     pending = warehouse.stage("embed/pending", pending_texts(texts_in_use(context), embedded, model))
@@ -42,7 +44,7 @@ def run(context: StageContext) -> StageResult:
         added += warehouse.insert_missing(TEXT_EMBEDDINGS, vectors.withColumn("model_id", F.lit(model)))
     warehouse.compact(TEXT_EMBEDDINGS, MANY_FILES)
     speed = f"{n_texts / seconds:,.0f} texts/s"
-    return StageResult(n_texts, added, f"{speed}, {n_cut:,} longer than {config.max_tokens} tokens; model {model}")
+    return StageResult(n_texts, added, f"{speed}, {n_cut:,} longer than {config.max_tokens} tokens; model {model} in {config.precision}")
 
 
 def _checked(vectors: DataFrame, n_texts: int) -> int:
