@@ -60,7 +60,7 @@ def test_a_jar_that_is_not_there_is_said_before_java_misses_its_classes(further:
 
 def test_comet_adds_to_the_packaged_settings_and_keeps_their_jars(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(session.FURTHER_SETTINGS, raising=False)
-    comet = (Path(__file__).parents[1] / "conf" / "spark-comet.conf").read_text(encoding="utf-8").splitlines()
+    comet = (Path(__file__).parents[2] / "conf" / "spark-comet.conf").read_text(encoding="utf-8").splitlines()
     settings = dict(line.split(maxsplit=1) for line in comet if line and not line.startswith("#"))
     assert {"spark.plugins", "spark.shuffle.manager", "spark.memory.offHeap.size"} <= settings.keys()
     packaged = packaged_settings()
@@ -71,7 +71,7 @@ def test_comet_adds_to_the_packaged_settings_and_keeps_their_jars(monkeypatch: p
 def test_packaged_settings_are_the_lines_of_the_file_without_comments(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(session.FURTHER_SETTINGS, raising=False)
     settings = packaged_settings()
-    lines = (Path(__file__).parents[1] / "conf" / "spark-defaults.conf").read_text(encoding="utf-8").splitlines()
+    lines = (Path(__file__).parents[2] / "conf" / "spark-defaults.conf").read_text(encoding="utf-8").splitlines()
     assert settings == dict(line.split(maxsplit=1) for line in lines if line and not line.startswith("#"))
     assert settings["spark.jars.packages"].split(",")[0] == "io.delta:delta-spark_2.12:3.3.2"
     assert settings["spark.driver.extraJavaOptions"] == "-Duser.timezone=UTC"

@@ -5,10 +5,9 @@ import time
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from interest_tiers.embedding.backends import require_backend
 from interest_tiers.embedding.model_folder import model_id
 from interest_tiers.embedding.precision import decide_precision
-from interest_tiers.embedding.spark_nlp import require_jars
+from interest_tiers.embedding.preflight import preflight
 from interest_tiers.embedding.texts import embed_texts, pending_texts, waves
 from interest_tiers.errors import InterestTiersError
 from interest_tiers.interests.user_texts import written_texts
@@ -22,9 +21,7 @@ MANY_FILES = 100
 def run(context: StageContext) -> StageResult:
     """Embed the texts that this model has not embedded yet; what is embedded of many is stored before more are."""
     config, warehouse = context.config.embedding, context.warehouse
-    require_backend(config)
-    if config.backend == "sparknlp":
-        require_jars(context.spark)
+    preflight(config, context.spark)
     config = decide_precision(config, context.spark)
     model = model_id(config)
     embedded = context.read(TEXT_EMBEDDINGS) if warehouse.exists(TEXT_EMBEDDINGS) else None
