@@ -19,9 +19,8 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 SIZES ?= 1.5 15 75 150
 SKEW ?= 15
 MILLIONS ?= 50
-COMET := build/jars/comet-spark-spark3.5_2.12-0.12.0.jar
 
-.PHONY: bench bench-embedding bench-tiers comet docs help demo test lint clean clean-all tools
+.PHONY: bench bench-embedding bench-tiers docs help demo test lint clean clean-all tools
 
 help: ## say what the targets do (the default)
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 24
@@ -35,13 +34,13 @@ test: lint ## lint, then every test
 lint: tools .venv/installed ## ruff (rules and format) and mypy
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
-	.venv/bin/mypy lib/
+	.venv/bin/mypy lib jobs benchmarks
 
 docs: tools .venv/installed ## write the pages that are generated from the code
 	.venv/bin/python -m interest_tiers.config.document > docs/configuration.md
 	.venv/bin/python -m interest_tiers.stages.document docs/running.md
 
-bench: tools .venv/installed $(COMET) bench-embedding bench-tiers ## rows a second of clean and aggregate (SIZES, SKEW in million rows), and what follows
+bench: tools .venv/installed bench-embedding bench-tiers ## rows a second of clean and aggregate (SIZES, SKEW in million rows), and what follows
 	.venv/bin/python -m benchmarks.run --sizes $(SIZES) --skew $(SKEW)
 
 bench-embedding: tools .venv/installed ## texts a second of embed; LOCATIONS="online_retail=FOLDER amazon_reviews=FOLDER" for more texts
@@ -51,13 +50,6 @@ bench-embedding: tools .venv/installed ## texts a second of embed; LOCATIONS="on
 bench-tiers: tools .venv/installed ## rows a second of training a network of tiers (MILLIONS of rows), and of asking it
 	mkdir -p build/bench
 	.venv/bin/python -m benchmarks.tiers --millions $(MILLIONS)
-
-comet: $(COMET) ## fetch the jar for conf/spark-comet.conf
-
-$(COMET):
-	mkdir -p $(@D)
-	curl --fail --silent --show-error --location --output $@.part https://repo1.maven.org/maven2/org/apache/datafusion/comet-spark-spark3.5_2.12/0.12.0/$(@F)
-	mv $@.part $@
 
 clean: ## remove build/ and caches; keep .venv
 	rm -rf build spark-warehouse metastore_db derby.log .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -122,7 +122,7 @@ def _run(arguments: Sequence[str], folder: Path) -> str:
 
 def write_texts(name: str, folder: Path, locations: Sequence[str]) -> None:
     """Clean a data set unless that is done, and write its distinct texts to texts-NAME.parquet (text), in the order of their hashes."""
-    from interest_tiers.stages import clean
+    from interest_tiers.stages.command_line import main as run_command
     from interest_tiers.storage.schemas import INTERACTIONS, ITEMS
     from interest_tiers.storage.warehouse import Warehouse
 
@@ -131,7 +131,7 @@ def write_texts(name: str, folder: Path, locations: Sequence[str]) -> None:
         return
     config, warehouse = PROJECT / "conf" / f"{name}.yaml", folder / f"warehouse-{name}"
     own = [f"--set=locations.{given}" for given in locations if given.startswith(f"{name}=")]
-    if clean.main(["--config", str(config), "--warehouse", str(warehouse), *own]) != 0:
+    if run_command(["clean", "--config", str(config), "--warehouse", str(warehouse), *own]) != 0:
         raise SystemExit(f"{name} could not be cleaned")
     spark = session.build_session("benchmark texts")
     rows = Warehouse(spark, str(warehouse)).read(ITEMS if DATA_SETS[name] == "items" else INTERACTIONS)

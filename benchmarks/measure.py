@@ -134,6 +134,7 @@ def duckdb_runner(items: Path, spill: Path) -> Runner:
 def checksums(folder: Path) -> dict[str, float]:
     """Counts and sums of the rows written, by DuckDB for all engines alike."""
     result = duckdb.sql(f"SELECT {CHECKSUMS} FROM '{folder}/*.parquet'")
+    assert result is not None  # a SELECT gives rows
     return {name: float(value) for name, value in zip(result.columns, result.fetchall()[0], strict=True)}
 
 

@@ -12,9 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoModel, AutoTokenizer
 
-from interest_tiers.config import Precision
-from interest_tiers.embedding import encoder as encoder_module
-from interest_tiers.embedding.encoder import SentenceEncoder, fastest_precision, pooled, token_batches
+from interest_tiers.embedding.encoder import SentenceEncoder, pooled, token_batches
 from interest_tiers.embedding.model_folder import read_model_folder
 from tests.embedding.folders import MODEL, MODULES, linked_model, small_gpt
 
@@ -170,32 +168,12 @@ def test_the_prompt_and_lower_case_are_those_of_sentence_transformers(tmp_path: 
     assert cosines(got, without).max() < 0.999
 
 
-@pytest.mark.parametrize("precision", ["bf16", "auto"])
-def test_what_is_fast_is_exact_enough(encoder: SentenceEncoder, precision: Precision) -> None:
+def test_what_is_fast_is_exact_enough(encoder: SentenceEncoder) -> None:
     exact = encoder.encode(AWKWARD, 1024).vectors
-    quick = SentenceEncoder(MODEL, SENTENCE_TRANSFORMERS_LIMIT, "cpu", threads=2, precision=precision)
+    quick = SentenceEncoder(MODEL, SENTENCE_TRANSFORMERS_LIMIT, "cpu", threads=2, precision="bf16")
     for batch_tokens in (8, 1024):
         assert cosines(quick.encode(AWKWARD, batch_tokens).vectors, exact).min() > 0.999
     assert quick.encode(AWKWARD, 1024).vectors.dtype == np.float32
-
-
-@pytest.mark.parametrize(("seconds", "expected"), [((3.0, 1.0), "bf16"), ((1.2, 1.0), "fp32"), ((1.0, 4.0), "fp32")])
-def test_a_processor_without_a_fast_bf16_computes_in_fp32(
-    monkeypatch: pytest.MonkeyPatch, seconds: tuple[float, float], expected: str
-) -> None:
-    fp32, bf16 = seconds
-    monkeypatch.setattr(encoder_module, "_seconds_of_a_layer", lambda dtype: fp32 if dtype == torch.float32 else bf16)
-    fastest_precision.cache_clear()
-    assert fastest_precision("cpu") == expected
-    fastest_precision.cache_clear()
-
-
-@pytest.mark.parametrize(("has_bf16", "expected"), [(True, "bf16"), (False, "fp16")])
-def test_a_gpu_computes_in_half_precision(monkeypatch: pytest.MonkeyPatch, has_bf16: bool, expected: str) -> None:
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: has_bf16 or including_emulation)
-    fastest_precision.cache_clear()
-    assert fastest_precision("cuda:0") == expected
-    fastest_precision.cache_clear()
 
 
 def test_a_batch_too_large_for_the_memory_is_halved(encoder: SentenceEncoder, monkeypatch: pytest.MonkeyPatch) -> None:

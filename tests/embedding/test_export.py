@@ -166,7 +166,7 @@ def test_calibration_for_an_engine_that_is_left_out_is_refused(tmp_path: Path, m
 def test_a_worker_loads_a_model_once(folders: dict[str, str]) -> None:
     worker_encoder.cache_clear()
     torch, onnx, openvino = (
-        Embedding(model=folders["BERT mean"], backend=backend)  # type: ignore[arg-type]
+        Embedding(model=folders["BERT mean"], backend=backend, precision="fp32")  # type: ignore[arg-type]
         for backend in ("torch", "onnx", "openvino")
     )
     first = worker_encoder(onnx, "cpu", 2)

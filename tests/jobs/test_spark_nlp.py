@@ -74,7 +74,7 @@ def test_spark_nlp_gives_every_text_the_vector_of_torch(tmp_path: Path, warehous
     assert found_cosines.min() > 0.9999, TEXTS[int(found_cosines.argmin())].encode("unicode_escape")
     assert np.linalg.norm(vectors, axis=1) == pytest.approx(np.ones(len(TEXTS)), abs=1e-5)
     assert (
-        f"{sum(expected.is_cut)} longer than {MAX_TOKENS} tokens; model {model_id(Embedding(model=model, max_tokens=MAX_TOKENS))}"
+        f"{sum(expected.is_cut)} longer than {MAX_TOKENS} tokens; model {model_id(Embedding(model=model, max_tokens=MAX_TOKENS))} in fp32"
         in ended.stdout
     )
     assert sum(expected.is_cut) > 0

@@ -102,11 +102,14 @@ def test_a_jar_that_is_not_there_is_said_before_java_misses_its_classes(further:
         packaged_settings()
 
 
-def test_comet_adds_to_the_packaged_settings_and_replaces_none() -> None:
+def test_comet_adds_to_the_packaged_settings_and_keeps_their_jars(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(session.FURTHER_SETTINGS, raising=False)
     comet = (Path(__file__).parents[2] / "conf" / "spark-comet.conf").read_text(encoding="utf-8").splitlines()
-    keys = {line.split()[0] for line in comet if line and not line.startswith("#")}
-    assert {"spark.plugins", "spark.shuffle.manager", "spark.driver.extraClassPath", "spark.memory.offHeap.size"} <= keys
-    assert not keys & set(packaged_settings())
+    settings = dict(line.split(maxsplit=1) for line in comet if line and not line.startswith("#"))
+    assert {"spark.plugins", "spark.shuffle.manager", "spark.memory.offHeap.size"} <= settings.keys()
+    packaged = packaged_settings()
+    assert settings.keys() & packaged.keys() == {"spark.jars.packages"}
+    assert settings["spark.jars.packages"].startswith(f"{packaged['spark.jars.packages']},org.apache.datafusion:comet-spark-spark3.5_2.12:")
 
 
 def test_packaged_settings_are_the_lines_of_the_file_without_comments() -> None:

@@ -55,7 +55,12 @@ def missing_packages(backend: Backend) -> list[str]:
 
 @once_per_worker
 def worker_encoder(config: Embedding, device: str, threads: int) -> Encoder:
-    """The encoder of this Python worker: the first batch loads it, every later one finds it."""
+    """Load the encoder of this Python worker at the first batch; later batches find it.
+
+    Raises ValueError where the precision is auto: each worker would decide for itself.
+    """
+    if config.precision == "auto":
+        raise ValueError("embedding.precision is auto on a worker. Decide it on the driver by decide_precision")
     if config.backend == "onnx":
         return OnnxEncoder(config.model, config.max_tokens, threads, config.precision)
     if config.backend == "openvino":

@@ -5,11 +5,9 @@ Runs on Python workers; it knows nothing of Spark.
 
 from __future__ import annotations
 
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -22,9 +20,6 @@ if TYPE_CHECKING:
     import torch
     from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerFast
-
-#: bf16 is taken where it saves a third of the time, so that two measurements on one processor agree.
-WORTHWHILE = 1.5
 
 
 @dataclass(frozen=True)
@@ -84,24 +79,21 @@ class PaddedEncoder(Encoder):
 
 
 class SentenceEncoder(PaddedEncoder):
-    """By torch.
+    """Embed texts by torch.
 
-    precision: of weights and activations; auto is what is fastest on the device among those whose vectors have a cosine
-    of 0.999 or more with fp32's. Pooling and length are always computed in fp32.
+    precision: of weights and activations; decide_precision turns auto into one of them. Pooling and scaling are always in fp32.
     """
 
-    def __init__(self, model: str, max_tokens: int, device: str, threads: int, precision: Precision = "auto") -> None:
+    def __init__(self, model: str, max_tokens: int, device: str, threads: int, precision: Precision = "fp32") -> None:
         import torch
         from transformers import AutoModel
 
         super().__init__(read_model_folder(model), max_tokens)
         torch.set_num_threads(threads)
         self._device = device
-        self.precision = fastest_precision(device) if precision == "auto" else precision
-        dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[self.precision]
+        dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
         self._model = AutoModel.from_pretrained(self._folder.path, trust_remote_code=False, use_safetensors=True, dtype=dtype)
         self._model.eval().to(device)
-        self._shares_rows = device == "cpu" and self.precision == "bf16" and has_matrix_unit()
 
     def _encode_batch(self, ids: list[list[int]]) -> np.ndarray:
         """On a GPU that has not the memory, in halves: other workers may share it."""
@@ -121,17 +113,9 @@ class SentenceEncoder(PaddedEncoder):
 
         padded, mask = (torch.from_numpy(array).to(self._device) for array in self._tokenizer.padded(ids))
         with torch.inference_mode():
-            hidden = self._hidden(padded, mask)
+            hidden = self._model(input_ids=padded, attention_mask=mask).last_hidden_state
             vectors: np.ndarray = torch.nn.functional.normalize(pooled(hidden, mask, self._folder.pooling), dim=1).cpu().numpy()
         return vectors
-
-    def _hidden(self, padded: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        if self._shares_rows:
-            from interest_tiers.embedding.attention_by_rows import last_hidden_state
-
-            return last_hidden_state(self._model, padded, mask, self._folder.max_tokens)
-        hidden: torch.Tensor = self._model(input_ids=padded, attention_mask=mask).last_hidden_state
-        return hidden
 
 
 class TextTokenizer:
@@ -207,37 +191,6 @@ def pooled(hidden: torch.Tensor, mask: torch.Tensor, pooling: Pooling) -> torch.
         mask = torch.arange(mask.shape[1], device=mask.device) == mask.sum(dim=1, keepdim=True) - 1
     weights = mask.unsqueeze(-1).float()
     return (hidden.float() * weights).sum(dim=1) / weights.sum(dim=1)
-
-
-def has_matrix_unit() -> bool:
-    """Whether the processor multiplies matrices of bf16 by a unit of its own (AMX)."""
-    import torch
-
-    return bool(torch.cpu.get_capabilities().get("amx_bf16", False))
-
-
-@lru_cache(maxsize=4)
-def fastest_precision(device: str) -> Precision:
-    """The fastest precision that is exact enough, see SentenceEncoder: by what a GPU has, on a CPU by a short measurement."""
-    import torch
-
-    if device.startswith("cuda"):
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
-    return "bf16" if _seconds_of_a_layer(torch.float32) > WORTHWHILE * _seconds_of_a_layer(torch.bfloat16) else "fp32"
-
-
-def _seconds_of_a_layer(dtype: torch.dtype) -> float:
-    """The shortest of several runs of a matrix product as a small BERT has it."""
-    import torch
-
-    activations, weights = torch.ones(512, 384, dtype=dtype), torch.ones(1536, 384, dtype=dtype)
-    seconds = []
-    with torch.inference_mode():
-        for _ in range(12):
-            start = time.perf_counter()
-            torch.nn.functional.linear(activations, weights)
-            seconds.append(time.perf_counter() - start)
-    return min(seconds)
 
 
 def token_batches(lengths: np.ndarray, batch_tokens: int) -> Iterator[np.ndarray]:

@@ -12,6 +12,7 @@ from pyspark.sql import functions as F
 
 from interest_tiers.config import Embedding
 from interest_tiers.embedding.backends import worker_encoder
+from interest_tiers.embedding.precision import decide_precision
 from interest_tiers.spark.worker import task_resources
 
 #: A task that embeds more texts than this would be long to repeat when a worker is lost.
@@ -64,6 +65,7 @@ def embed_texts(texts: DataFrame, config: Embedding, n_tasks: int) -> DataFrame:
     Returns text_hash, embedding array<float> (L2 norm 1), is_cut (longer than config.max_tokens).
     """
 
+    config = decide_precision(config, texts.sparkSession)
     spread = texts.repartition(n_tasks, "text_hash")
     if config.backend == "sparknlp":
         from interest_tiers.embedding.spark_nlp import embed_by_spark_nlp

@@ -5,9 +5,9 @@ import time
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from interest_tiers.embedding.backends import require_backend
 from interest_tiers.embedding.model_folder import model_id
-from interest_tiers.embedding.spark_nlp import require_jars
+from interest_tiers.embedding.precision import decide_precision
+from interest_tiers.embedding.preflight import preflight as check_embedding
 from interest_tiers.embedding.texts import embed_texts, pending_texts, waves
 from interest_tiers.errors import InterestTiersError
 from interest_tiers.interests.user_texts import select_written_texts
@@ -21,16 +21,15 @@ MANY_FILES = 100
 
 def preflight(context: StageContext) -> list[str]:
     """Check that the backend and the model are there."""
-    require_backend(context.config.embedding)
+    check_embedding(context.config.embedding, context.spark)
     return []
 
 
 def run(context: StageContext) -> StageResult:
     """Embed the texts that this model has not embedded yet; what is embedded of many is stored before more are."""
     config, warehouse = context.config.embedding, context.warehouse
-    require_backend(config)
-    if config.backend == "sparknlp":
-        require_jars(context.spark)
+    check_embedding(config, context.spark)
+    config = decide_precision(config, context.spark)
     model = model_id(config)
     embedded = context.read(TEXT_EMBEDDINGS) if warehouse.exists(TEXT_EMBEDDINGS) else None
     pending = warehouse.stage("embed/pending", pending_texts(texts_in_use(context), embedded, model))
@@ -49,7 +48,7 @@ def run(context: StageContext) -> StageResult:
         added += warehouse.insert_missing(TEXT_EMBEDDINGS, vectors.withColumn("model_id", F.lit(model)))
     warehouse.compact(TEXT_EMBEDDINGS, MANY_FILES)
     speed = f"{n_texts / seconds:,.0f} texts/s"
-    return StageResult(n_texts, added, f"{speed}, {n_cut:,} longer than {config.max_tokens} tokens; model {model}")
+    return StageResult(n_texts, added, f"{speed}, {n_cut:,} longer than {config.max_tokens} tokens; model {model} in {config.precision}")
 
 
 def _checked(vectors: DataFrame, n_texts: int) -> int:
