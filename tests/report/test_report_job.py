@@ -15,7 +15,8 @@ from interest_tiers import conf
 from interest_tiers.config import load_config
 from interest_tiers.errors import WarehouseError
 from interest_tiers.stages import report
-from interest_tiers.stages.context import StageContext, StageResult
+from interest_tiers.stages.context import StageContext
+from interest_tiers.stages.results import StageResult
 from interest_tiers.storage.schemas import (
     CLUSTERS,
     INTERACTIONS,
@@ -64,7 +65,7 @@ class WarehouseInMemory:
     def exists(self, table: Table) -> bool:
         return table.name in self.frames
 
-    def read(self, table: Table, as_of: date | None = None) -> DataFrame:
+    def read(self, table: Table, as_of: date | None = None, version: int | None = None) -> DataFrame:
         self.reads[table.name] = as_of
         return self.frames[table.name]
 
@@ -89,7 +90,7 @@ class CatalogInMemory(WarehouseInMemory):
 
 def context_of(warehouse: WarehouseInMemory) -> StageContext:
     config = load_config(Path(next(iter(conf.__path__))) / "complete_journey.yaml")
-    return StageContext(config, cast(Warehouse, warehouse), TUESDAY)
+    return StageContext(config=config, warehouse=cast(Warehouse, warehouse), requested_as_of=TUESDAY)
 
 
 def test_one_page_is_written_before_evaluate_has_run(spark: SparkSession) -> None:
