@@ -90,7 +90,7 @@ class CatalogInMemory(WarehouseInMemory):
 
 def context_of(warehouse: WarehouseInMemory) -> StageContext:
     config = load_config(Path(next(iter(conf.__path__))) / "complete_journey.yaml")
-    return StageContext(cast(Warehouse, warehouse), requested_as_of=TUESDAY, config=config)
+    return StageContext(config=config, warehouse=cast(Warehouse, warehouse), requested_as_of=TUESDAY)
 
 
 def test_one_page_is_written_before_evaluate_has_run(spark: SparkSession) -> None:
