@@ -8,13 +8,13 @@ from datetime import UTC, date, datetime
 import pytest
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
-from tests.interests.test_evidence import WEIGHTS
 
 from interest_tiers.cleaning.interactions import assess_interactions
 from interest_tiers.cleaning.quarantine import is_good
 from interest_tiers.config import InteractionSource
 from interest_tiers.interests.evidence import item_days
 from interest_tiers.interests.features import user_interests
+from tests.interests.test_evidence import WEIGHTS
 
 AS_OF = date(2024, 3, 1)
 PYTHON = re.compile("ArrowEvalPython|BatchEvalPython|PythonUDF|MapInPandas|MapInArrow|FlatMapGroupsInPandas")

@@ -77,7 +77,7 @@ def test_a_whole_table_excludes_its_days(folder: Path, one: date | None, other: 
 
 def test_a_table_without_days_conflicts_whatever_the_day(folder: Path) -> None:
     first, second = Claims(LocalClaims(folder), "first"), Claims(LocalClaims(folder), "second")
-    with first.hold([INTERACTIONS], MONDAY), pytest.raises(WarehouseError, match="^interactions is"), second.hold([INTERACTIONS], TUESDAY):
+    with first.hold([INTERACTIONS], MONDAY), pytest.raises(WarehouseError, match=r"^interactions is"), second.hold([INTERACTIONS], TUESDAY):
         pass
 
 

@@ -105,7 +105,7 @@ class Judged:
 
 def run(context: StageContext, full: bool = False) -> StageResult:
     """Read what is new in the sources, map their columns, set aside what cannot be used, and let the quality gate decide."""
-    with _damaged_files_told(context.config):
+    with _explain_damaged_files(context):
         listed = _listed(context, _sources(context.config))
         reading = _what_to_read(context, listed, full)
         return _take(context, reading) if reading.files else _nothing_new(context, reading)
@@ -120,7 +120,7 @@ def run_stream(context: StageContext, files_per_batch: int, checkpoints: str | N
     tables = [name for name, source in config.named_sources.items() if source.reader_format == "delta"]
     if tables:
         raise ConfigError(f"--stream watches folders of files, and the source {tables[0]} is a Delta table: run clean without --stream")
-    with _damaged_files_told(config):
+    with _explain_damaged_files(context):
         _take_catalogues(context)
         steps = [step for name in config.named_sources for step in _take_stream(context, name, files_per_batch, f"{folder}/clean/{name}")]
         measures = measure_totals(_stored(context, INTERACTIONS).count(), _count_users(context), config.quality)
@@ -137,10 +137,15 @@ def _sources(config: Config) -> dict[str, Source]:
 
 
 @contextmanager
-def _damaged_files_told(config: Config) -> Iterator[None]:
+def _explain_damaged_files(context: StageContext) -> Iterator[None]:
+    """Turn a file that cannot be read into an error that names the table or the source that it belongs to."""
+    config = context.config
     try:
         yield
     except SPARK_FAULTS as error:
+        damaged_table = context.warehouse.explain_damage(error)
+        if damaged_table is not None:
+            raise damaged_table from error
         file = damaged_file(error)
         if file is None:
             raise

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-import uuid
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -23,6 +22,7 @@ from interest_tiers.errors import ConfigError, DataQualityError, InterestTiersEr
 from interest_tiers.interests.evidence import item_days
 from interest_tiers.spark.session import build_session
 from interest_tiers.storage.schemas import INTERACTIONS, ITEM_INTERESTS, METRICS, RUNS, Table
+from interest_tiers.storage.staging import new_run_id
 from interest_tiers.storage.warehouse import Warehouse
 
 #: Beyond these, a metric says nothing, and sums of doubles differ from run to run.
@@ -47,11 +47,6 @@ class Measurement:
     value: float
     lower: float | None = None
     upper: float | None = None
-
-
-def new_run_id() -> str:
-    """The time, to be sorted by, and something that no other command has."""
-    return f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}"
 
 
 @dataclass
@@ -181,8 +176,8 @@ def write_metrics(context: StageContext, stage: str, measurements: Sequence[Meas
         )
         for m in measurements
     ]
-    day = f"target.as_of = DATE'{context.as_of.isoformat()}' AND target.stage = '{stage}'"
-    context.warehouse.replace_changed(METRICS, context.spark.createDataFrame(rows, METRICS.schema), within=day, ignoring=["run_id"])
+    measured = context.spark.createDataFrame(rows, METRICS.schema)
+    context.warehouse.replace_changed(METRICS, measured, f"target.stage = '{stage}'", ignoring=["run_id"], as_of=context.as_of)
 
 
 def stage_main(name: str, stage: Stage) -> Callable[[Sequence[str] | None], int]:
