@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 from pyspark.sql import SparkSession
 
+from interest_tiers.storage.claim_stores import LocalClaims, new_claim
 from interest_tiers.storage.warehouse import Warehouse
 
 
@@ -38,6 +40,13 @@ def test_only_old_staging_of_dead_runs_expires(spark: SparkSession, tmp_path: Pa
     assert other.remove_expired_staging() == ["old"]
     assert sorted(path.name for path in staging.iterdir()) == ["live", "new"]
     assert other.remove_expired_staging(timedelta(0)) == ["new"]
+
+
+def test_a_dead_run_leaves_no_claim(spark: SparkSession, tmp_path: Path) -> None:
+    store = LocalClaims(tmp_path / "warehouse" / "_claims")
+    assert store.take(replace(new_claim("run@dead", "dead"), process_started="1"), None)
+    assert Warehouse(spark, str(tmp_path / "warehouse")).claims.live_runs() == set()
+    assert store.list() == []
 
 
 def test_staging_that_may_name_users_goes_but_for_live_runs(spark: SparkSession, tmp_path: Path) -> None:
