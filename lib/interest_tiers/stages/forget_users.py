@@ -73,7 +73,9 @@ def run(context: ForgetContext) -> StageResult:
         removed = {table.name: forget(context.warehouse, table, users) for table in tables if table is not TEXT_EMBEDDINGS}
         if TEXT_EMBEDDINGS in tables:
             removed[TEXT_EMBEDDINGS.name] = _forget_vectors(context.warehouse, written)
-        context.warehouse.delete_files_of_users()
+        live_runs = context.warehouse.delete_files_of_users()
+        if live_runs:
+            print(f"Staging tables of {', '.join(live_runs)} may name these users until the runs end: run forget_users again then.")
     forgotten_at = _last_forgotten_at(context.warehouse)
     vacuumed = [context.warehouse.vacuum(table, forgotten_at, context.retention_hours) for table in tables]
     _print_past(vacuumed, removed)
