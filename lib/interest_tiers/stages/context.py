@@ -183,7 +183,7 @@ class StageContext(RunContext):
             )
             for m in measurements
         ]
-        own = f"target.as_of = DATE'{self.as_of.isoformat()}' AND target.stage = '{self._stage_name}'"
+        own = f"target.stage = '{self._stage_name}'"
         measured = self.spark.createDataFrame(rows, METRICS.schema)
         self.warehouse.replace_changed(METRICS, measured, within=own, ignoring=["run_id"], as_of=self.as_of)
 

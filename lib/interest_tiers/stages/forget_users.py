@@ -56,7 +56,9 @@ def run(context: RunContext, users: str | None = None, vacuum_only: bool = False
         removed = {table.name: forget(context.warehouse, table, forgotten) for table in tables if table is not TEXT_EMBEDDINGS}
         if TEXT_EMBEDDINGS in tables:
             removed[TEXT_EMBEDDINGS.name] = _forget_vectors(context.warehouse, written)
-        context.warehouse.delete_files_of_users()
+        live_runs = context.warehouse.delete_files_of_users()
+        if live_runs:
+            print(f"Staging tables of {', '.join(live_runs)} may name these users until the runs end: run forget_users again then.")
     forgotten_at = _last_forgotten_at(context.warehouse)
     vacuumed = [context.warehouse.vacuum(table, forgotten_at, retention_hours) for table in tables]
     print("\n".join(describe_past(vacuumed, removed)))

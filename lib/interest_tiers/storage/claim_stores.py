@@ -54,6 +54,7 @@ class ClaimStore(Protocol):
     """Holds at most one claim of a name."""
 
     heartbeat_seconds: float
+    registers_runs: bool
 
     def read(self, name: str) -> Claim | None: ...
 
@@ -80,6 +81,7 @@ class LocalClaims:
     """
 
     heartbeat_seconds = 30.0
+    registers_runs = True
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -149,6 +151,7 @@ class RemoteClaims:
     """
 
     heartbeat_seconds = 30.0
+    registers_runs = True
 
     def __init__(self, files: Files, folder: str) -> None:
         self._files = files
@@ -207,6 +210,7 @@ class CatalogClaims:
 
     #: Each heartbeat is a commit.
     heartbeat_seconds = 120.0
+    registers_runs = False
 
     def __init__(self, spark: SparkSession, catalog: Catalog) -> None:
         self._spark = spark

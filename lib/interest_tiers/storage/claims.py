@@ -54,9 +54,12 @@ class Claims:
             yield
 
     def register_run(self) -> None:
-        """Let other runs see that this one is alive, until release_run."""
+        """Let other runs see that this one is alive, until release_run.
+
+        Not in a catalog, where it would cost commits: there a run is alive while it holds the claim on a table.
+        """
         name = _name_of_run(self.run_id)
-        if name not in self._held:
+        if self._store.registers_runs and name not in self._held:
             self._take(name, wait=False)
 
     def release_run(self) -> None:
@@ -67,7 +70,13 @@ class Claims:
 
     def live_runs(self) -> set[str]:
         """Return the ids of the runs that hold a claim and are alive."""
-        return {claim.run_id for claim in self._store.list() if not is_dead(claim)}
+        live = set()
+        for claim in self._store.list():
+            if not is_dead(claim):
+                live.add(claim.run_id)
+            elif claim.name == _name_of_run(claim.run_id):
+                self._store.release(claim)  # nobody takes it over
+        return live
 
     def _take(self, name: str, wait: bool) -> None:
         with self._lock:

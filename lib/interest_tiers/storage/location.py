@@ -70,7 +70,9 @@ class Folder:
         path = self.path(name)
         if DeltaTable.isDeltaTable(self.spark, path):
             return True
-        if self.files.list(path):
+        names = self.files.list(path)
+        # Another command may be about to commit the first version: its log has a folder already.
+        if names and "_delta_log" not in names:
             raise WarehouseError(
                 f"{path} is not a Delta table (it has files but no _delta_log). Give another --warehouse, or move that folder away"
             )

@@ -41,38 +41,38 @@ INTERACTIONS = Table(
         _optional("value", DOUBLE, "amount, price or rating, in the source's unit"),
         _optional("text", STRING, "what the user wrote"),
         _optional("given_value", DOUBLE, "the value before it was clipped; null where it was not"),
-        _required("source", STRING, "which source of the config"),
+        _required("source", STRING, "source of the config"),
     ]),
     partition_by="event_date",
     constraints={"event_date_is_the_day_of_occurred_at": "event_date = CAST(occurred_at AS DATE)"},
 )  # fmt: skip
 
 INTERACTIONS_QUARANTINE = Table(
-    "interactions_quarantine", "rows that could not be used, whole, with every reason", "clean", ("row_hash",),
+    "interactions_quarantine", "rows that could not be used, with every reason", "clean", ("row_hash",),
     StructType([
         _required("row_hash", STRING, "SHA-256 of source and raw"),
         _required("reasons", STRINGS, "every rule that the row breaks"),
         _required("raw", STRING, "the row as JSON"),
-        _required("source", STRING, "which source of the config"),
+        _required("source", STRING, "source of the config"),
         _required("run_id", STRING, "the run that found it first"),
         _optional("event_date", DATE, "where the row's time could be read"),
-        _required("is_noise", BOOLEAN, "only the other rows of its day speak against it; raw is then the row as cleaned"),
+        _required("is_noise", BOOLEAN, "quarantined only because of the other rows of its day; raw is then the cleaned row"),
     ]),
     constraints={"has_a_reason": "size(reasons) > 0"},
     names_users=NamesUsers("raw"),
 )  # fmt: skip
 
 DATA_QUALITY = Table(
-    "data_quality", "what every run of clean found, and whether it met the limits of the config", "clean",
+    "data_quality", "quality measures of every run of clean, and whether they met the limits of the config", "clean",
     ("run_id", "source", "measure", "subject"),
     StructType([
         _required("run_id", STRING, ""),
         _required("measured_at", TIME, "UTC"),
-        _required("source", STRING, "which source of the config; all: of all together"),
+        _required("source", STRING, "source of the config; all for all sources together"),
         _required("measure", STRING, ""),
-        _required("subject", STRING, "the column or the reason that is measured; empty where there is none"),
+        _required("subject", STRING, "column or reason that is measured; empty where there is none"),
         _required("value", DOUBLE, ""),
-        _optional("limit", DOUBLE, "what the config allows; null where it sets no limit"),
+        _optional("limit", DOUBLE, "limit of the config; null where there is none"),
         _optional("passed", BOOLEAN, "whether the limit is met"),
         _optional("example", STRING, "a row with that reason, its letters and digits masked"),
     ]),
@@ -87,21 +87,22 @@ ITEMS = Table(
         _optional("text", STRING, "normalised; null where the source has none"),
         _optional("text_hash", STRING, "SHA-256 of text"),
         _optional("category", STRING, "as given by the source"),
-        _optional("levels", STRINGS, "its names in the hierarchy of the config, coarse to fine, as given; null where there is none"),
+        _optional("levels", STRINGS, "names in the hierarchy of the config, coarse to fine, as given; null without a hierarchy"),
     ]),
     constraints={"hash_goes_with_text": "(text IS NULL) = (text_hash IS NULL)"},
     added=("levels",),
 )  # fmt: skip
 
 ITEM_VERSIONS = Table(
-    "item_versions", "how often the items' source says what of an item", "clean", ("item_id", "text", "category", "levels"),
+    "item_versions", "every version of an item in the items' source, with its number of rows", "clean",
+    ("item_id", "text", "category", "levels"),
     StructType([
         _required("item_id", STRING, ""),
         _required("text", STRING, "normalised; empty where the row has none"),
         _required("category", STRING, "as given by the source; empty where the row has none"),
         _required("levels", STRINGS, "as in items; empty where the row has none"),
-        _required("is_dropped", BOOLEAN, "its category is to be dropped"),
-        _required("n_rows", LONG, "rows of the source that say so"),
+        _required("is_dropped", BOOLEAN, "the config drops its category"),
+        _required("n_rows", LONG, "rows of the source with this version"),
         _required("run_id", STRING, "the run that wrote the table"),
     ]),
     constraints={"some_row_says_so": "n_rows >= 1"},
@@ -109,12 +110,12 @@ ITEM_VERSIONS = Table(
 )  # fmt: skip
 
 SOURCE_FILES = Table(
-    "source_files", "the files whose rows are in the tables, so that no run reads them again", "clean", ("source", "path"),
+    "source_files", "files whose rows are in the tables; clean does not read them again", "clean", ("source", "path"),
     StructType([
-        _required("source", STRING, "which source of the config"),
+        _required("source", STRING, "source of the config"),
         _required("path", STRING, ""),
         _required("state", STRING, "size and time of its last change; version of a Delta table"),
-        _required("rules", STRING, "fingerprint of the config's part that decides what becomes of a row"),
+        _required("rules", STRING, "fingerprint of the part of the config that decides how rows are cleaned"),
         _required("columns", STRING, "the columns of the source so far, as JSON"),
         _required("run_id", STRING, "the run that read it"),
     ]),
@@ -124,7 +125,7 @@ USERS = Table(
     "users", "every user of the interactions or of the users' source", "clean", ("user_id",),
     StructType([
         _USER,
-        _required("attributes", MapType(STRING, STRING), "what the users' source says; empty where it says nothing"),
+        _required("attributes", MapType(STRING, STRING), "attributes from the users' source; empty where it has none"),
     ]),
 )  # fmt: skip
 
@@ -141,9 +142,9 @@ TEXT_EMBEDDINGS = Table(
 )  # fmt: skip
 
 ITEM_INTERESTS = Table(
-    "item_interests", "the interest that each item speaks for", "build_interests", ("item_id", "as_of"),
+    "item_interests", "the interest of each item", "build_interests", ("item_id", "as_of"),
     StructType([
-        _required("item_id", STRING, "an item without a category, or without a text where interests are topics, is not here"),
+        _required("item_id", STRING, "items without a category have no row; where interests are topics, items without a text"),
         _AS_OF,
         _INTEREST,
     ]),
@@ -157,12 +158,12 @@ INTERESTS = Table(
         _AS_OF,
         _required("name", STRING, "the category as given, or the topic's most characteristic words; unique within one as_of and parent"),
         _required("kind", STRING, "category or topic"),
-        _optional("embedding", VECTOR, "mean of the embeddings of its items seen before as_of, or the centre of the topic; L2 norm 1"),
+        _optional("embedding", VECTOR, "mean embedding of its items seen before as_of, or the centroid of the topic; L2 norm 1"),
         _required("n_items", LONG, "distinct items touched before as_of"),
         _required("n_users", LONG, "distinct users with evidence"),
         _required("top_terms", STRINGS, "most characteristic words of its items' texts"),
-        _optional("level", LONG, "place in the hierarchy, 1 is the coarsest; 1 in a flat catalogue"),
-        _optional("parent_id", STRING, "the interest of the level above that holds it; null at the coarsest, and without a hierarchy"),
+        _optional("level", LONG, "level in the hierarchy, 1 is the coarsest; 1 without a hierarchy"),
+        _optional("parent_id", STRING, "its parent, one level above; null at the coarsest level and without a hierarchy"),
     ]),
     partition_by="as_of",
     constraints={"known_kind": "kind IN ('category', 'topic')", "is_held": "n_users >= 1 AND n_items >= 1"},
@@ -178,8 +179,8 @@ USER_INTERESTS = Table(
         _AS_OF,
         _required("evidence", DOUBLE, "sum over days of the day's weight, halved every half_life_days; never below 0"),
         _required("borrowed", DOUBLE, "the part of evidence that was borrowed from similar users; 0 where none was"),
-        _required("share", DOUBLE, "evidence over the user's total, of the level where there is a hierarchy"),
-        _required("rank", LONG, "1 is the interest with the most evidence of the user, of the level where there is a hierarchy"),
+        _required("share", DOUBLE, "evidence over the user's total; per level where there is a hierarchy"),
+        _required("rank", LONG, "1 is the user's interest with the most evidence; per level where there is a hierarchy"),
         _required("n_days", LONG, "days on which the user touched it; 0 where all of its evidence was borrowed"),
         _required("n_items", LONG, "distinct items"),
         _optional("recency_days", LONG, "days from the last touch to as_of, 1 is the day before; null where never touched"),
@@ -207,7 +208,7 @@ USER_INTERESTS = Table(
 )  # fmt: skip
 
 USER_TIERS = Table(
-    "user_tiers", "how much each interest will matter to the user in the coming horizon_days", "assign_tiers",
+    "user_tiers", "predicted tier of each interest of a user over the next horizon_days", "assign_tiers",
     ("user_id", "interest_id", "as_of"),
     StructType([
         _USER,
@@ -230,7 +231,7 @@ USER_TIERS = Table(
 )  # fmt: skip
 
 USER_VECTORS = Table(
-    "user_vectors", "one point per user; users who are alike lie close by cosine", "cluster_users", ("user_id", "as_of"),
+    "user_vectors", "one vector per user; similar users have a high cosine", "cluster_users", ("user_id", "as_of"),
     StructType([
         _USER,
         _AS_OF,
@@ -241,7 +242,7 @@ USER_VECTORS = Table(
 )  # fmt: skip
 
 CLUSTERS = Table(
-    "clusters", "groups of users who are alike", "cluster_users", ("cluster_id", "as_of"),
+    "clusters", "groups of similar users", "cluster_users", ("cluster_id", "as_of"),
     StructType([
         _CLUSTER,
         _AS_OF,
@@ -284,24 +285,24 @@ RECOMMENDATIONS = Table(
         _AS_OF,
         _required("rank", LONG, "1 is shown first"),
         _required("item_id", STRING, ""),
-        _required("score", DOUBLE, "the user's own evidence of the item, in decayed days, plus what alike users add"),
+        _required("score", DOUBLE, "the user's own evidence of the item, in decayed days, plus evidence of similar users"),
         _required("interest_id", STRING, "the item's interest"),
         _required("tier", STRING, "tier of that interest for the user"),
-        _optional("cluster_id", STRING, "the user's cluster that speaks most for the item; null for the user's habit alone"),
-        _required("reason", STRING, "for a person to read"),
+        _optional("cluster_id", STRING, "the user's cluster that adds most to the score; null where only the user's own evidence counts"),
+        _required("reason", STRING, "explanation for a reader"),
     ]),
     partition_by="as_of",
     constraints={"rank_starts_at_1": "rank >= 1", "known_tier": "tier IN ('core', 'secondary', 'marginal')"},
 )  # fmt: skip
 
 METRICS = Table(
-    "metrics", "what was measured", "evaluate", ("as_of", "stage", "metric", "slice"),
+    "metrics", "metrics of each stage and as_of", "evaluate", ("as_of", "stage", "metric", "slice"),
     StructType([
         _required("run_id", STRING, "the run that measured this value first"),
         _AS_OF,
         _required("stage", STRING, "the stage that was measured"),
         _required("metric", STRING, ""),
-        _required("slice", STRING, "what was measured of what: model=…, items=…, k=…"),
+        _required("slice", STRING, "model, items, k and the like, as name=value"),
         _required("value", DOUBLE, ""),
         _optional("lower", DOUBLE, "bound of the 95 % bootstrap interval"),
         _optional("upper", DOUBLE, "bound of the 95 % bootstrap interval"),
@@ -311,7 +312,7 @@ METRICS = Table(
 )  # fmt: skip
 
 RUNS = Table(
-    "runs", "one row per stage that ran, whether it ended well or not", "every", ("run_id", "stage"),
+    "runs", "one row per stage that ran, successful or not", "every", ("run_id", "stage"),
     StructType([
         _required("run_id", STRING, "one per command"),
         _required("stage", STRING, ""),
@@ -324,16 +325,16 @@ RUNS = Table(
         _required("config_sha256", STRING, "fingerprint of every value of the config"),
         _required("code_version", STRING, ""),
         _required("input_versions", MapType(STRING, LONG), "Delta version of every table read"),
-        _optional("message", STRING, "counts by name, or what went wrong"),
+        _optional("message", STRING, "counts by name, or the error"),
     ]),
     constraints={"known_status": "status IN ('done', 'refused', 'failed')"},
-    # What a stage that ended well says is counts; an error may quote the data.
+    # The message of a successful stage holds counts only; an error may quote the data.
     names_users=NamesUsers("message", within="status <> 'done'"),
     is_shared=True,
 )  # fmt: skip
 
 FORGOTTEN_USERS = Table(
-    "forgotten_users", "who was to be forgotten, so that sources that still hold them bring nobody back", "forget_users", ("user_hash",),
+    "forgotten_users", "users to forget: sources that still hold them must not bring them back", "forget_users", ("user_hash",),
     StructType([
         _required("user_hash", STRING, "SHA-256 of the user id"),
         _required("forgotten_at", TIME, "UTC, the first time"),

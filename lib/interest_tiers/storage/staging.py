@@ -62,10 +62,11 @@ class Staging:
 
     def clear(self, prefix: str = "") -> None:
         """Remove the staging tables of this run whose names start with a prefix."""
-        for name in sorted(name for name in self._names if name.startswith(prefix)):
+        cleared = sorted(name for name in self._names if name.startswith(prefix))
+        for name in cleared:
             self._store.delete(self._run_id, name)
             self._names.remove(name)
-        if not self._names:
+        if cleared and not self._names:
             self._store.delete_run(self._run_id)
             self._claims.release_run()
 
