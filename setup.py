@@ -7,6 +7,8 @@ setup(
     name="interest-tiers",
     version="0.1.0",
     description="Interest tiers, user clusters and recommendations from interaction logs, on Apache Spark",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
     python_requires=">=3.11,<3.12",
     packages=[*find_packages("lib"), "interest_tiers.jobs", "interest_tiers.conf"],
     package_dir={
@@ -44,5 +46,5 @@ setup(
         "sparknlp": ["spark-nlp==5.5.3"],
         "test": ["filelock", "hypothesis", "mypy", "pandas-stubs", "pytest", "pytest-xdist", "ruff", "types-PyYAML"],
     },
-    entry_points={"console_scripts": ["interest-tiers=interest_tiers.stages.cli:main"]},
+    entry_points={"console_scripts": ["interest-tiers=interest_tiers.stages.command_line:main"]},
 )

@@ -12,7 +12,7 @@ from pathlib import Path
 from pyspark.sql import DataFrame, SparkSession
 
 from interest_tiers.cleaning.interactions import assess_interactions
-from interest_tiers.cleaning.items import assess_items, catalogue, item_versions
+from interest_tiers.cleaning.items import assess_items, build_catalogue, count_item_versions
 from interest_tiers.cleaning.quarantine import is_good
 from interest_tiers.config import Config, load_config
 from interest_tiers.interests.evidence import interests_by_category, item_days
@@ -26,7 +26,7 @@ def items_of(spark: SparkSession, products: Path) -> DataFrame:
     """The catalogue: item_id, category, is_dropped."""
     source = load_config(CONFIG).items
     assessed = assess_items(spark.read.parquet(str(products)), source, str(products))
-    return catalogue(item_versions(assessed)).select("item_id", "category", "is_dropped")
+    return build_catalogue(count_item_versions(assessed)).select("item_id", "category", "is_dropped")
 
 
 def by_library(spark: SparkSession, transactions: Path, items: Path) -> DataFrame:

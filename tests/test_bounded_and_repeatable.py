@@ -16,8 +16,8 @@ from interest_tiers.cleaning.noise import TOO_MANY_EVENTS, settle_days
 from interest_tiers.config import BehaviourWeight, Bots, InteractionSource, Noise, Recommend, ValueRange
 from interest_tiers.interests.evidence import item_days
 from interest_tiers.interests.features import user_interests
-from interest_tiers.recommend.candidates import from_clusters, item_evidence, popular_in_clusters, scored_candidates
-from interest_tiers.recommend.ranking import top_items
+from interest_tiers.recommend.candidates import offer_popular_items, rank_popular_items, score_candidates, sum_item_evidence
+from interest_tiers.recommend.ranking import rank_items
 
 REPOSITORY = Path(__file__).parents[1]
 AS_OF = date(2024, 3, 1)
@@ -109,10 +109,10 @@ def test_a_user_who_saw_the_whole_catalogue_gets_an_empty_list_and_the_others_ar
     )
 
     def lists(of: DataFrame) -> dict[str, list[str]]:
-        own = item_evidence(of, AS_OF, 30.0)
+        own = sum_item_evidence(of, AS_OF, 30.0)
         listed = of.select("user_id", "interest_id").distinct()
-        offered = from_clusters(listed, clusters, popular_in_clusters(own, clusters, 10))
-        ranked = top_items(scored_candidates(own, offered, Recommend(), repeats=False), 5).orderBy("user_id", "rank").collect()
+        offered = offer_popular_items(listed, clusters, rank_popular_items(own, clusters, 10))
+        ranked = rank_items(score_candidates(own, offered, Recommend(), repeats=False), 5).orderBy("user_id", "rank").collect()
         return {user: [row["item_id"] for row in ranked if row["user_id"] == user] for user in ("u1", "u2", "crawler")}
 
     assert lists(days) == {"u1": ["i3"], "u2": ["i1"], "crawler": []}

@@ -15,8 +15,6 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import DataType, DecimalType, DoubleType, FloatType, StringType
 
-from interest_tiers.config import SPARK_LANGUAGES
-
 #: (?U) means Unicode's white space and control characters, the no-break and the ideographic space among them.
 WHITE_SPACE = r"(?U)[\p{Cntrl}\s]+"
 
@@ -214,7 +212,7 @@ def add_terms(texts: DataFrame, languages: Sequence[str]) -> DataFrame:
 
 def load_stop_words(languages: Sequence[str]) -> list[str]:
     """Load stop words in lower case: the lists of Spark ML, and a list for Chinese, which it lacks."""
-    spark_lists = [StopWordsRemover.loadDefaultStopWords(language) for language in languages if language in SPARK_LANGUAGES]
+    spark_lists = [StopWordsRemover.loadDefaultStopWords(language) for language in languages if language != "chinese"]
     chinese = [*_CHINESE_SEPARATORS.split("|"), *_CHINESE_SINGLES] if "chinese" in languages else []
     return sorted({unicodedata.normalize("NFKC", word).lower() for words in [*spark_lists, chinese] for word in words})
 

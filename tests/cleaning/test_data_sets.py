@@ -11,9 +11,9 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 
 from interest_tiers.cleaning.interactions import assess_interactions
-from interest_tiers.cleaning.items import assess_items, catalogue, item_versions
+from interest_tiers.cleaning.items import assess_items, build_catalogue, count_item_versions
 from interest_tiers.config import Config, Source, load_config
-from interest_tiers.sources.reading import read_source
+from interest_tiers.sources.readers import read_source
 
 CONFIGS = Path(__file__).parents[2] / "conf"
 
@@ -73,7 +73,7 @@ def interactions(spark: SparkSession, config: Config) -> list[tuple]:
 
 
 def items(spark: SparkSession, config: Config) -> list[tuple]:
-    described = catalogue(item_versions(assess_items(read(spark, config, config.items), config.items, "items")))
+    described = build_catalogue(count_item_versions(assess_items(read(spark, config, config.items), config.items, "items")))
     return sorted(tuple(row) for row in described.select("item_id", "text", "category").collect())
 
 

@@ -11,7 +11,7 @@ import pytest
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from interest_tiers.cleaning.forgetting import keys_naming, named_values, without_forgotten, without_naming_forgotten, words_and_fields
+from interest_tiers.cleaning.forgetting import drop_forgotten, drop_rows_naming, extract_values, extract_words, find_keys_naming
 
 DOCUMENTS, DEPTH = 300, 3
 
@@ -51,7 +51,7 @@ def test_the_values_of_a_row_are_those_that_a_parser_finds(spark: SparkSession) 
     rows = [{"row": any_value(draw), "k": any_value(draw)} for _ in range(DOCUMENTS)]
     # Doubles as Spark prints them, from ten million on in exponents.
     texts = [json.dumps(row, ensure_ascii=draw.random() < 0.5).replace("17850000.0", "1.785E7") for row in rows]
-    frame = spark.createDataFrame(list(enumerate(texts)), "n int, raw string").select("n", named_values(F.col("raw")).alias("names"))
+    frame = spark.createDataFrame(list(enumerate(texts)), "n int, raw string").select("n", extract_values(F.col("raw")).alias("names"))
     got = {row["n"]: set(row["names"]) - {"1.785E7", "17850000.0"} for row in frame.collect()}
     expected = {n: texts_in(row) - {"1.785E7", "17850000.0"} for n, row in enumerate(rows)}
     # Brackets at the start of a text are taken apart; no value here has them.
@@ -70,7 +70,7 @@ def named(spark: SparkSession) -> dict[str, set[str]]:
         "long": json.dumps({"note": "\\" * 300_000 + "é", "user": "9001"}),
     }
     frame = spark.createDataFrame(list(raws.items()), "name string, raw string")
-    return {row["name"]: set(row["names"]) for row in frame.select("name", named_values(F.col("raw")).alias("names")).collect()}
+    return {row["name"]: set(row["names"]) for row in frame.select("name", extract_values(F.col("raw")).alias("names")).collect()}
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_a_message_is_taken_apart(spark: SparkSession) -> None:
         "stopped at user=9001, at once",
     ]
     frame = spark.createDataFrame(list(enumerate(texts)), "n int, text string")
-    got = {row["n"]: set(row["names"]) for row in frame.select("n", words_and_fields(F.col("text")).alias("names")).collect()}
+    got = {row["n"]: set(row["names"]) for row in frame.select("n", extract_words(F.col("text")).alias("names")).collect()}
     for n, name in enumerate(["a b", "x y z", "9001", "9001"]):
         assert name in got[n], texts[n]
 
@@ -103,7 +103,7 @@ def test_a_message_is_taken_apart(spark: SparkSession) -> None:
 def test_rows_of_the_forgotten_stay_away_and_rows_without_a_user_stay(spark: SparkSession) -> None:
     rows = spark.createDataFrame([("9001", 1), ("90012", 2), (None, 3), ("9001", 4)], "user_id string, n int")
     forgotten = spark.createDataFrame([(hashlib.sha256(b"9001").hexdigest(),)], "user_hash string")
-    kept = without_forgotten(rows, forgotten)
+    kept = drop_forgotten(rows, forgotten)
     assert kept.columns == ["user_id", "n"]
     assert sorted(row["n"] for row in kept.collect()) == [2, 3]
 
@@ -113,7 +113,7 @@ def test_rows_that_name_the_forgotten_stay_away(spark: SparkSession) -> None:
         [("h1", '{"a": ["9001"]}'), ("h2", '{"a": "90012"}'), ("h3", "{}"), ("h4", None)], "key string, raw string"
     )
     forgotten = spark.createDataFrame([(hashlib.sha256(b"9001").hexdigest(),)], "user_hash string")
-    kept = without_naming_forgotten(rows, "key", named_values(F.col("raw")), forgotten)
+    kept = drop_rows_naming(rows, "key", extract_values(F.col("raw")), forgotten)
     assert sorted(row["key"] for row in kept.collect()) == ["h2", "h3", "h4"]
     users = spark.createDataFrame([("9001",)], "user_id string")
-    assert [tuple(row) for row in keys_naming(rows, ("key",), named_values(F.col("raw")), users).collect()] == [("h1",)]
+    assert [tuple(row) for row in find_keys_naming(rows, ("key",), extract_values(F.col("raw")), users).collect()] == [("h1",)]

@@ -18,10 +18,10 @@ from pyspark.testing import assertDataFrameEqual, assertSchemaEqual
 
 from interest_tiers.cleaning.interactions import ITEM_DROPPED, Behaviours, assess_interactions
 from interest_tiers.cleaning.quality import SourceCounts, count_sources
-from interest_tiers.cleaning.quarantine import quarantined
+from interest_tiers.cleaning.quarantine import to_quarantine
 from interest_tiers.config import BehaviourWeight, InteractionSource, ValueRange
 from interest_tiers.errors import ConfigError
-from interest_tiers.sources.reading import read_source
+from interest_tiers.sources.readers import read_source
 from interest_tiers.storage.schemas import INTERACTIONS, INTERACTIONS_QUARANTINE
 
 WEIGHTS = {"purchase": BehaviourWeight(weight=1.0), "view": BehaviourWeight(weight=0.1)}
@@ -283,7 +283,7 @@ def test_column_names_of_a_source_may_be_those_that_this_stage_uses(spark: Spark
 
 def test_the_quarantine_keeps_the_bad_rows_whole(spark: SparkSession) -> None:
     bad = ("u1", "i1", "2017-10-09", "steal", "1", None)
-    got = quarantined(assess(spark.createDataFrame([GOOD, bad, bad], SCHEMA)), F.lit("interactions"), "run-1")
+    got = to_quarantine(assess(spark.createDataFrame([GOOD, bad, bad], SCHEMA)), F.lit("interactions"), "run-1")
     contract = INTERACTIONS_QUARANTINE.schema
     assertSchemaEqual(got.select(*contract.fieldNames()).schema, contract)
     [row] = got.collect()

@@ -12,11 +12,11 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.testing import assertDataFrameEqual
 
-from interest_tiers.cleaning.items import assess_items, catalogue, item_versions, matches_any
-from interest_tiers.cleaning.quarantine import quarantined
+from interest_tiers.cleaning.items import assess_items, build_catalogue, count_item_versions, matches_any
+from interest_tiers.cleaning.quarantine import to_quarantine
 from interest_tiers.config import ItemSource
 from interest_tiers.errors import ConfigError
-from interest_tiers.sources.reading import read_source
+from interest_tiers.sources.readers import read_source
 
 SCHEMA = "sku string, brand string, label string, shelf string, stamp int"
 CATALOGUE = "item_id string, text string, text_hash string, category string, levels array<string>, is_dropped boolean"
@@ -32,7 +32,7 @@ def item(item_id: str, text: str | None, category: str | None, is_dropped: bool 
 
 
 def items_of(raw: DataFrame, drop: Sequence[str] = ()) -> DataFrame:
-    return catalogue(item_versions(assess_items(raw, source(drop), "items.csv")))
+    return build_catalogue(count_item_versions(assess_items(raw, source(drop), "items.csv")))
 
 
 def test_texts_are_joined_and_normalised_and_blank_ones_are_null(spark: SparkSession) -> None:
@@ -136,8 +136,8 @@ def test_patterns_are_literal_but_for_the_star(spark: SparkSession, patterns: li
 def test_rows_without_an_id_and_lines_that_cannot_be_read_end_in_the_quarantine(spark: SparkSession, tmp_path: Path) -> None:
     (tmp_path / "items.csv").write_text("sku,brand,label,shelf\n1,a,b,MILK\n ,a,b,MILK\n3,a\nnull,a,b,MILK,5\n", encoding="utf-8")
     assessed = assess_items(read_source(spark, str(tmp_path / "items.csv"), "csv", {}), source(), "items.csv")
-    assertDataFrameEqual(catalogue(item_versions(assessed)), spark.createDataFrame([item("1", "a b", "MILK")], CATALOGUE))
-    rows = quarantined(assessed, F.lit("items"), "run-1").collect()
+    assertDataFrameEqual(build_catalogue(count_item_versions(assessed)), spark.createDataFrame([item("1", "a b", "MILK")], CATALOGUE))
+    rows = to_quarantine(assessed, F.lit("items"), "run-1").collect()
     assert sorted(row["reasons"] for row in rows) == [
         ["item_id: missing"],
         ["item_id: missing", "row: cannot be read"],
@@ -161,7 +161,7 @@ def test_columns_that_are_not_there_are_told(spark: SparkSession, config: ItemSo
 
 def test_ids_and_texts_that_are_numbers(spark: SparkSession) -> None:
     raw = spark.createDataFrame([(17850000.0, 3, 2)], "sku double, label int, shelf int")
-    got = catalogue(item_versions(assess_items(raw, source(text="label"), "items.parquet")))
+    got = build_catalogue(count_item_versions(assess_items(raw, source(text="label"), "items.parquet")))
     assertDataFrameEqual(got, spark.createDataFrame([item("17850000", "3", "2")], CATALOGUE))
 
 
@@ -178,7 +178,7 @@ def test_levels_are_names_as_given_and_a_missing_one_is_that_of_the_level_above(
     ]
     raw = spark.createDataFrame(rows, SCHEMA)
     assessed = assess_items(raw, source(category=None, text="label"), "items.csv", ["brand", "label", "shelf"])
-    found = {row["item_id"]: row["levels"] for row in catalogue(item_versions(assessed)).collect()}
+    found = {row["item_id"]: row["levels"] for row in build_catalogue(count_item_versions(assessed)).collect()}
     assert found == {
         "1": ["DAIRY", "CHEESE", "SHREDDED"],
         "2": ["DAIRY", "DAIRY", "SHREDDED"],

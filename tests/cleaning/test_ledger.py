@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pyspark.sql import SparkSession
 
-from interest_tiers.cleaning.ledger import SourceChanges, cleaning_rules, compare_files
+from interest_tiers.cleaning.ledger import CLEANING_RULES_VERSION, SourceChanges, compare_files, fingerprint_rules
 from interest_tiers.config import Config
 from interest_tiers.storage.schemas import SOURCE_FILES
 
@@ -28,6 +28,16 @@ def test_files_are_new_changed_or_gone(spark: SparkSession) -> None:
         "posts": SourceChanges((), "p", 0, False, "columns"),
         "gone": SourceChanges((), None, 1, False, "columns"),
     }
+
+
+@pytest.mark.parametrize("step", ["{}", "{:08d}"])
+def test_step_10_of_a_stream_comes_after_step_9(spark: SparkSession, step: str) -> None:
+    run = "20240304T100000-ab12cd34-logs-"
+    ledger = [("logs", f"f{n}", "1", "r1", f"columns of {n}", run + step.format(n)) for n in (9, 10, 2)]
+    ledger.append(("logs", "f0", "1", "r1", "columns of 0", "20240303T100000-ffffff99"))
+    listed = spark.createDataFrame(LISTED[:1], "source string, path string, state string")
+    changes = compare_files(listed, spark.createDataFrame(ledger, SOURCE_FILES.schema), {"logs": "r1"})
+    assert changes["logs"].columns == "columns of 10"
 
 
 @pytest.mark.parametrize(
@@ -53,15 +63,15 @@ TREE = {
 }
 
 
-def rules(version: str = "1", **changed: object) -> str:
+def rules(version: int = CLEANING_RULES_VERSION, **changed: object) -> str:
     config = Config.model_validate(TREE | changed)
-    return cleaning_rules(config, config.interactions[0], version)
+    return fingerprint_rules(config, config.interactions[0], version)
 
 
 @pytest.mark.parametrize(
     "changed",
     [
-        {"version": "2"},
+        {"version": CLEANING_RULES_VERSION + 1},
         {"noise": {"repeat_seconds": 5}},
         {"values": {"view": {"max": 5}}},
         {"behaviours": {"view": 1.0, "buy": 1.0}},

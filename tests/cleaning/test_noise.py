@@ -14,8 +14,8 @@ from interest_tiers.cleaning.noise import (
     TOO_MANY_EVENTS,
     VALUE_FAR_OFF,
     has_day_rules,
+    measure_spread,
     repeat_reason,
-    robust_spread,
     settle_days,
 )
 from interest_tiers.config import Bots, Noise, ValueRange
@@ -45,7 +45,7 @@ def reasons_by_time(settled: DataFrame) -> dict[str, list[str]]:
 def test_median_and_deviation_are_those_of_the_values(spark: SparkSession) -> None:
     points = spark.createDataFrame([("a", 1), ("a", 1), ("a", 2), ("a", 9), ("a", 30), ("b", 7)], "key string, step bigint")
     expected = spark.createDataFrame([("a", 5, 2, 1), ("b", 1, 7, 0)], "key string, n bigint, median bigint, deviation bigint")
-    assertDataFrameEqual(robust_spread(points.repartition(3), ["key"]), expected)
+    assertDataFrameEqual(measure_spread(points.repartition(3), ["key"]), expected)
 
 
 def test_repeats_of_the_same_event_within_the_window_of_one_day(spark: SparkSession) -> None:

@@ -15,7 +15,7 @@ from pyspark.sql import functions as F
 from interest_tiers.cleaning.interactions import assess_interactions
 from interest_tiers.cleaning.quality import SourceCounts, count_sources
 from interest_tiers.config import BehaviourWeight, InteractionSource
-from interest_tiers.sources.reading import read_source
+from interest_tiers.sources.readers import read_source
 
 #: Each example is a Spark job: to make a failing one smaller would take many.
 NO_SHRINKING = (Phase.explicit, Phase.generate)

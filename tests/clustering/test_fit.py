@@ -103,5 +103,5 @@ def test_no_vector_is_refused(spark: SparkSession) -> None:
 def test_clusters_that_nobody_is_in_are_dropped_and_ties_go_by_coordinates() -> None:
     centres = [np.array([0.0, 2.0]), np.array([5.0, 5.0]), np.array([-3.0, 0.0]), np.array([0.6, -0.8])]
     model: Any = SimpleNamespace(clusterCenters=lambda: centres, summary=SimpleNamespace(clusterSizes=[4, 0, 4, 9]))
-    got = fit_module._ordered_centroids(cast(KMeansModel, model))
+    got = fit_module._order_centroids(cast(KMeansModel, model))
     np.testing.assert_allclose(got, [[0.6, -0.8], [-1.0, 0.0], [0.0, 1.0]], atol=1e-7)

@@ -10,8 +10,8 @@ from pyspark.ml.clustering import KMeans
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.testing import assertDataFrameEqual
 
-from interest_tiers.clustering.membership import SMALLEST_DISTANCE, cluster_ids, memberships
-from interest_tiers.clustering.vectors import features
+from interest_tiers.clustering.membership import SMALLEST_DISTANCE, cluster_ids, compute_memberships
+from interest_tiers.clustering.vectors import to_vector
 from interest_tiers.config import Clustering
 
 VECTORS = "user_id string, vector array<float>"
@@ -56,7 +56,7 @@ def test_memberships_by_hand(spark: SparkSession) -> None:
         ("far from all", "c03", 2 / 5, False, 1.0, 0.0),
         ("far from all", "c02", 1 / 5, False, 2.0, -0.5),
     ]
-    got = memberships(spark.createDataFrame(users, VECTORS), AXES, Clustering(min_membership=0.0))
+    got = compute_memberships(spark.createDataFrame(users, VECTORS), AXES, Clustering(min_membership=0.0))
     assertDataFrameEqual(got, spark.createDataFrame(expected, USER_CLUSTERS), rtol=1e-9, atol=1e-9)
 
 
@@ -65,7 +65,7 @@ def test_further_clusters_are_few_and_strong_enough_and_the_rest_sums_to_one(spa
 
     def kept(**limits: float) -> dict[str, float]:
         config = Clustering.model_validate(limits)
-        return {row["cluster_id"]: row["membership"] for row in memberships(user, AXES, config).collect()}
+        return {row["cluster_id"]: row["membership"] for row in compute_memberships(user, AXES, config).collect()}
 
     assert kept(min_membership=14 / 46 - 1e-9) == pytest.approx({"c01": 2 / 3, "c02": 1 / 3})
     assert kept(min_membership=14 / 46 + 1e-9) == pytest.approx({"c01": 1.0})
@@ -74,14 +74,14 @@ def test_further_clusters_are_few_and_strong_enough_and_the_rest_sums_to_one(spa
 
 
 def test_one_cluster_has_no_silhouette(spark: SparkSession) -> None:
-    got = memberships(spark.createDataFrame([("u", [0.0, 1.0])], VECTORS), AXES[:1], Clustering())
+    got = compute_memberships(spark.createDataFrame([("u", [0.0, 1.0])], VECTORS), AXES[:1], Clustering())
     assertDataFrameEqual(got, spark.createDataFrame([("u", "c01", 1.0, True, 1.0, None)], USER_CLUSTERS))
 
 
 def test_many_users_as_numpy_has_it(spark: SparkSession) -> None:
     points, centroids, config = on_sphere(60, 4, seed=3), on_sphere(6, 4, seed=4), Clustering(min_membership=0.12, max_memberships=3)
     rows: dict[str, dict[str, tuple[float, bool, float, float]]] = {}
-    for row in memberships(vectors_of(spark, points), centroids, config).collect():
+    for row in compute_memberships(vectors_of(spark, points), centroids, config).collect():
         rows.setdefault(row["user_id"], {})[row["cluster_id"]] = tuple(row)[2:]
     assert len(rows) == len(points)
     distances = 1 - points.astype(float) @ centroids.astype(float).T
@@ -101,11 +101,11 @@ def test_many_users_as_numpy_has_it(spark: SparkSession) -> None:
 
 def test_the_primary_cluster_is_the_one_that_mllib_predicts(spark: SparkSession) -> None:
     vectors = vectors_of(spark, on_sphere(60, 4, seed=6)).coalesce(1)
-    points = vectors.withColumn("features", features(vectors["vector"])).cache()
+    points = vectors.withColumn("features", to_vector(vectors["vector"])).cache()
     model = KMeans(k=5, seed=17, maxIter=4, distanceMeasure="cosine").fit(points)
     centres = np.array(model.clusterCenters())
     centroids = (centres / np.linalg.norm(centres, axis=1, keepdims=True)).astype(np.float32)
     predicted = {row["user_id"]: cluster_ids(5)[row["prediction"]] for row in model.transform(points).collect()}
-    primary = memberships(vectors, centroids, Clustering()).where("is_primary").collect()
+    primary = compute_memberships(vectors, centroids, Clustering()).where("is_primary").collect()
     assert {row["user_id"]: row["cluster_id"] for row in primary} == predicted
     assert len(primary) == 60

@@ -11,7 +11,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.testing import assertDataFrameEqual
 from sklearn.decomposition import PCA
 
-from interest_tiers.clustering.vectors import Projection, at_one_point, embedding_sums, fit_projection, project
+from interest_tiers.clustering.vectors import Projection, fit_projection, place_at_one_point, project, sum_embeddings
 
 SUMS = "user_id string, total array<float>"
 WIDTH = 7
@@ -32,7 +32,7 @@ def test_an_interest_weighs_the_root_of_its_share_times_its_expected_tier(spark:
     )
     embeddings = [("a", [1.0, 0.0, -2.0]), ("b", [0.0, 0.5, 1.0]), ("silent", None)]
     known = spark.createDataFrame(embeddings, "interest_id string, embedding array<float>")
-    got = embedding_sums(both.select("user_id", "interest_id", "share"), both.drop("share"), known)
+    got = sum_embeddings(both.select("user_id", "interest_id", "share"), both.drop("share"), known)
     a, b = math.sqrt(0.36 * (0.2 + 0.3 * 0.5 + 0.5 * 0.1)), 0.8
     expected = [("u1", [a, 0.5 * b, b - 2 * a]), ("u2", [0.0, 0.5 * math.sqrt(0.1), math.sqrt(0.1)])]
     assertDataFrameEqual(got, spark.createDataFrame(expected, SUMS), atol=1e-6)
@@ -101,7 +101,7 @@ def test_users_who_are_all_alike_have_no_direction_and_share_one_point(spark: Sp
     assert projection is not None
     assert project(sums, projection).collect() == []
     expected = [(f"u{i:02}", [1.0, 0.0, 0.0]) for i in range(3)]
-    assertDataFrameEqual(at_one_point(sums, 3), spark.createDataFrame(expected, "user_id string, vector array<float>"))
+    assertDataFrameEqual(place_at_one_point(sums, 3), spark.createDataFrame(expected, "user_id string, vector array<float>"))
 
 
 @pytest.mark.parametrize("users", [0, 1])

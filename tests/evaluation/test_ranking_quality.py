@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import log2
 
 import numpy as np
@@ -11,7 +12,9 @@ from pyspark.sql import SparkSession
 from pyspark.testing import assertDataFrameEqual
 from sklearn.metrics import ndcg_score
 
-from interest_tiers.evaluation.ranking_quality import ListQuality, future_items, in_lists, ranking_quality
+from interest_tiers.evaluation.intervals import Estimate
+from interest_tiers.evaluation.ranking_quality import find_future_items, measure_lists, name_lists
+from interest_tiers.evaluation.slices import Slice
 
 TRUTH = "items string, user_id string, item_id string"
 LISTS = "items string, model string, user_id string, item_id string, rank int"
@@ -25,7 +28,7 @@ def test_all_items_of_the_horizon_and_those_new_to_the_user(spark: SparkSession)
         ("u3", "a", 1.0),  # not judged
     ]  # fmt: skip
     pairs, one = "user_id string, item_id string", "item_id string"
-    got = future_items(
+    got = find_future_items(
         spark.createDataFrame(after, f"{pairs}, weight double"),
         spark.createDataFrame([("u1", "a"), ("u2", "a"), ("u3", "a"), ("u1", "gone")], pairs),
         spark.createDataFrame([("a",), ("b",), ("c",)], one),
@@ -37,11 +40,11 @@ def test_all_items_of_the_horizon_and_those_new_to_the_user(spark: SparkSession)
 
 def test_lists_are_named(spark: SparkSession) -> None:
     lists = spark.createDataFrame([(1, "x", "u1", 0.5)], "rank int, item_id string, user_id string, score double")
-    assertDataFrameEqual(in_lists("new", "popularity", lists), spark.createDataFrame([("new", "popularity", "u1", "x", 1)], LISTS))
+    assertDataFrameEqual(name_lists("new", "popularity", lists), spark.createDataFrame([("new", "popularity", "u1", "x", 1)], LISTS))
 
 
-def by_name(judged: list[ListQuality]) -> dict[tuple[str, str], dict[str, float]]:
-    return {(quality.items, quality.model): {name: found.value for name, found in quality.metrics.items()} for quality in judged}
+def values_of(metrics: Mapping[str, Estimate]) -> dict[str, float]:
+    return {name: found.value for name, found in metrics.items()}
 
 
 def test_by_hand(spark: SparkSession) -> None:
@@ -61,26 +64,41 @@ def test_by_hand(spark: SparkSession) -> None:
         ("all", "other", "u3", "b", 1),
         ("new", "m", "u1", "d", 1), ("new", "m", "u2", "a", 1),
     ]  # fmt: skip
-    judged = ranking_quality(spark.createDataFrame(lists, LISTS), spark.createDataFrame(truth, TRUTH), n_catalogue=10, k=3, samples=200)
+    judged = measure_lists(
+        spark.createDataFrame(lists, LISTS), spark.createDataFrame(truth, TRUTH), n_catalogue=10, k=3, samples=200, reference="m"
+    )
     discounts = [1.0, 1 / log2(3), 1 / 2]
     expected = {
-        ("all", "m"): {
+        "items=all,model=m": {
             "ndcg@3": ((discounts[0] + discounts[2]) / sum(discounts) + discounts[1] + 0) / 3,
             "recall@3": (2 / 4 + 1 + 0) / 3,
             "precision@3": (2 / 3 + 1 / 3 + 0) / 3,
             "coverage@3": 3 / 10,  # a, b, x
             "n_users": 3.0,
         },
-        ("all", "other"): {"ndcg@3": 1 / 3, "recall@3": 1 / 3, "precision@3": 1 / 9, "coverage@3": 1 / 10, "n_users": 3.0},
-        ("new", "m"): {"ndcg@3": 1.0, "recall@3": 1.0, "precision@3": 1 / 3, "coverage@3": 1 / 10, "n_users": 1.0},
+        "items=all,model=other": {"ndcg@3": 1 / 3, "recall@3": 1 / 3, "precision@3": 1 / 9, "coverage@3": 1 / 10, "n_users": 3.0},
+        # u1, u2 and u3: what the other has minus what m has.
+        "items=all,model=other,minus=m": {
+            "ndcg@3": (-(discounts[0] + discounts[2]) / sum(discounts) - discounts[1] + 1) / 3,
+            "recall@3": (-2 / 4 - 1 + 1) / 3,
+            "precision@3": (-2 / 3 - 1 / 3 + 1 / 3) / 3,
+        },
+        "items=new,model=m": {"ndcg@3": 1.0, "recall@3": 1.0, "precision@3": 1 / 3, "coverage@3": 1 / 10, "n_users": 1.0},
     }
-    found = by_name(judged)
+    found = {str(where): values_of(metrics) for where, metrics in judged.items()}
     assert sorted(found) == sorted(expected)
     for key, metrics in expected.items():
         assert found[key] == pytest.approx(metrics), key
     # One user cannot say how sure the mean is.
-    [alone] = [quality for quality in judged if quality.items == "new"]
-    assert (alone.metrics["ndcg@3"].lower, alone.metrics["ndcg@3"].upper) == (None, None)
+    alone = judged[Slice(items="new", model="m")]
+    assert (alone["ndcg@3"].lower, alone["ndcg@3"].upper) == (None, None)
+
+
+def test_a_reference_without_lists_leaves_no_differences(spark: SparkSession) -> None:
+    truth = spark.createDataFrame([("all", "u1", "a"), ("new", "u1", "a")], TRUTH)
+    lists = spark.createDataFrame([("all", "m", "u1", "a", 1), ("new", "other", "u1", "a", 1)], LISTS)
+    judged = measure_lists(lists, truth, n_catalogue=1, k=1, samples=10, reference="m")
+    assert [str(where) for where in judged] == ["items=all,model=m", "items=new,model=other"]
 
 
 @pytest.mark.filterwarnings("ignore:Deprecated in 3.0.0:FutureWarning")  # of RankingMetrics itself
@@ -92,12 +110,14 @@ def test_as_scikit_learn_and_mllib_have_it(spark: SparkSession) -> None:
     listed = {u: random.choice(n_items, random.integers(0, k + 1), replace=False).tolist() for u in users}
     truth = [("all", f"u{u}", f"i{item}") for u in users for item in sought[u]]
     lists = [("all", "m", f"u{u}", f"i{item}", rank) for u in users for rank, item in enumerate(listed[u], 1)]
-    [judged] = ranking_quality(spark.createDataFrame(lists, LISTS), spark.createDataFrame(truth, TRUTH), n_items, k, samples=500)
+    # A second model: the same lists without their first item.
+    lists += [("all", "shorter", user, item, rank - 1) for _, _, user, item, rank in lists if rank > 1]
+    judged = measure_lists(spark.createDataFrame(lists, LISTS), spark.createDataFrame(truth, TRUTH), n_items, k, samples=500, reference="m")
 
     relevance = np.array([[item in sought[u] for item in range(n_items)] for u in users], dtype=float)
     scores = np.array([[k - listed[u].index(i) if i in listed[u] else 0 for i in range(n_items)] for u in users], dtype=float)
     per_user = [ideal_truncated(relevance[u], scores[u], k) for u in users]
-    metrics = judged.metrics
+    metrics = judged[Slice(items="all", model="m")]
     assert metrics["ndcg@10"].value == pytest.approx(np.mean(per_user), abs=1e-12)
     reference = RankingMetrics(spark.sparkContext.parallelize([(listed[u], sought[u]) for u in users], 1))
     assert metrics["ndcg@10"].value == pytest.approx(reference.ndcgAt(k), abs=1e-12)
@@ -109,6 +129,16 @@ def test_as_scikit_learn_and_mllib_have_it(spark: SparkSession) -> None:
     assert high is not None
     assert low < np.mean(per_user) < high
     assert high - low == pytest.approx(2 * 1.96 * np.std(per_user) / np.sqrt(len(per_user)), rel=0.35)
+
+    shorter = np.array([[max(0, len(listed[u]) - listed[u].index(i)) if i in listed[u][1:] else 0 for i in range(n_items)] for u in users])
+    gaps = [ideal_truncated(relevance[u], shorter[u], k) - per_user[u] for u in users]
+    difference = judged[Slice(items="all", model="shorter", minus="m")]["ndcg@10"]
+    assert difference.value == pytest.approx(np.mean(gaps), abs=1e-12)
+    assert difference.lower is not None
+    assert difference.upper is not None
+    width = 2 * 1.96 * np.std(gaps) / np.sqrt(len(gaps))
+    assert difference.upper - difference.lower == pytest.approx(width, rel=0.35)
+    assert difference.lower < np.mean(gaps) < difference.upper
 
 
 def ideal_truncated(relevance: np.ndarray, scores: np.ndarray, k: int) -> float:

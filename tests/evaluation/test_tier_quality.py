@@ -6,11 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 from sklearn.metrics import f1_score, recall_score
 
 from interest_tiers.config import TIERS
 from interest_tiers.evaluation.intervals import Estimate
-from interest_tiers.evaluation.tier_quality import PROBABILITIES, macro_f1, tier_quality
+from interest_tiers.evaluation.slices import Slice
+from interest_tiers.evaluation.tier_quality import PROBABILITIES, macro_f1_of_cells, measure_tiers
 from interest_tiers.tiers.baselines import predictions
 from interest_tiers.tiers.calibration import Calibration
 
@@ -37,14 +39,19 @@ def pairs() -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def predicted(spark: SparkSession, pairs: pd.DataFrame) -> DataFrame:
-    return predictions(
-        spark.createDataFrame(list(pairs.itertuples(index=False, name=None)), ["user_id", "rule_tier", "label"]), CALIBRATION
-    ).cache()
+    rows = spark.createDataFrame(list(pairs.itertuples(index=False, name=None)), ["user_id", "rule_tier", "label"])
+    return predictions(rows.withColumn("level", F.lit(1)), CALIBRATION).cache()
 
 
 @pytest.fixture(scope="module")
-def quality(predicted: DataFrame) -> dict[str, dict[str, Estimate]]:
-    return tier_quality(predicted, samples=200)
+def measured(predicted: DataFrame) -> dict[Slice, dict[str, Estimate]]:
+    return measure_tiers(predicted, samples=200, reference="rule")
+
+
+@pytest.fixture(scope="module")
+def quality(measured: dict[Slice, dict[str, Estimate]]) -> dict[str, dict[str, Estimate]]:
+    """The models by themselves."""
+    return {where.model: metrics for where, metrics in measured.items() if where.model is not None and where.minus is None}
 
 
 def said_by(model: str, rule_tier: pd.Series) -> tuple[list[str], np.ndarray]:
@@ -128,8 +135,8 @@ def test_a_tier_that_never_occurs_has_no_recall_and_a_rare_one_no_false_interval
     rows += [("two", "u1", "secondary", "secondary", 0.0, 1.0, 0.0), ("two", "u2", "secondary", "core", 1.0, 0.0, 0.0)]
     rows += [("two", f"u{i}", "core", "core", 1.0, 0.0, 0.0) for i in range(3, 9)]
     schema = "model string, user_id string, label string, tier string, p_core double, p_secondary double, p_marginal double"
-    quality = tier_quality(spark.createDataFrame(rows, schema), samples=200)
-    found = quality["rule"]
+    frame = spark.createDataFrame(rows, schema)
+    found = measure_tiers(frame.where("model = 'rule'"), samples=200, reference="rule")[Slice(model="rule")]
     errors = ["calibration_error_core", "calibration_error_marginal", "calibration_error_secondary"]
     assert sorted(found) == ["J", *errors, "macro_f1", "recall_core", "recall_marginal"]
     assert found["recall_marginal"] == Estimate(0.0, None, None)
@@ -137,7 +144,72 @@ def test_a_tier_that_never_occurs_has_no_recall_and_a_rare_one_no_false_interval
     assert found["J"].value == pytest.approx(2 / 5)
     labels, tiers = [row[2] for row in rows[:5]], [row[3] for row in rows[:5]]
     assert found["macro_f1"].value == pytest.approx(f1_score(labels, tiers, labels=TIERS, average="macro", zero_division=0))
-    assert quality["two"]["recall_secondary"] == Estimate(0.5, 0.0, 1.0)
+    two = measure_tiers(frame.where("model = 'two'"), samples=200, reference="rule")
+    assert list(two) == [Slice(model="two")], "without the reference there is no difference"
+    assert two[Slice(model="two")]["recall_secondary"] == Estimate(0.5, 0.0, 1.0)
+
+
+def test_differences_are_paired_by_hand(spark: SparkSession) -> None:
+    """Three users: the errors of a are 0, 2 and 1, those of b are 2, 2 and 0.5."""
+    rows = [
+        ("a", "u1", "core", "core", 1.0, 0.0, 0.0), ("b", "u1", "core", "marginal", 0.0, 0.0, 1.0),
+        ("a", "u2", "core", "marginal", 0.0, 0.0, 1.0), ("b", "u2", "core", "marginal", 0.0, 0.0, 1.0),
+        # A user counts once, however many interests: errors 2 and 0 of a, 0.5 twice of b.
+        ("a", "u3", "secondary", "core", 1.0, 0.0, 0.0), ("b", "u3", "secondary", "secondary", 0.0, 0.5, 0.5),
+        ("a", "u3", "marginal", "marginal", 0.0, 0.0, 1.0), ("b", "u3", "marginal", "secondary", 0.0, 0.5, 0.5),
+    ]  # fmt: skip
+    schema = "model string, user_id string, label string, tier string, p_core double, p_secondary double, p_marginal double"
+    within = Slice(level="kind")
+    measured = measure_tiers(spark.createDataFrame(rows, schema), samples=500, reference="b", within=within)
+    names = ["level=kind,model=a", "level=kind,model=a,minus=b", "level=kind,model=b"]
+    assert sorted(map(str, measured)) == names
+    found = {str(where): {metric: estimate.value for metric, estimate in metrics.items()} for where, metrics in measured.items()}
+    assert found[names[0]]["J"] == pytest.approx((0 + 2 + 1) / 3)
+    assert found[names[2]]["J"] == pytest.approx((2 + 2 + 0.5) / 3)
+    # F1 of a: core 1/2, secondary 0, marginal 1/2 + ...; by scikit-learn on the pairs.
+    labels = [row[2] for row in rows if row[0] == "a"]
+    f1 = {m: f1_score(labels, [row[3] for row in rows if row[0] == m], labels=TIERS, average="macro", zero_division=0) for m in "ab"}
+    assert found[names[1]] == pytest.approx({"J": (-2 + 0 + 0.5) / 3, "macro_f1": f1["a"] - f1["b"]})
+    of_j = measured[Slice(level="kind", model="a", minus="b")]["J"]
+    # Of resamples of the differences -2, 0 and 0.5 the lowest is -2, the highest 0.5.
+    assert (of_j.lower, of_j.upper) == pytest.approx((-2.0, 0.5))
+
+
+@pytest.mark.parametrize("model", [model for model in MODELS if model != "rule"])
+def test_differences_are_those_of_numpy(measured: dict[Slice, dict[str, Estimate]], pairs: pd.DataFrame, model: str) -> None:
+    outcomes = np.array([[float(label == tier) for tier in TIERS] for label in pairs["label"]])
+    users = pairs["user_id"].to_numpy()
+
+    def user_errors(name: str) -> np.ndarray:
+        errors = ((outcomes - said_by(name, pairs["rule_tier"])[1]) ** 2).sum(axis=1)
+        return np.array([errors[users == user].mean() for user in np.unique(users)])
+
+    gaps = user_errors(model) - user_errors("rule")
+    found = measured[Slice(model=model, minus="rule")]
+    assert sorted(found) == ["J", "macro_f1"]
+    of_j, of_f1 = found["J"], found["macro_f1"]
+    assert of_j.lower is not None
+    assert of_j.upper is not None
+    assert of_j.value == pytest.approx(gaps.mean(), abs=1e-12)
+    assert of_j.upper - of_j.lower == pytest.approx(2 * 1.96 * gaps.std() / np.sqrt(len(gaps)), rel=0.35)
+    scores = [f1_score(pairs["label"], said_by(name, pairs["rule_tier"])[0], average="macro", zero_division=0) for name in (model, "rule")]
+    assert of_f1.value == pytest.approx(scores[0] - scores[1], abs=1e-12)
+    if model == "rule_calibrated":
+        assert of_f1 == Estimate(0.0, 0.0, 0.0), "the same tiers in every resample"
+    else:
+        assert of_f1.lower is not None
+        assert of_f1.upper is not None
+        assert of_f1.lower < of_f1.value < of_f1.upper
+
+
+def test_models_of_other_pairs_are_not_subtracted(spark: SparkSession, caplog: pytest.LogCaptureFixture) -> None:
+    rows = [("rule", f"u{i}", "core", "core", 1.0, 0.0, 0.0) for i in range(5)]
+    rows += [("stored", f"u{i}", "core", "core", 1.0, 0.0, 0.0) for i in range(4)]
+    rows += [("prior", f"u{i}", "core", "marginal", 0.0, 0.0, 1.0) for i in range(5)]
+    schema = "model string, user_id string, label string, tier string, p_core double, p_secondary double, p_marginal double"
+    measured = measure_tiers(spark.createDataFrame(rows, schema), samples=10, reference="rule")
+    assert sorted(map(str, measured)) == ["model=prior", "model=prior,minus=rule", "model=rule", "model=stored"]
+    assert caplog.messages == ["stored predicts other pairs than rule (4 and 5): no difference is measured"]
 
 
 def test_macro_f1_of_many_draws_at_once() -> None:
@@ -146,7 +218,7 @@ def test_macro_f1_of_many_draws_at_once() -> None:
     draws = random.integers(0, 5, size=(9, 6, 3))
     draws[:, 0, :] = 0
     draws[0, 0, 0] = 1  # the first draw is one pair
-    got = macro_f1(*draws, axis=-1)
+    got = macro_f1_of_cells(*draws, axis=-1)
     for draw, score in enumerate(got):
         counts = draws[:, draw].sum(axis=-1).reshape(3, 3)
         labels, tiers = (np.repeat(axis.ravel(), counts.ravel()) for axis in np.indices((3, 3)))

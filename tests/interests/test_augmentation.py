@@ -11,12 +11,12 @@ from pyspark.sql import DataFrame, SparkSession
 
 from interest_tiers.config import Augmentation
 from interest_tiers.interests import augmentation
-from interest_tiers.interests.augmentation import neighbours, profiles, with_borrowed
+from interest_tiers.interests.augmentation import borrow_evidence, build_profiles, find_neighbours
 from interest_tiers.interests.features import user_interests
 from interest_tiers.storage.schemas import USER_INTERESTS
 
 AS_OF = date(2024, 6, 1)
-DAYS = "user_id string, interest_id string, item_id string, event_date date, weight double, n_interactions long, value double"
+DAYS = "user_id string, interest_id string, item_id string, event_date date, weight double, n_interactions long, value double, level long"
 
 #: Evidence of four days each (they halve so slowly that a day counts 1): user to interest to days.
 KNOWN = {"k1": {"A": 2, "B": 2}, "k2": {"A": 1, "C": 3}, "k3": {"D": 4}}
@@ -29,15 +29,15 @@ def days_of(spark: SparkSession, users: Mapping[str, Mapping[str, int]], weight:
     rows = []
     for user, interests in users.items():
         touched = [interest for interest, n in interests.items() for _ in range(n)]
-        rows += [(user, i, f"item of {i}", AS_OF - timedelta(days=1 + n), weight, 1, 2.0) for n, i in enumerate(touched)]
+        rows += [(user, i, f"item of {i}", AS_OF - timedelta(days=1 + n), weight, 1, 2.0, 1) for n, i in enumerate(touched)]
     return spark.createDataFrame(rows, DAYS)
 
 
 def augmented(days: DataFrame, config: Augmentation) -> Rows:
     pairs = user_interests(days, AS_OF, 1e12, 7).cache()
-    lending = profiles(pairs, days, config).cache()
-    got = with_borrowed(pairs, lending, neighbours(pairs, days, lending, config).cache(), config)
-    assert got.schema.names == pairs.schema.names == [name for name in USER_INTERESTS.schema.names if name not in ("as_of", "level")]
+    lending = build_profiles(pairs, days, config).cache()
+    got = borrow_evidence(pairs, lending, find_neighbours(pairs, days, lending, config).cache(), config)
+    assert got.schema.names == pairs.schema.names == [name for name in USER_INTERESTS.schema.names if name != "as_of"]
     return {(row["user_id"], row["interest_id"]): row.asDict() for row in got.collect()}
 
 
@@ -55,7 +55,7 @@ def test_the_closest_lend_their_mean_share_of_the_own_evidence(spark: SparkSessi
     assert got["thin", "C"] == {
         "user_id": "thin", "interest_id": "C", "evidence": lent, "borrowed": lent, "share": got["thin", "C"]["share"], "rank": 2,
         "n_days": 0, "n_items": 0, "recency_days": None, "tenure_days": None, "n_interactions": 0, "n_days_recent": 0,
-        "n_days_previous": 0, "trend": 0.0, "mean_gap_days": None, "total_value": 0.0,
+        "n_days_previous": 0, "trend": 0.0, "mean_gap_days": None, "total_value": 0.0, "level": 1,
     }  # fmt: skip
     assert (got["thin", "A"]["n_days"], got["thin", "A"]["total_value"], got["thin", "A"]["rank"]) == (2, 4.0, 1)
     # The well-known keep what they have.

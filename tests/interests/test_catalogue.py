@@ -13,15 +13,16 @@ from pyspark.testing import assertSchemaEqual
 
 from interest_tiers.interests.catalogue import (
     TOP_TERMS,
-    category_catalogue,
-    characteristic_terms,
-    mean_embeddings,
-    topic_catalogue,
-    touched_texts,
+    average_embeddings,
+    build_category_catalogue,
+    build_topic_catalogue,
+    find_characteristic_terms,
+    select_touched_texts,
 )
 from interest_tiers.storage.schemas import INTERESTS
 
 DAY = date(2017, 10, 9)
+DAYS = "user_id string, interest_id string, item_id string, event_date date, level long"
 VECTORS = {"whole milk": [1.0, 0.0, 0.0], "skim milk": [0.0, 1.0, 0.0], "steel hammer": [0.0, 0.6, 0.8], "never touched": [0.0, 0.0, 1.0]}
 #: item, text, category
 ITEMS = [
@@ -45,8 +46,8 @@ def items(spark: SparkSession, rows: Sequence[tuple] = ITEMS) -> DataFrame:
 
 def days_of_items(spark: SparkSession, touched: Sequence[tuple[str, str]] = TOUCHED, rows: Sequence[tuple] = ITEMS) -> DataFrame:
     category = {item: of for item, _, of in rows}
-    days = [(user, f"category:{category[item]}", item, DAY) for user, item in touched]
-    return spark.createDataFrame(days, "user_id string, interest_id string, item_id string, event_date date")
+    days = [(user, f"category:{category[item]}", item, DAY, 1) for user, item in touched]
+    return spark.createDataFrame(days, DAYS)
 
 
 def embeddings(spark: SparkSession) -> DataFrame:
@@ -55,17 +56,17 @@ def embeddings(spark: SparkSession) -> DataFrame:
 
 
 def texts(spark: SparkSession, rows: Sequence[tuple[str, str, int]]) -> DataFrame:
-    described = [(interest, f"hash of {text}", text, n) for interest, text, n in rows]
-    return spark.createDataFrame(described, "interest_id string, text_hash string, text string, n_items long")
+    described = [(interest, 1, f"hash of {text}", text, n) for interest, text, n in rows]
+    return spark.createDataFrame(described, "interest_id string, level long, text_hash string, text string, n_items long")
 
 
 def top_terms(spark: SparkSession, rows: Sequence[tuple[str, str, int]], languages: Sequence[str] = ()) -> dict[str, list[str]]:
-    return {row["interest_id"]: row["top_terms"] for row in characteristic_terms(texts(spark, rows), languages).collect()}
+    return {row["interest_id"]: row["top_terms"] for row in find_characteristic_terms(texts(spark, rows), languages).collect()}
 
 
 def test_the_catalogue_by_hand(spark: SparkSession) -> None:
-    vectors = mean_embeddings(touched_texts(days_of_items(spark), items(spark)), embeddings(spark))
-    got = category_catalogue(days_of_items(spark), items(spark), vectors, [])
+    vectors = average_embeddings(select_touched_texts(days_of_items(spark), items(spark)), embeddings(spark))
+    got = build_category_catalogue(days_of_items(spark), items(spark), vectors, [])
     contract = INTERESTS.schema
     assert got.columns == [name for name in contract.fieldNames() if name != "as_of"]
     assertSchemaEqual(got.schema, spark.createDataFrame([], contract).drop("as_of").schema)
@@ -82,7 +83,7 @@ def test_the_catalogue_by_hand(spark: SparkSession) -> None:
 
 
 def test_texts_count_the_items_touched_once_each(spark: SparkSession) -> None:
-    got = touched_texts(days_of_items(spark, [*TOUCHED, *TOUCHED]), items(spark))
+    got = select_touched_texts(days_of_items(spark, [*TOUCHED, *TOUCHED]), items(spark))
     assert {(row["interest_id"], row["text"], row["n_items"]) for row in got.collect()} == {
         ("category:DAIRY", "whole milk", 3),
         ("category:DAIRY", "skim milk", 1),
@@ -98,7 +99,7 @@ def test_mean_vectors_equal_numpy_over_items_for_any_partitioning(spark: SparkSe
         [(f"hash of text {n}", vectors[n].tolist()) for n in range(20)], "text_hash string, embedding array<float>"
     )
     for parts in (1, 4):
-        got = mean_embeddings(texts(spark, counted).repartition(parts), embedded)
+        got = average_embeddings(texts(spark, counted).repartition(parts), embedded)
         by_interest = {row["interest_id"]: row["embedding"] for row in got.collect()}
         for interest in ("interest 0", "interest 1", "interest 2"):
             members = np.repeat(vectors, [n if of == interest else 0 for of, _, n in counted], axis=0).astype(float)
@@ -109,7 +110,7 @@ def test_mean_vectors_equal_numpy_over_items_for_any_partitioning(spark: SparkSe
 
 def test_vectors_that_cancel_out_give_none(spark: SparkSession) -> None:
     embedded = spark.createDataFrame([("hash of a", [1.0, 0.0]), ("hash of b", [-1.0, 0.0])], "text_hash string, embedding array<float>")
-    assert mean_embeddings(texts(spark, [("A", "a", 2), ("A", "b", 2)]), embedded).first()["embedding"] is None
+    assert average_embeddings(texts(spark, [("A", "a", 2), ("A", "b", 2)]), embedded).first()["embedding"] is None
 
 
 def test_words_are_ordered_by_share_times_rarity_and_ties_by_alphabet(spark: SparkSession) -> None:
@@ -147,7 +148,7 @@ def test_at_most_so_many_words(spark: SparkSession) -> None:
 
 def test_nothing_touched_is_no_interest(spark: SparkSession) -> None:
     vectors = spark.createDataFrame([], "interest_id string, embedding array<float>")
-    assert category_catalogue(days_of_items(spark, []), items(spark), vectors, []).count() == 0
+    assert build_category_catalogue(days_of_items(spark, []), items(spark), vectors, []).count() == 0
 
 
 def test_topics_are_named_by_their_words_and_told_apart_where_words_are_the_same(spark: SparkSession) -> None:
@@ -156,11 +157,11 @@ def test_topics_are_named_by_their_words_and_told_apart_where_words_are_the_same
         ("h3", "steel hammer", None), ("x", "of the", None), ("b", "whole milk fresh organic", None),
     ]  # fmt: skip
     of = {"m1": 1, "m2": 1, "h1": 2, "h2": 3, "h3": 4, "x": 5, "b": 6}
-    days = [("u1", f"topic:{of[item]:04d}", item, DAY) for item, _, _ in rows]
-    touched = spark.createDataFrame(days, "user_id string, interest_id string, item_id string, event_date date")
+    days = [("u1", f"topic:{of[item]:04d}", item, DAY, 1) for item, _, _ in rows]
+    touched = spark.createDataFrame(days, DAYS)
     centres = [(f"topic:{number:04d}", [0.6, 0.8]) for number in (1, 2, 3, 4, 5, 6, 7)]  # nobody touched the seventh
     vectors = spark.createDataFrame(centres, "interest_id string, embedding array<float>")
-    got = topic_catalogue(touched, items(spark, rows), vectors, ["english"])
+    got = build_topic_catalogue(touched, items(spark, rows), vectors, ["english"])
     assertSchemaEqual(got.schema, spark.createDataFrame([], INTERESTS.schema).drop("as_of").schema)
     found = {row["interest_id"]: row for row in got.collect()}
     assert {interest: row["name"] for interest, row in found.items()} == {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from datetime import date, timedelta
 from typing import Any
@@ -19,6 +20,7 @@ from interest_tiers.interests.evidence import (
     category_interest,
     decay,
     exact_sum,
+    exact_sum_of_values,
     interest_days,
     interests_by_category,
     item_days,
@@ -34,8 +36,10 @@ WEIGHTS = {
 }
 MONDAY, TUESDAY = date(2017, 10, 9), date(2017, 10, 10)
 ITEMS = [("milk", "DAIRY"), ("cheese", "DAIRY"), ("hammer", "TOOLS"), ("riddle", None)]
-ITEM_DAYS = "user_id string, interest_id string, item_id string, event_date date, weight double, n_interactions long, value double"
-INTEREST_DAYS = "user_id string, interest_id string, event_date date, weight double, n_interactions long, value double"
+ITEM_DAYS = (
+    "user_id string, interest_id string, item_id string, event_date date, weight double, n_interactions long, value double, level long"
+)
+INTEREST_DAYS = "user_id string, level long, interest_id string, event_date date, weight double, n_interactions long, value double"
 
 
 SCALED = {
@@ -68,18 +72,18 @@ def test_a_day_counts_once_with_its_largest_weight(spark: SparkSession) -> None:
     ]
     got = item_days_of(spark, events)
     expected = [
-        ("bot", "category:DAIRY", "milk", MONDAY, 0.1, 500, 0.0),
-        ("u1", "category:DAIRY", "milk", MONDAY, 1.0, 3, 1.0),
-        ("u1", "category:DAIRY", "cheese", MONDAY, 3.0, 1, 4.0),
-        ("u1", "category:DAIRY", "milk", TUESDAY, 0.1, 1, 0.0),
-        ("u1", "category:TOOLS", "hammer", MONDAY, 0.1, 1, 0.0),
+        ("bot", "category:DAIRY", "milk", MONDAY, 0.1, 500, 0.0, 1),
+        ("u1", "category:DAIRY", "milk", MONDAY, 1.0, 3, 1.0, 1),
+        ("u1", "category:DAIRY", "cheese", MONDAY, 3.0, 1, 4.0, 1),
+        ("u1", "category:DAIRY", "milk", TUESDAY, 0.1, 1, 0.0, 1),
+        ("u1", "category:TOOLS", "hammer", MONDAY, 0.1, 1, 0.0, 1),
     ]
     assertDataFrameEqual(got, spark.createDataFrame(expected, ITEM_DAYS))
     by_interest = [
-        ("bot", "category:DAIRY", MONDAY, 0.1, 500, 0.0),
-        ("u1", "category:DAIRY", MONDAY, 3.0, 4, 5.0),
-        ("u1", "category:DAIRY", TUESDAY, 0.1, 1, 0.0),
-        ("u1", "category:TOOLS", MONDAY, 0.1, 1, 0.0),
+        ("bot", 1, "category:DAIRY", MONDAY, 0.1, 500, 0.0),
+        ("u1", 1, "category:DAIRY", MONDAY, 3.0, 4, 5.0),
+        ("u1", 1, "category:DAIRY", TUESDAY, 0.1, 1, 0.0),
+        ("u1", 1, "category:TOOLS", MONDAY, 0.1, 1, 0.0),
     ]
     assertDataFrameEqual(interest_days(got), spark.createDataFrame(by_interest, INTEREST_DAYS))
 
@@ -91,7 +95,7 @@ def test_items_without_category_unknown_items_and_behaviours_without_weight_spea
         ("u1", "milk", "steal", MONDAY, 1.0),
         ("u1", "milk", "purchase", TUESDAY, 2.0),
     ]
-    expected = [("u1", "category:DAIRY", "milk", TUESDAY, 1.0, 1, 2.0)]
+    expected = [("u1", "category:DAIRY", "milk", TUESDAY, 1.0, 1, 2.0, 1)]
     assertDataFrameEqual(item_days_of(spark, events), spark.createDataFrame(expected, ITEM_DAYS))
 
 
@@ -181,3 +185,28 @@ def test_a_sum_is_the_same_for_any_order_and_partitioning(spark: SparkSession, v
     ]
     assert sums[0] == sums[1]
     assert sums[0] == pytest.approx(sum(values), abs=1e-6)
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    st.lists(st.one_of(st.floats(-1e15, 1e15), st.floats(-1e4, 1e4), st.sampled_from([1e12, 2147.483648, 0.1])), min_size=1, max_size=40),
+    st.sampled_from([10**6, 10**9]),
+)
+def test_sums_of_values_are_those_of_whole_numbers_of_any_size(spark: SparkSession, values: list[float], parts: int) -> None:
+    rows = spark.createDataFrame([(x,) for x in values], "x double").repartition(3)
+    [(got,)] = rows.agg(exact_sum_of_values(F.col("x"), parts)).collect()
+    assert got == float(sum(math.floor(x * float(parts) + 0.5) for x in values)) / parts
+
+
+def test_sums_of_large_currencies_do_not_overflow_and_small_sums_are_as_before(spark: SparkSession) -> None:
+    rows = spark.range(1000).select(F.lit(1e12).alias("rials"), (F.col("id") * 1.37 - 300).alias("euros"), F.lit(1e300).alias("wrong"))
+    [got] = rows.agg(
+        exact_sum_of_values(F.col("rials")).alias("rials"),
+        exact_sum(F.col("rials"), parts=10**6).alias("overflown"),
+        exact_sum_of_values(F.col("euros")).alias("euros"),
+        exact_sum(F.col("euros"), parts=10**6).alias("as_before"),
+        exact_sum_of_values(F.col("wrong")).alias("wrong"),
+    ).collect()
+    assert got["rials"] == 1e15 != got["overflown"]
+    assert got["euros"] == got["as_before"]
+    assert got["wrong"] == pytest.approx(1e303)

@@ -19,14 +19,16 @@ from interest_tiers.storage.schemas import USER_INTERESTS
 
 AS_OF = date(2017, 10, 9)
 HALF_LIFE, HORIZON = 10.0, 7
-ITEM_DAYS = "user_id string, interest_id string, item_id string, event_date date, weight double, n_interactions long, value double"
+ITEM_DAYS = (
+    "user_id string, interest_id string, item_id string, event_date date, weight double, n_interactions long, value double, level long"
+)
 
 Touch = tuple[str, str, str, int, float, int, float]
 
 
 def days_of_items(spark: SparkSession, touched: Sequence[Touch]) -> DataFrame:
     """touched: user, interest, item, age in days, weight, interactions, value."""
-    rows = [(user, interest, item, AS_OF - timedelta(days=age), *rest) for user, interest, item, age, *rest in touched]
+    rows = [(user, interest, item, AS_OF - timedelta(days=age), *rest, 1) for user, interest, item, age, *rest in touched]
     return spark.createDataFrame(rows, ITEM_DAYS)
 
 
@@ -50,20 +52,20 @@ def test_every_feature_by_hand(spark: SparkSession) -> None:
         "user_id": "u1", "interest_id": "A", "evidence": pytest.approx(evidence, abs=2e-9), "borrowed": 0.0,
         "share": pytest.approx(evidence / (evidence + faint), abs=1e-8), "rank": 1, "n_days": 3, "n_items": 2, "recency_days": 7,
         "tenure_days": 20, "n_interactions": 8, "n_days_recent": 1, "n_days_previous": 1, "trend": 0.0,
-        "mean_gap_days": 6.5, "total_value": 7.5,
+        "mean_gap_days": 6.5, "total_value": 7.5, "level": 1,
     }  # fmt: skip
     assert got["u1", "B"] == {
         "user_id": "u1", "interest_id": "B", "evidence": pytest.approx(faint, abs=1e-9), "borrowed": 0.0,
         "share": pytest.approx(faint / (evidence + faint), abs=1e-8), "rank": 2, "n_days": 1, "n_items": 1, "recency_days": 1,
         "tenure_days": 1, "n_interactions": 1, "n_days_recent": 1, "n_days_previous": 0, "trend": 1.0,
-        "mean_gap_days": None, "total_value": -2.0,
+        "mean_gap_days": None, "total_value": -2.0, "level": 1,
     }  # fmt: skip
 
 
 def test_the_columns_are_those_of_the_table(spark: SparkSession) -> None:
     got = user_interests(days_of_items(spark, [("u1", "A", "a1", 1, 1.0, 1, 0.0)]), AS_OF, HALF_LIFE, HORIZON)
     contract = USER_INTERESTS.schema
-    assert got.columns == [name for name in contract.fieldNames() if name not in ("as_of", "level")]
+    assert got.columns == [name for name in contract.fieldNames() if name != "as_of"]
     assertSchemaEqual(got.select(*sorted(got.columns)).schema, spark.createDataFrame([], contract).select(*sorted(got.columns)).schema)
 
 

@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from interest_tiers.interests.catalogue import hierarchy_catalogue
+from interest_tiers.interests.catalogue import build_hierarchy_catalogue
 from interest_tiers.interests.evidence import interest_days, interests_by_levels
 from interest_tiers.interests.features import user_interests
 from interest_tiers.interests.hierarchy import all_names, ancestors, at_every_level, own_name, parent, path_interest
 from interest_tiers.storage.schemas import INTERESTS
 
 AS_OF = date(2024, 6, 1)
-DAYS = "user_id string, interest_id string, item_id string, event_date date, weight double, n_interactions long, value double"
+DAYS = "user_id string, interest_id string, item_id string, event_date date, weight double, n_interactions long, value double, level long"
 MILK, CHEESE, TOOLS = "category:FOOD > MILK", "category:FOOD > CHEESE", "category:TOOLS > TOOLS"
 
 NAMES = st.lists(st.text(alphabet="ab >\\\\:$", min_size=1, max_size=6).map(str.strip).filter(bool), min_size=1, max_size=4)
@@ -57,14 +57,14 @@ def days(spark: SparkSession) -> DataFrame:
     """Yesterday milk and cheese; two days ago milk, of two kinds, and a tool."""
     yesterday, before = AS_OF - timedelta(days=1), AS_OF - timedelta(days=2)
     rows = [
-        ("u", MILK, "m1", yesterday, 1.0, 1, 2.0), ("u", CHEESE, "c1", yesterday, 0.5, 1, 3.0),
-        ("u", MILK, "m1", before, 1.0, 1, 2.0), ("u", MILK, "m2", before, 1.0, 2, 2.0), ("u", TOOLS, "t1", before, 1.0, 1, 9.0),
+        ("u", MILK, "m1", yesterday, 1.0, 1, 2.0, 2), ("u", CHEESE, "c1", yesterday, 0.5, 1, 3.0, 2),
+        ("u", MILK, "m1", before, 1.0, 1, 2.0, 2), ("u", MILK, "m2", before, 1.0, 2, 2.0, 2), ("u", TOOLS, "t1", before, 1.0, 1, 9.0, 2),
     ]  # fmt: skip
     return spark.createDataFrame(rows, DAYS)
 
 
 def test_a_day_in_two_interests_is_one_day_of_what_holds_them(days: DataFrame) -> None:
-    pairs = user_interests(at_every_level(days), AS_OF, 1.0, 7)
+    pairs = user_interests(at_every_level(days, 2), AS_OF, 1.0, 7)
     found = {row["interest_id"]: row for row in pairs.collect()}
     facts = ("level", "n_days", "n_items", "n_interactions", "evidence", "total_value", "rank")
     assert {interest: tuple(row[name] for name in facts) for interest, row in found.items()} == {
@@ -79,7 +79,7 @@ def test_a_day_in_two_interests_is_one_day_of_what_holds_them(days: DataFrame) -
 
 
 def test_every_level_holds_the_same_days(days: DataFrame) -> None:
-    by_interest = interest_days(at_every_level(days))
+    by_interest = interest_days(at_every_level(days, 2))
     found = {(row["level"], row["interest_id"], row["event_date"].day): row["weight"] for row in by_interest.collect()}
     assert found == {
         (1, "category:FOOD", 31): 1.0, (1, "category:FOOD", 30): 1.0, (1, "category:TOOLS", 30): 1.0,
@@ -93,7 +93,7 @@ def test_the_catalogue_says_level_and_parent(spark: SparkSession, days: DataFram
         [(item, text, text, None) for item, text in rows], "item_id string, text string, text_hash string, x string"
     )
     vectors = spark.createDataFrame([], "interest_id string, embedding array<float>")
-    catalogue = hierarchy_catalogue(at_every_level(days), items, vectors, [])
+    catalogue = build_hierarchy_catalogue(at_every_level(days, 2), items, vectors, [])
     assert catalogue.columns == [name for name in INTERESTS.schema.names if name != "as_of"]
     found = {row["interest_id"]: row for row in catalogue.collect()}
     assert {key: (row["name"], row["kind"], row["level"], row["parent_id"], row["n_items"]) for key, row in found.items()} == {

@@ -11,7 +11,7 @@ from pyspark.sql import DataFrame, SparkSession
 from sklearn.metrics import adjusted_rand_score
 
 from interest_tiers.config import Interests
-from interest_tiers.interests.topics import Topics, fit_topics, seen_texts, topic_vectors, topics_of_items
+from interest_tiers.interests.topics import Topics, assign_topics, build_topic_vectors, fit_topics, select_seen_texts
 
 EMBEDDINGS = "text_hash string, embedding array<float>"
 ITEMS = "item_id string, text_hash string"
@@ -34,7 +34,7 @@ def texts_of(spark: SparkSession, vectors: Sequence[Sequence[float]] | np.ndarra
 
 
 def placed(topics: Topics, items: DataFrame, embeddings: DataFrame) -> Mapping[str, str]:
-    return {row["item_id"]: row["interest_id"] for row in topics_of_items(topics, items, embeddings).collect()}
+    return {row["item_id"]: row["interest_id"] for row in assign_topics(topics, items, embeddings).collect()}
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,7 @@ def test_every_item_with_a_text_has_the_nearest_topic_a_later_one_too(spark: Spa
 
 
 def test_centres_as_rows(spark: SparkSession, fitted: Topics) -> None:
-    rows = topic_vectors(fitted, like=spark.range(1)).orderBy("interest_id").collect()
+    rows = build_topic_vectors(fitted, like=spark.range(1)).orderBy("interest_id").collect()
     assert [row["interest_id"] for row in rows] == fitted.ids
     np.testing.assert_array_equal(np.array([row["embedding"] for row in rows], dtype=np.float32), fitted.centres)
 
@@ -82,7 +82,7 @@ def test_only_texts_of_touched_items_are_seen_each_once(spark: SparkSession) -> 
     items = spark.createDataFrame([("i1", "a"), ("i2", "a"), ("i3", "b"), ("i4", None), ("later", "c"), ("i5", "zeros")], ITEMS)
     touched = spark.createDataFrame([("i1",), ("i1",), ("i2",), ("i4",), ("i5",), ("unknown",)], "item_id string")
     vectors = {"a": [1.0, 0.0], "b": [0.0, 1.0], "c": [0.6, 0.8], "zeros": [0.0, 0.0]}
-    got = seen_texts(touched, items, spark.createDataFrame(list(vectors.items()), EMBEDDINGS))
+    got = select_seen_texts(touched, items, spark.createDataFrame(list(vectors.items()), EMBEDDINGS))
     assert [(row["text_hash"], row["embedding"]) for row in got.collect()] == [("a", [1.0, 0.0])]
 
 
@@ -102,7 +102,7 @@ def test_one_text_is_one_topic_and_no_text_is_none(spark: SparkSession) -> None:
     assert (none.ids, none.n_texts, none.n_fitted) == ([], 0, 0)
     items = spark.createDataFrame([("a", "t000")], ITEMS)
     assert placed(none, items, texts_of(spark, [[0.6, 0.8]])) == {}
-    assert topic_vectors(none, like=items).count() == 0
+    assert build_topic_vectors(none, like=items).count() == 0
 
 
 def test_of_many_texts_a_bounded_number_decides_the_same_ones_every_time(spark: SparkSession) -> None:

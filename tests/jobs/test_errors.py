@@ -79,7 +79,7 @@ def test_one_message_and_an_exit_code(
 def test_a_refused_source_leaves_only_what_was_found_and_the_run_record(spark: SparkSession, small_shop: Shop, tmp_path: Path) -> None:
     warehouse = tmp_path / "warehouse"
     assert clean.main([*command_of(small_shop, str(warehouse)), "--set", "behaviours={wishlist: 1.0}"]) == 3
-    assert sorted(path.name for path in warehouse.iterdir() if path.name != "_staging") == [
+    assert sorted(path.name for path in warehouse.iterdir() if not path.name.startswith("_")) == [
         "data_quality",
         "interactions_quarantine",
         "runs",
@@ -153,7 +153,7 @@ def test_a_warehouse_that_is_a_file_is_told(
 ) -> None:
     (tmp_path / "warehouse").write_text("not a folder", encoding="utf-8")
     assert clean.main(command_of(small_shop, str(tmp_path / "warehouse"))) == 2
-    assert "a file stands there" in message_of(capsys)
+    assert "is a file. Give a folder" in message_of(capsys)
 
 
 def test_a_stage_without_its_input_names_the_stage_to_run(

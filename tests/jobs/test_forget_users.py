@@ -16,6 +16,7 @@ from delta.tables import DeltaTable
 from pyspark.sql import Row, SparkSession
 
 from interest_tiers.stages import forget_users
+from interest_tiers.storage.retention import VacuumResult
 from interest_tiers.storage.schemas import (
     CLUSTERS,
     FORGOTTEN_USERS,
@@ -31,7 +32,7 @@ from interest_tiers.storage.schemas import (
     USERS,
     Table,
 )
-from interest_tiers.storage.warehouse import Vacuumed, Warehouse
+from interest_tiers.storage.warehouse import Warehouse
 from tests.jobs.shop import require_success, submit
 from tests.storage.test_warehouse import MONDAY, TUESDAY, VALID
 
@@ -208,7 +209,7 @@ def test_a_retention_left_short_by_a_killed_run_comes_back(warehouse: Warehouse)
     fill(warehouse, [USERS])
     for key, value in (("interest_tiers.retentionBefore", "interval 9 days"), ("delta.deletedFileRetentionDuration", "interval 0 hours")):
         set_property(warehouse, USERS, key, value)
-    assert warehouse.vacuum(USERS, None) == Vacuumed("users", None, None, 0)
+    assert warehouse.vacuum(USERS, None) == VacuumResult("users", None, None, 0)
     assert properties_of(warehouse, USERS)["delta.deletedFileRetentionDuration"] == "interval 9 days"
     assert "interest_tiers.retentionBefore" not in properties_of(warehouse, USERS)
 
@@ -231,7 +232,7 @@ def test_a_table_whose_log_has_users_says_so(warehouse: Warehouse, spark: SparkS
     ("content", "message"),
     [
         (None, "no such file, folder or glob"),
-        (b"\xef\xbb\xbf\n \n", "there is no user id in it; give one per line"),
+        (b"\xef\xbb\xbf\n \n", "the file has no user id; give one per line"),
         (b"PAR1\x00\x00\x15", "not a text file"),
     ],
 )

@@ -19,6 +19,7 @@ from interest_tiers.storage.schemas import (
     ITEMS,
     METRICS,
     RECOMMENDATIONS,
+    RUNS,
     USER_INTERESTS,
     USER_TIERS,
     USER_VECTORS,
@@ -131,9 +132,15 @@ def test_the_back_test_judges_every_level(warehouse: Warehouse) -> None:
     metrics = read(warehouse, METRICS, ["stage", "metric", "slice", "value"]).query("stage == 'evaluate' and metric == 'J'")
     found = metrics.set_index("slice")["value"]
     models = {"rule", "rule_calibrated", "rule_calibrated_argmax", "class_prior", "user_tiers"}
-    wholes = {f"{level}model={model}" for level in ("", *(f"level={level}," for level in LEVELS)) for model in models}
-    assert set(found.index) == wholes
-    assert found["model=user_tiers"] == pytest.approx(found["model=rule_calibrated"])
+    by_themselves = {f"level={level},model={model}" for level in LEVELS for model in models}
+    differences = {f"level={level},model={model},minus=user_tiers" for level in LEVELS for model in models - {"user_tiers"}}
+    assert set(found.index) == by_themselves | differences, "errors of several levels have no common mean"
+    for level in LEVELS:
+        assert found[f"level={level},model=user_tiers"] == pytest.approx(found[f"level={level},model=rule_calibrated"])
+        assert found[f"level={level},model=rule_calibrated,minus=user_tiers"] == 0
+    runs = read(warehouse, RUNS, ["stage", "message"]).query("stage == 'evaluate'")
+    finest = found[f"level={LEVELS[-1]},model=user_tiers"]
+    assert f"J of level kind {finest:.3f}, macro-F1" in runs["message"].item()
 
 
 def test_what_people_read_shows_the_levels(warehouse: Warehouse, small: Shop, capsys: pytest.CaptureFixture[str]) -> None:

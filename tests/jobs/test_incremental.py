@@ -11,7 +11,9 @@ from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 from pyspark.testing import assertDataFrameEqual
 
-from interest_tiers.stages import clean
+from interest_tiers.sources.faults import SPARK_FAULTS
+from interest_tiers.stages import clean, clean_tables
+from interest_tiers.stages.clean_stream import step_run_id
 from interest_tiers.storage.schemas import (
     DATA_QUALITY,
     INTERACTIONS,
@@ -178,6 +180,98 @@ def test_without_rules_for_days_rows_are_added_and_no_file_is_written_again(plat
     ]
 
 
+def test_many_small_files_of_a_day_are_compacted(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clean_tables, "FILES_PER_DAY", 1)
+    platform.write_config(noise={})
+    platform.arrives("monday.csv", MONDAY)
+    platform.clean()
+    platform.arrives("tuesday.csv", TUESDAY)
+    platform.clean()
+    # Monday had a file of each run, tuesday one.
+    assert {day: len(files) for day, files in files_by_day(platform.tables()).items()} == {
+        "event_date=2024-03-04": 1,
+        "event_date=2024-03-05": 1,
+    }
+    assert platform.tables().read(INTERACTIONS).count() == 6
+
+
+def test_of_a_delta_source_only_the_added_rows_are_read(platform: Platform) -> None:
+    names = ["user", "item", "at", "action", "amount"]
+
+    def arrives(folder: str, rows: Sequence[tuple[str, ...]], columns: Sequence[str] = names) -> None:
+        frame = platform.spark.createDataFrame(rows, ", ".join(f"{name} string" for name in columns))
+        frame.write.format("delta").mode("append").save(f"{platform.folder}/{folder}")
+
+    columns = {"user_id": "user", "item_id": "item", "occurred_at": "at", "behaviour": "action", "value": "amount"}
+    catalogue = {"item_id": "item", "text": "title", "category": "kind"}
+    platform.write_config(
+        interactions={"path": f"{platform.folder}/events", "format": "delta", "columns": columns},
+        items={"path": f"{platform.folder}/catalogue", "format": "delta", "columns": catalogue, "drop_categories": ["GIFT"]},
+    )
+    arrives("events", MONDAY)
+    arrives("catalogue", [("i1", "red pan", "PANS"), ("i2", "knife", "KNIVES"), ("i9", "card", "GIFT")], ["item", "title", "kind"])
+    platform.clean()
+    arrives("events", TUESDAY)
+    arrives("catalogue", [("i2", "knife", "KNIVES"), ("i3", "fork", "FORKS")], ["item", "title", "kind"])
+    platform.spark.sql(f"OPTIMIZE delta.`{platform.folder}/events`")
+    platform.clean()
+    run = platform.last_run()
+    assert (run["rows_in"], run["rows_out"]) == (4, 2)
+    assert "the rows added to interactions, items" in run["message"]
+    counted = {row["item_id"]: row["n_rows"] for row in platform.tables().read(ITEM_VERSIONS).collect()}
+    assert counted == {"i1": 1, "i2": 2, "i3": 1, "i9": 1}
+    platform.clean()
+    assert platform.last_run()["message"] == "nothing new"
+    platform.clean(warehouse="at_once")
+    platform.require_same("daily", "at_once")
+    platform.spark.sql(f"DELETE FROM delta.`{platform.folder}/events` WHERE user = 'u2'")
+    platform.clean()
+    assert "is no longer the file that was read" in platform.last_run()["message"]
+
+
+def test_steps_of_a_stream_sort_as_text() -> None:
+    steps = [step_run_id("20240304T100000-ab12cd34", "logs", number) for number in (9, 10, 100)]
+    assert steps == sorted(steps)
+
+
+def test_a_damaged_file_is_blamed_on_the_source_that_has_it(platform: Platform, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = platform.spark.createDataFrame(
+        [row for row in MONDAY if row[0]], "user string, item string, at string, action string, amount string"
+    )
+    rows.coalesce(1).write.parquet(f"{platform.folder}/parquet")
+    columns = {"user_id": "user", "item_id": "item", "occurred_at": "at", "behaviour": "action", "value": "amount"}
+    platform.write_config(interactions={"path": f"{platform.folder}/parquet", "columns": columns})
+    platform.clean()
+    damaged_source = next((platform.folder / "parquet").glob("*.parquet"))
+    damage_values(damaged_source)
+    platform.clean("--full", exit_code=2)
+    message = capsys.readouterr().err
+    assert f"behind {platform.folder}/parquet is cut short or damaged" in message
+    assert damaged_source.name in message
+    assert "items.csv" not in message
+
+
+def test_a_damaged_file_of_a_table_is_not_blamed_on_a_source(platform: Platform) -> None:
+    platform.arrives("monday.csv", MONDAY)
+    platform.clean()
+    for file in (platform.folder / "daily" / "interactions").glob("*/*.parquet"):
+        damage_values(file)
+    platform.arrives("tuesday.csv", TUESDAY)
+    given = ["--config", str(platform.config), "--warehouse", f"{platform.folder}/daily"]
+    with pytest.raises(SPARK_FAULTS) as fault:
+        clean.main(given)
+    assert "interactions/event_date=2024-03-04" in str(fault.value)
+    assert "cut short or damaged" not in str(fault.value)
+
+
+def damage_values(file: Path) -> None:
+    """Overwrite the values of a Parquet file and leave its footer, which Spark reads first."""
+    whole = bytearray(file.read_bytes())
+    whole[4:300] = bytes(296)
+    file.write_bytes(whole)
+    file.with_name(f".{file.name}.crc").unlink(missing_ok=True)
+
+
 def test_a_refused_day_leaves_the_tables_and_is_read_again(platform: Platform) -> None:
     platform.arrives("monday.csv", MONDAY)
     platform.clean()
@@ -210,7 +304,7 @@ def test_where_adding_would_be_wrong_everything_is_read_and_the_reason_told(plat
     counted = platform.tables().read(ITEM_VERSIONS)
     platform.tables().replace(ITEM_VERSIONS, counted.withColumns({"run_id": F.lit("killed"), "n_rows": F.col("n_rows") * 2}))
     platform.clean()
-    assert "a run was broken off after it had counted items" in platform.last_run()["message"]
+    assert "a run stopped after it had counted the items" in platform.last_run()["message"]
     assert {row["n_rows"] for row in platform.tables().read(ITEM_VERSIONS).collect()} == {1}
     assert ids(platform.tables().read(INTERACTIONS)) == [("u1", "04 10:00:00"), ("u3", "04 11:59:30"), ("u5", "05 08:00:00")]
     platform.clean("--full")

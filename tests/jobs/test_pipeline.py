@@ -9,7 +9,6 @@ import pytest
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from interest_tiers.stages import show
 from interest_tiers.storage.schemas import (
     CLUSTERS,
     FORGOTTEN_USERS,
@@ -31,7 +30,7 @@ from interest_tiers.storage.schemas import (
     Table,
 )
 from interest_tiers.storage.warehouse import Warehouse
-from tests.jobs.shop import AS_OF, GROUPS, USERS_PER_GROUP, Made, Shop
+from tests.jobs.shop import AS_OF, GROUPS, USERS_PER_GROUP, Made, Shop, run_command
 
 STAGES = ["clean", "embed", "build_interests", "train_tiers", "assign_tiers", "cluster_users", "recommend", "evaluate", "report"]
 
@@ -155,7 +154,7 @@ def test_nothing_is_left_aside(made: Made) -> None:
 
 
 def test_show_prints_one_user(spark: SparkSession, made: Made, capsys: pytest.CaptureFixture[str]) -> None:
-    assert show.main(["3", "--warehouse", made.warehouse]) == 0
+    assert run_command("show", ["3", "--warehouse", made.warehouse]) == 0
     printed = capsys.readouterr().out
     assert printed.startswith(f"user 3, as of {AS_OF}")
     for word in ("core (", "secondary (", "marginal (", "P(core)", "clusters", "primary", "recommendations", "   1. "):
@@ -164,5 +163,5 @@ def test_show_prints_one_user(spark: SparkSession, made: Made, capsys: pytest.Ca
 
 
 def test_show_says_when_there_is_no_such_user(spark: SparkSession, made: Made, capsys: pytest.CaptureFixture[str]) -> None:
-    assert show.main(["nobody", "--warehouse", made.warehouse]) == 2
+    assert run_command("show", ["nobody", "--warehouse", made.warehouse]) == 2
     assert "has no user 'nobody'" in capsys.readouterr().err

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,9 +12,11 @@ from pyspark.sql import DataFrame, SparkSession
 from interest_tiers.config import Config, load_config
 from interest_tiers.embedding.model_folder import model_id
 from interest_tiers.errors import DataQualityError
-from interest_tiers.stages import build_interests, evaluate
-from interest_tiers.stages.build_interests import InterestsOfItems, interests_of_items_as_of
-from interest_tiers.stages.context import Measurement, StageContext
+from interest_tiers.interests.composition import KnownInterests, find_interests
+from interest_tiers.stages import build_interests
+from interest_tiers.stages.context import StageContext
+from interest_tiers.stages.inputs import compute_tier_inputs, read_item_days, read_text_embeddings, read_tier_inputs, tier_inputs_at
+from interest_tiers.stages.registry import find_stage
 from interest_tiers.storage.schemas import INTERACTIONS, INTERESTS, ITEM_INTERESTS, ITEMS, TEXT_EMBEDDINGS, USER_INTERESTS
 from interest_tiers.storage.warehouse import Warehouse
 
@@ -69,10 +70,21 @@ def context(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory, confi
     model = model_id(config.embedding)
     vectors = [(f"hash of {item}", model, vector) for item, vector in VECTORS.items()]
     warehouse.replace(TEXT_EMBEDDINGS, spark.createDataFrame(vectors, TEXT_EMBEDDINGS.schema))
-    return StageContext(config, warehouse, AS_OF)
+    return context_in(warehouse, config, AS_OF)
 
 
-def by_item(found: InterestsOfItems) -> dict[str, str]:
+def context_in(warehouse: Warehouse, config: Config, as_of: date, stage: str = "build_interests") -> StageContext:
+    context = StageContext(warehouse, requested_as_of=as_of, config=config)
+    context.begin(find_stage(stage))
+    return context
+
+
+def interests_at(context: StageContext, cutoff: date) -> KnownInterests:
+    items, interactions, texts = context.read(ITEMS), context.read(INTERACTIONS), read_text_embeddings(context)
+    return find_interests(items, interactions, texts, cutoff, context.config.interests)
+
+
+def by_item(found: KnownInterests) -> dict[str, str]:
     return {row["item_id"]: row["interest_id"] for row in found.item_interests.collect()}
 
 
@@ -81,7 +93,7 @@ def test_what_is_stored_is_what_later_stages_work_with(spark: SparkSession, cont
     assert result.message == "3 interests of 3 topics, found in 7 of 7 texts; 1 interactions with items of no topic"
     warehouse = context.warehouse
     stored = {row["item_id"]: row["interest_id"] for row in warehouse.read(ITEM_INTERESTS, AS_OF).collect()}
-    assert stored == by_item(interests_of_items_as_of(context, AS_OF))
+    assert stored == by_item(interests_at(context, AS_OF))
     assert stored.keys() == VECTORS.keys()
     named = {row["interest_id"]: row["name"] for row in warehouse.read(INTERESTS, AS_OF).collect()}
     assert named == {  # three texts each: the tie goes by the centres
@@ -90,36 +102,46 @@ def test_what_is_stored_is_what_later_stages_work_with(spark: SparkSession, cont
         "topic:0003": "rose",
     }
     # Another command, as by a spark-submit of its own, sees the same days.
-    later = StageContext(context.config, Warehouse(spark, warehouse.location), AS_OF)
-    days = {(row["user_id"], row["item_id"], row["interest_id"]) for row in later.item_days().collect()}
+    later = context_in(Warehouse(spark, warehouse.location), context.config, AS_OF)
+    days = {(row["user_id"], row["item_id"], row["interest_id"]) for row in read_item_days(later).collect()}
     assert len(days) == 7
     assert all(stored[item] == interest for _, item, interest in days)
     pairs = {(row["user_id"], row["interest_id"]) for row in warehouse.read(USER_INTERESTS, AS_OF).collect()}
     assert pairs == {(user, interest) for user, _, interest in days}
 
 
-def test_the_back_test_takes_the_topics_of_its_cut(context: StageContext, monkeypatch: pytest.MonkeyPatch) -> None:
-    judged: dict[str, Any] = {}
+def test_the_back_test_takes_the_topics_of_its_cutoff(context: StageContext) -> None:
+    judging = context_in(context.warehouse, context.config, AS_OF, "evaluate")
+    inputs = compute_tier_inputs(judging, CUT, "inputs")
+    assert inputs.topics is not None
+    days = {row["item_id"]: row["interest_id"] for row in inputs.item_days.collect()}
+    known = by_item(interests_at(context_in(context.warehouse, context.config, AS_OF), CUT))
+    assert days == {item: known[item] for item in days}
+    assert days["late nail"] == "topic:0002"
 
-    def back_test(_: StageContext, found: InterestsOfItems, days: DataFrame, cut: date) -> list[Measurement]:
-        before, after = evaluate.split_at(days, cut)
-        judged.update(topics=found.topics, before=before.count(), after=[row["interest_id"] for row in after.collect()], cut=cut)
-        return []
 
-    monkeypatch.setattr(evaluate, "_back_test", back_test)
-    evaluate.run(context)
-    assert (judged["cut"], judged["topics"].n_texts, judged["before"], judged["after"]) == (CUT, 6, 6, ["topic:0002"])
+def test_a_training_cutoff_takes_the_topics_known_at_it(context: StageContext) -> None:
+    """The texts touched after the cutoff move no centre of its topics, though the training knows them."""
+    training = context_in(context.warehouse, context.config, AS_OF, "train_tiers")
+    current = read_tier_inputs(training)
+    at = tier_inputs_at(training, current)
+    assert at(AS_OF) is current
+    assert at(CUT) is at(CUT)
+    known = interests_at(context_in(context.warehouse, context.config, AS_OF), CUT)
+    assert known.topics is not None and at(CUT).topics is not None
+    vectors = {row["interest_id"]: row["embedding"] for row in at(CUT).topics.collect()}
+    np.testing.assert_array_equal(np.array([vectors[name] for name in known.topics.ids], dtype=np.float32), known.topics.centres)
 
 
 def test_a_catalogue_without_a_vector_has_no_topic_and_says_so(context: StageContext) -> None:
     other_model = context.config.embedding.model_copy(update={"max_tokens": 64})
-    without = StageContext(context.config.model_copy(update={"embedding": other_model}), context.warehouse, CUT)
-    with pytest.raises(DataQualityError, match="no item that was touched before 2024-06-01 has a text with a vector"):
+    without = context_in(context.warehouse, context.config.model_copy(update={"embedding": other_model}), CUT)
+    with pytest.raises(DataQualityError, match="no item touched before 2024-06-01 has a text with a vector"):
         build_interests.run(without)
 
 
 def test_what_comes_after_a_day_changes_nothing_in_its_topics(spark: SparkSession, context: StageContext) -> None:
-    found, later = (interests_of_items_as_of(context, day) for day in (CUT, CUT + timedelta(days=1)))
+    found, later = (interests_at(context, day) for day in (CUT, CUT + timedelta(days=1)))
     nearest = by_item(found)
     assert nearest == {
         "milk": "topic:0001", "cheese": "topic:0001", "cream": "topic:0001", "late yogurt": "topic:0001",
@@ -132,7 +154,8 @@ def test_what_comes_after_a_day_changes_nothing_in_its_topics(spark: SparkSessio
     assert (found.topics.n_texts, later.topics.n_texts) == (6, 7)
     assert not np.array_equal(later.topics.centres, found.topics.centres)
     context.warehouse.replace(INTERACTIONS, events(spark, "late yogurt"))
-    same = interests_of_items_as_of(context, CUT)
+    context.begin(find_stage("build_interests"))
+    same = interests_at(context, CUT)
     assert same.topics is not None
     np.testing.assert_array_equal(same.topics.centres, found.topics.centres)
     assert by_item(same) == nearest

@@ -249,7 +249,16 @@ def test_the_back_test_judges_the_network_beside_rules_and_boosting(
     found = {(row["metric"], row["slice"].removeprefix("model=")): row["value"] for row in measured}
     models = {slice_ for metric, slice_ in found if metric == "J"}
     rules = {f"{name}{kind}" for name in ("rule", "rule_recent") for kind in ("", "_calibrated", "_calibrated_argmax")}
-    assert models == {*rules, "class_prior", "user_tiers", "gradient_boosting"}
+    every = {*rules, "class_prior", "user_tiers", "gradient_boosting"}
+    assert models == every | {f"{model},minus=user_tiers" for model in every - {"user_tiers"}}
+    bounds = {row["slice"]: (row["lower"], row["upper"]) for row in measured if row["metric"] == "J"}
+    for model in every - {"user_tiers"}:
+        difference = found["J", f"{model},minus=user_tiers"]
+        assert difference == pytest.approx(found["J", model] - found["J", "user_tiers"], abs=1e-8)
+        gap = found["macro_f1", model] - found["macro_f1", "user_tiers"]
+        assert found["macro_f1", f"{model},minus=user_tiers"] == pytest.approx(gap, abs=1e-8)
+        lower, upper = bounds[f"model={model},minus=user_tiers"]
+        assert lower < difference < upper
     assert found["J", "user_tiers"] < found["J", "rule_calibrated"] < found["J", "rule"]
     assert found["calibration_error_core", "user_tiers"] < 0.15
     assert (Path(warehouse.location) / "models" / "tiers" / (AS_OF - timedelta(days=HORIZON)).isoformat() / "model.json").is_file()

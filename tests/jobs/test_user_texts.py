@@ -10,8 +10,10 @@ import yaml
 from pyspark.sql import SparkSession
 
 from interest_tiers.config import load_config
-from interest_tiers.stages import assign_tiers, build_interests, embed, evaluate
+from interest_tiers.stages import embed
 from interest_tiers.stages.context import StageContext
+from interest_tiers.stages.registry import find_stage
+from interest_tiers.stages.results import StageResult
 from interest_tiers.storage.schemas import INTERACTIONS, ITEMS, TEXT_EMBEDDINGS, USER_INTERESTS, USER_TIERS
 from interest_tiers.storage.warehouse import Warehouse
 from tests.jobs.shop import shop_config
@@ -40,7 +42,8 @@ def embedded(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> S
     config["interests"] = {"user_texts": {"weight": 0.5, "min_similarity": 0.4}, "half_life_days": 10}
     path = folder / "shop.yaml"
     path.write_text(yaml.safe_dump(config), encoding="utf-8")
-    context = StageContext(load_config(path), warehouse, AS_OF)
+    context = StageContext(warehouse, requested_as_of=AS_OF, config=load_config(path))
+    context.begin(find_stage("embed"))
     assert embed.run(context).rows_out == 5  # two items, three texts; the one of tomorrow is not among them
     return context
 
@@ -48,7 +51,12 @@ def embedded(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> S
 @pytest.fixture
 def context(embedded: StageContext) -> StageContext:
     """A command of its own on the same warehouse."""
-    return StageContext(embedded.config, embedded.warehouse, AS_OF)
+    return StageContext(embedded.warehouse, requested_as_of=AS_OF, config=embedded.config)
+
+
+def run(stage: str, context: StageContext) -> StageResult:
+    context.begin(find_stage(stage))
+    return find_stage(stage).run(context)
 
 
 def test_a_text_is_embedded_and_speaks_for_what_it_is_about(context: StageContext, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,7 +66,7 @@ def test_a_text_is_embedded_and_speaks_for_what_it_is_about(context: StageContex
     assert hashlib.sha256(ABOUT_GARDENS.encode()).hexdigest() in stored
     assert hashlib.sha256(TOMORROW.encode()).hexdigest() not in stored
 
-    build_interests.run(context)
+    run("build_interests", context)
     found = {(row["user_id"], row["interest_id"]): row for row in warehouse.read(USER_INTERESTS, AS_OF).collect()}
     written = found["u1", "category:GARDEN"]
     assert written["evidence"] == pytest.approx(0.5 * 2**-1)
@@ -66,19 +74,18 @@ def test_a_text_is_embedded_and_speaks_for_what_it_is_about(context: StageContex
     assert found["u1", "category:KITCHEN"]["evidence"] == pytest.approx(2**-1 + 2**-4)
     assert len(found) == 6
 
-    assign_tiers.run(context)
+    run("assign_tiers", context)
     assert warehouse.read(USER_TIERS, AS_OF).count() == 6
-    assert {name: staged.count(name) for name in ("item_days", "user_texts/nearest", "user_texts/days")} == dict.fromkeys(
-        ("item_days", "user_texts/nearest", "user_texts/days"), 1
-    )
-    assert "cut 2024-01-31" in evaluate.run(context).message
+    shared = ("shared/item_days", "shared/nearest", "shared/written", "shared/interest_days")
+    assert {name: staged.count(name) for name in shared} == dict.fromkeys(shared, 1)
+    assert "cutoff 2024-01-31" in run("evaluate", context).message
 
 
 def test_without_the_setting_nothing_of_it_is_seen(context: StageContext) -> None:
     interests = context.config.interests.model_copy(update={"user_texts": None})
     context.config = context.config.model_copy(update={"interests": interests})
     assert {row["text"] for row in embed.texts_in_use(context).collect()} == {text for text, _ in ITEM_TEXTS.values()}
-    build_interests.run(context)
+    run("build_interests", context)
     assert {(row["user_id"], row["interest_id"]) for row in context.warehouse.read(USER_INTERESTS, AS_OF).collect()} == {
         ("u1", "category:KITCHEN"), *((user, f"category:{name}") for user in ("u2", "u3") for name in ("GARDEN", "KITCHEN")),
     }  # fmt: skip
@@ -88,11 +95,10 @@ def test_what_is_staged_is_made_again_for_another_version_of_a_table_alone(conte
     made = []
 
     def staged() -> str:
-        rows = context.staged_once(
-            "own", [ITEMS], lambda: context.spark.createDataFrame([(made.append("") or f"{len(made)}",)], "n string")
-        )
+        rows = context.share("own", [ITEMS], lambda: context.spark.createDataFrame([(made.append("") or f"{len(made)}",)], "n string"))
         return rows.collect()[0]["n"]
 
+    context.begin(find_stage("embed"))
     context.input_versions = {"items": 3, "interactions": 1}
     assert (staged(), staged()) == ("1", "1")
     context.input_versions = {"items": 3, "interactions": 2}

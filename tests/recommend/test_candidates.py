@@ -9,12 +9,12 @@ from pyspark.testing import assertDataFrameEqual
 
 from interest_tiers.config import Recommend
 from interest_tiers.recommend.candidates import (
-    from_clusters,
-    item_evidence,
-    listed_interests,
-    popular_in_clusters,
-    scored_candidates,
-    widely_used,
+    find_widely_used,
+    list_interests,
+    offer_popular_items,
+    rank_popular_items,
+    score_candidates,
+    sum_item_evidence,
 )
 
 AS_OF = date(2018, 1, 1)
@@ -48,10 +48,10 @@ def test_evidence_of_items_halves_with_age(spark: SparkSession) -> None:
         ("u2", "dairy", "cheese", 0.0, 2, ago(10)),
     ]
     frame = spark.createDataFrame(days, "user_id string, interest_id string, item_id string, event_date date, weight double")
-    own = item_evidence(frame, AS_OF, 10)
+    own = sum_item_evidence(frame, AS_OF, 10)
     assertDataFrameEqual(own, spark.createDataFrame(expected, OWN))
-    assert widely_used(own, 3).count() == 0
-    assert [row["item_id"] for row in widely_used(own, 2).orderBy("item_id").collect()] == ["cheese", "milk"]
+    assert find_widely_used(own, 3).count() == 0
+    assert [row["item_id"] for row in find_widely_used(own, 2).orderBy("item_id").collect()] == ["cheese", "milk"]
 
 
 def test_popular_items_are_those_of_a_clusters_primary_users(spark: SparkSession) -> None:
@@ -74,7 +74,7 @@ def test_popular_items_are_those_of_a_clusters_primary_users(spark: SparkSession
         ("c02", "a", "a1", 1.0),  # ties go by item
         ("c02", "a", "a2", 1.0),
     ]
-    popular = popular_in_clusters(own, spark.createDataFrame(clusters, USER_CLUSTERS), per_interest=2)
+    popular = rank_popular_items(own, spark.createDataFrame(clusters, USER_CLUSTERS), per_interest=2)
     assertDataFrameEqual(popular, spark.createDataFrame(expected, POPULAR))
 
 
@@ -89,7 +89,7 @@ def test_the_strongest_core_and_secondary_interests_are_listed(spark: SparkSessi
         ],
         "user_id string, interest_id string, tier string, rank bigint",
     )
-    got = listed_interests(both.drop("rank"), both.drop("tier"), max_interests=2)
+    got = list_interests(both.drop("rank"), both.drop("tier"), max_interests=2)
     assertDataFrameEqual(got, spark.createDataFrame([("u1", "d"), ("u1", "b")], "user_id string, interest_id string"))
 
 
@@ -112,7 +112,7 @@ def test_popularity_is_the_mean_over_the_users_clusters_by_membership(spark: Spa
         ("u1", "a", "a2", 0.15 + 0.35, "c02", 0.875),  # c02 says more of it although u1 is more in c01
         ("u2", "a", "a2", 0.875, "c02", 0.875),
     ]
-    got = from_clusters(interests, spark.createDataFrame(clusters, USER_CLUSTERS), spark.createDataFrame(popular, POPULAR))
+    got = offer_popular_items(interests, spark.createDataFrame(clusters, USER_CLUSTERS), spark.createDataFrame(popular, POPULAR))
     assertDataFrameEqual(got, spark.createDataFrame(expected, OFFERED))
 
 
@@ -120,7 +120,7 @@ def test_own_items_beyond_the_cap_are_candidates_only_where_a_cluster_offers_the
     rows = [("u1", "x", item, evidence, 1, ago(1)) for item, evidence in [("x3", 1.0), ("x2", 1.0), ("x1", 0.5), ("x0", 0.25), ("x4", 2.0)]]
     offered = [("u1", "x", "x0", 0.5, "c01", 0.5)]
     own, from_cluster = spark.createDataFrame(rows, OWN), spark.createDataFrame(offered, OFFERED)
-    got = scored_candidates(own, from_cluster, Recommend(max_repeats=2, cluster_weight=2.0), repeats=True)
+    got = score_candidates(own, from_cluster, Recommend(max_repeats=2, cluster_weight=2.0), repeats=True)
     found = {row["item_id"]: (row["score"], row["n_days"]) for row in got.collect()}
     assert found == {"x4": (2.0, 1), "x2": (1.0, 1), "x0": (0.25 + 2.0 * 0.5, 1)}
 
@@ -147,10 +147,10 @@ def test_scores_with_and_without_repeats(spark: SparkSession) -> None:
         ("u2", "a", "a1", 1.0 + 4 * 0.5, 1, ago(5), "c01", 0.5),
         ("u3", "a", "a4", 4.0, None, None, "c02", 1.0),
     ]
-    assertDataFrameEqual(scored_candidates(*frames, config, repeats=True), spark.createDataFrame(with_repeats, SCORED))
+    assertDataFrameEqual(score_candidates(*frames, config, repeats=True), spark.createDataFrame(with_repeats, SCORED))
     # u2 has had everything and is left without a list; nobody else loses anything but own items.
     new_alone = [
         ("u1", "a", "a4", 4 * 0.125, None, None, "c01", 0.25),
         ("u3", "a", "a4", 4.0, None, None, "c02", 1.0),
     ]
-    assertDataFrameEqual(scored_candidates(*frames, config, repeats=False), spark.createDataFrame(new_alone, SCORED))
+    assertDataFrameEqual(score_candidates(*frames, config, repeats=False), spark.createDataFrame(new_alone, SCORED))

@@ -7,7 +7,7 @@ from datetime import date
 from pyspark.sql import SparkSession
 from pyspark.testing import assertDataFrameEqual
 
-from interest_tiers.recommend.ranking import explained, top_items
+from interest_tiers.recommend.ranking import explain, rank_items
 
 AS_OF = date(2018, 1, 1)
 
@@ -18,7 +18,7 @@ def test_the_best_k_per_user_ties_by_item(spark: SparkSession) -> None:
         ("u2", "i1", 0.1),
     ]  # fmt: skip
     expected = [("u1", "i5", 3.0, 1), ("u1", "i2", 1.0, 2), ("u1", "i3", 1.0, 3), ("u2", "i1", 0.1, 1)]
-    got = top_items(spark.createDataFrame(candidates, "user_id string, item_id string, score double"), 3)
+    got = rank_items(spark.createDataFrame(candidates, "user_id string, item_id string, score double"), 3)
     assertDataFrameEqual(got, spark.createDataFrame(expected, "user_id string, item_id string, score double, rank bigint"))
 
 
@@ -39,7 +39,7 @@ def test_reasons(spark: SparkSession) -> None:
     tiers = [("u1", "dairy", "core"), ("u1", "beer", "secondary"), ("u2", "beer", "core"), ("u2", "dairy", "marginal")]
     interests = [("dairy", "DAIRY 100%"), ("beer", "BEER")]
     clusters = [("c01", "DAIRY · EGGS"), ("c02", "BEER")]
-    got = explained(
+    got = explain(
         spark.createDataFrame(ranked, schema),
         spark.createDataFrame(tiers, "user_id string, interest_id string, tier string"),
         spark.createDataFrame(interests, "interest_id string, name string"),

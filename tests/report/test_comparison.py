@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from interest_tiers.report.comparison import Column, Measure, Single, describe_back_test, describe_metric, parse_slice
+from interest_tiers.report.comparison import Column, Difference, Measure, Single, compare, describe_back_test, describe_metric
 
 DAY = date(2018, 1, 1)
 
@@ -35,20 +35,6 @@ ROWS = [
 
 
 @pytest.mark.parametrize(
-    ("text", "parts"),
-    [
-        ("items=all,model=rule", {"items": "all", "model": "rule"}),
-        (" k = 8 ", {"k": "8"}),
-        ("overall", {"overall": ""}),
-        ("formula=a=b", {"formula": "a=b"}),
-        ("", {}),
-    ],
-)
-def test_slices_are_parsed(text: str, parts: dict[str, str]) -> None:
-    assert parse_slice(text) == parts
-
-
-@pytest.mark.parametrize(
     ("metric", "column"),
     [
         ("J", Column("J", "J", "lower")),
@@ -62,10 +48,10 @@ def test_metrics_are_named_and_directed(metric: str, column: Column) -> None:
     assert describe_metric(metric) == column
 
 
-def test_the_cut_lies_the_horizon_before_the_day() -> None:
+def test_the_cutoff_lies_the_horizon_before_the_day() -> None:
     back_test = describe_back_test(ROWS, DAY, horizon_days=91)
     assert back_test is not None
-    assert (back_test.cut, back_test.horizon_days) == (date(2017, 10, 2), 91)
+    assert (back_test.cutoff, back_test.horizon_days) == (date(2017, 10, 2), 91)
 
 
 def test_without_measures_there_is_no_back_test() -> None:
@@ -116,8 +102,83 @@ def test_verdicts_hold_us_against_the_best_baseline() -> None:
     assert back_test is not None and back_test.tiers is not None
     all_items, new_items = back_test.recommendations
     assert back_test.tiers.verdicts == ("J (lower is better): calibrated rule 0.376, best baseline, class prior, 0.421 (−10.7 %).",)
-    assert all_items.verdicts == (
-        "NDCG@10 (higher is better): tiers and clusters 0.550, best baseline, own frequency, 0.500 (+10.0 %); "
-        "the 95 % intervals do not overlap.",
+    assert all_items.verdicts == ("NDCG@10 (higher is better): tiers and clusters 0.550, best baseline, own frequency, 0.500 (+10.0 %).",)
+    assert new_items.verdicts[0].endswith("0.080 (+50.0 %).")
+
+
+def difference(metric: str, where: str, value: float, lower: float | None, upper: float | None) -> dict[str, Any]:
+    return {"metric": metric, "slice": where, "value": value, "lower": lower, "upper": upper}
+
+
+#: Intervals of the models by themselves overlap everywhere.
+PAIRED = [
+    *(measure("J", f"model={model}", value, 0.05) for model, value in (("user_tiers", 0.30), ("rule", 0.31), ("class_prior", 0.32))),
+    *(measure("macro_f1", f"model={model}", value, 0.05) for model, value in (("user_tiers", 0.50), ("rule", 0.51), ("class_prior", 0.48))),
+    measure("novelty", "model=rule", 1.0, 0.5),
+    difference("J", "model=rule,minus=user_tiers", 0.01, 0.002, 0.018),
+    difference("J", "model=class_prior,minus=user_tiers", 0.02, -0.001, 0.041),
+    difference("macro_f1", "model=rule,minus=user_tiers", 0.01, 0.0, 0.02),
+    difference("macro_f1", "model=class_prior,minus=user_tiers", -0.02, -0.03, -0.01),
+    difference("novelty", "model=rule,minus=user_tiers", 0.5, 0.4, 0.6),
+]
+
+
+def test_a_paired_difference_is_better_or_worse_where_its_interval_excludes_zero() -> None:
+    comparison = compare("", PAIRED)
+    assert (comparison.reference, comparison.reference_name) == ("user_tiers", "Computed tiers")
+    assert [model.model for model in comparison.others] == ["rule", "class_prior"]
+    assert comparison.compared == (0, 1, 2)
+    ours, rule, prior = comparison.models
+    assert ours.differences == (None, None, None)
+    assert rule.differences == (
+        Difference(0.01, 0.002, 0.018, "worse"),  # J: lower is better
+        Difference(0.01, 0.0, 0.02, "no difference shown"),  # it includes 0
+        Difference(0.5, 0.4, 0.6, "higher"),  # nobody knows which direction is better
     )
-    assert new_items.verdicts[0].endswith("0.080 (+50.0 %); the 95 % intervals do not overlap.")
+    assert prior.differences[:2] == (Difference(0.02, -0.001, 0.041, "no difference shown"), Difference(-0.02, -0.03, -0.01, "worse"))
+
+
+def test_verdicts_are_by_the_paired_difference_and_not_by_overlap() -> None:
+    assert compare("", PAIRED).verdicts == (
+        "J (lower is better): computed tiers 0.300, best baseline, rule on past evidence, 0.310 (−3.2 %). "
+        "The baseline is worse: paired difference +0.010, 95 % interval +0.002 to +0.018.",
+        "Macro-F1 (higher is better): computed tiers 0.500, best baseline, rule on past evidence, 0.510 (−2.0 %). "
+        "No difference is shown: paired difference +0.010, 95 % interval +0.000 to +0.020.",
+    )
+
+
+def test_a_baseline_can_be_better() -> None:
+    rows = [
+        measure("ndcg@5", "items=all,model=tiers_and_clusters", 0.2), measure("ndcg@5", "items=all,model=popularity", 0.3),
+        difference("ndcg@5", "items=all,model=popularity,minus=tiers_and_clusters", 0.1, 0.05, 0.15),
+    ]  # fmt: skip
+    assert (
+        compare("all items", rows).verdicts[0].endswith("The baseline is better: paired difference +0.100, 95 % interval +0.050 to +0.150.")
+    )
+
+
+def test_a_difference_without_an_interval_shows_nothing() -> None:
+    comparison = compare("", [*PAIRED[:3], difference("J", "model=rule,minus=user_tiers", 0.01, None, None)])
+    assert (comparison.others, comparison.compared) == ((), ())
+
+
+def test_differences_from_two_references_are_refused() -> None:
+    with pytest.raises(ValueError, match="differences from 2 models of the same cases: rule, user_tiers"):
+        compare("", [*PAIRED, difference("J", "model=class_prior,minus=rule", 0.01, 0.0, 0.1)])
+
+
+def test_a_hierarchy_is_judged_by_its_finest_level_and_never_as_a_whole() -> None:
+    """The rows without a level are of an earlier version."""
+    rows = [
+        measure("J", "model=user_tiers", 0.9),
+        *(measure("J", f"level={level},model=user_tiers", value) for level, value in (("department", 0.6), ("kind", 0.2))),
+        difference("J", "level=kind,model=rule,minus=user_tiers", 0.1, 0.05, 0.15),
+        measure("J", "level=kind,model=rule", 0.3),
+    ]
+    back_test = describe_back_test(rows, DAY, 91, levels=["department", "kind"])
+    assert back_test is not None and back_test.headline is not None
+    assert (back_test.tiers, [c.cases for c in back_test.levels]) == (None, ["level: department", "level: kind"])
+    assert back_test.headline is back_test.levels[1]
+    assert [m.measures[0] for m in back_test.headline.models] == [Measure(0.2), Measure(0.3)]
+    assert back_test.headline.others[0].differences == (Difference(0.1, 0.05, 0.15, "worse"),)
+    assert back_test.recommendations == ()

@@ -12,26 +12,15 @@ from xml.etree import ElementTree
 
 import pytest
 
+from interest_tiers.report.clusters import Cluster, SilhouetteChoice, UserMap
 from interest_tiers.report.comparison import describe_back_test
-from interest_tiers.report.content import (
-    Cluster,
-    Content,
-    CoreInterest,
-    QuarantineReason,
-    SilhouetteChoice,
-    StageRun,
-    Story,
-    StoryCluster,
-    StoryInterest,
-    StoryRecommendation,
-    TierShare,
-    TierSummary,
-    Totals,
-    UserMap,
-)
+from interest_tiers.report.content import Content
 from interest_tiers.report.page import draw_pictures, format_decimal, format_number, format_percent, render
 from interest_tiers.report.plots import _spread
 from interest_tiers.report.quality import Check, DataQuality, ReasonQuality, SourceQuality
+from interest_tiers.report.rows import QuarantineReason, StageRun, Totals
+from interest_tiers.report.stories import Story, StoryCluster, StoryInterest, StoryRecommendation
+from interest_tiers.report.tiers import CoreInterest, TierShare, TierSummary
 
 HOSTILE = "<script>alert('x')</script> & $\\frac{1}$ \x0b 牛乳"
 DAY = date(2018, 1, 1)
@@ -42,6 +31,7 @@ MEASURES = [
         ("J", "model=class_prior", 0.421),
         ("ndcg@5", "items=all,model=tiers_and_clusters", 0.531),
         ("ndcg@5", "items=all,model=popularity", 0.268),
+        ("ndcg@5", "items=all,model=popularity,minus=tiers_and_clusters", -0.263),
     ]
 ]
 CONTENT = Content(
@@ -159,10 +149,31 @@ def test_the_sample_says_of_how_many_it_is(html: str) -> None:
 
 def test_the_back_test_says_when_and_which_direction_is_better(html: str) -> None:
     text = text_of(html)
-    assert "Everything was made anew as of 2017-10-02" in text
+    assert "computed as of the cutoff 2017-10-02, from data before that day only" in text
     assert "in the 91 days from 2017-10-02 up to 2018-01-01" in text
     assert "For J and calibration errors lower is better; for all other metrics higher is better." in text
     assert "For all items, NDCG@5 (higher is better): tiers and clusters 0.531, best baseline, popularity, 0.268 (+98.1 %)" in text
+
+
+def test_models_are_compared_by_paired_differences(html: str) -> None:
+    text = text_of(html)
+    assert "overlap" not in text
+    assert "(+98.1 %). The baseline is worse: paired difference −0.263, 95 % interval −0.273 to −0.253." in text
+    assert "Difference from Tiers and clusters, all items" in text
+    assert "Popularity −0.263 worse −0.273 to −0.253" in text
+    assert text.count("Difference from") == 1, "the tiers have no differences here"
+
+
+def test_levels_of_a_hierarchy_have_tables_of_their_own_and_the_finest_is_drawn() -> None:
+    measures = [{**row, "slice": f"level={level},{row['slice']}"} for level in ("department", "kind") for row in MEASURES[:2]]
+    back_test = describe_back_test(measures, DAY, 91, levels=["department", "kind"])
+    assert back_test is not None
+    text = text_of(render(replace(CONTENT, back_test=back_test)))
+    for expected in ("Tiers against the baselines, level: department", "Tiers against the baselines, level: kind", "For level: kind, J"):
+        assert expected in text, expected
+    assert "all levels" not in text and "For level: department" not in text
+    picture = draw_pictures(replace(CONTENT, back_test=back_test))["tier_metrics"]
+    assert picture is not None and "level: kind" in picture.alternative and "department" not in picture.alternative
 
 
 def test_the_quality_of_the_data_says_first_what_is_wrong(html: str) -> None:
@@ -220,7 +231,7 @@ def test_the_same_content_gives_the_same_page(html: str) -> None:
     assert render(CONTENT) == html
 
 
-def test_user_ids_stand_only_in_their_story(html: str) -> None:
+def test_user_ids_are_only_in_their_story(html: str) -> None:
     assert html.count("household-7") == 1
 
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, cast
 
+import pytest
 from pyspark.sql import DataFrame, SparkSession
 
 from interest_tiers import conf
 from interest_tiers.config import load_config
+from interest_tiers.errors import WarehouseError
 from interest_tiers.stages import report
 from interest_tiers.stages.context import StageContext, StageResult
 from interest_tiers.storage.schemas import (
@@ -75,6 +78,15 @@ class WarehouseInMemory:
         self.written[path] = text
 
 
+class CatalogInMemory(WarehouseInMemory):
+    """Holds no files, as a catalog."""
+
+    location = "main.shop"
+
+    def report_path(self) -> str:
+        raise WarehouseError("no path")
+
+
 def context_of(warehouse: WarehouseInMemory) -> StageContext:
     config = load_config(Path(next(iter(conf.__path__))) / "complete_journey.yaml")
     return StageContext(config, cast(Warehouse, warehouse), TUESDAY)
@@ -88,6 +100,41 @@ def test_one_page_is_written_before_evaluate_has_run(spark: SparkSession) -> Non
     page = warehouse.written["warehouse/report/index.html"]
     for expected in ("complete_journey", "day cannot be read", "bought yesterday", "The back-test has not been run for 2017-10-10"):
         assert expected in page, expected
+
+
+@pytest.mark.parametrize(
+    ("report_to", "path"),
+    [
+        ("s3a://pages/shop.html", "s3a://pages/shop.html"),
+        ("/reports/shop", "/reports/shop/index.html"),
+        ("/reports/shop/", "/reports/shop/index.html"),
+    ],
+)
+def test_a_catalog_has_its_report_where_report_to_says(spark: SparkSession, report_to: str, path: str) -> None:
+    warehouse = CatalogInMemory(spark, ROWS)
+    assert report.run(context_of(warehouse), report_to=report_to).message == path
+    assert list(warehouse.written) == [path]
+
+
+def test_a_catalog_without_report_to_has_no_report_and_preflight_says_so(spark: SparkSession) -> None:
+    warehouse = CatalogInMemory(spark, ROWS)
+    said = "no report is written: a catalog holds no files; give --report-to PATH"
+    assert report.preflight(context_of(warehouse)) == [said]
+    assert report.preflight(context_of(warehouse), report_to="/reports") == []
+    assert report.preflight(context_of(WarehouseInMemory(spark, ROWS))) == []
+    assert report.run(context_of(warehouse)) == StageResult(rows_in=0, rows_out=0, message=said)
+    assert (warehouse.reads, warehouse.written) == ({}, {})
+
+
+def test_the_user_is_named_only_where_that_is_asked_for(spark: SparkSession) -> None:
+    pages = {}
+    for show_users in (False, True):
+        warehouse = WarehouseInMemory(spark, ROWS)
+        report.run(context_of(warehouse), show_users=show_users)
+        [page] = warehouse.written.values()
+        pages[show_users] = re.sub(r'src="data:[^"]*"', "", page)
+    assert "User <code>u1</code></h3>" in pages[True]
+    assert "User 1</h3>" in pages[False] and "u1" not in pages[False]
 
 
 def test_tables_with_days_are_read_as_of_the_day_and_the_others_whole(spark: SparkSession) -> None:

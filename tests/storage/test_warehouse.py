@@ -426,10 +426,11 @@ def test_clear_stage_removes_what_was_staged_under_a_prefix_and_only_that(wareho
     warehouse.stage("items/a", rows(ITEMS, {}))
     kept = warehouse.stage("users/b", rows(USERS, {}))
     warehouse.clear_stage("items/")
-    assert not Path(warehouse.location, "_staging", "items", "a").exists()
+    own = Path(warehouse.location, "_staging", warehouse.run_id)
+    assert not (own / "items" / "a").exists()
     assertDataFrameEqual(kept, rows(USERS, {}))
     warehouse.clear_stage()
-    assert not Path(warehouse.location, "_staging", "users", "b").exists()
+    assert not own.exists()
 
 
 # What a read gives, or says
@@ -481,7 +482,7 @@ def test_a_warehouse_that_is_a_file_is_refused(spark: SparkSession, tmp_path: Pa
     path.touch()
     with pytest.raises(WarehouseError) as refused:
         Warehouse(spark, str(path))
-    assert str(refused.value) == f"--warehouse {path}: a file stands there; give a folder or catalog.schema"
+    assert str(refused.value) == f"--warehouse {path} is a file. Give a folder or catalog.schema"
 
 
 def test_a_table_of_an_earlier_version_is_read_and_widened(warehouse: Warehouse, rows: Rows) -> None:

@@ -1,4 +1,4 @@
-"""Columns of a source as Column expressions: which are there, ids, times, numbers."""
+"""Reads columns of a source as Column expressions: ids, times, numbers; and checks that the source has them."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ from interest_tiers.config import UNREADABLE, ColumnRef, OccurredAt, SqlColumn
 from interest_tiers.errors import ConfigError
 from interest_tiers.text import format_number, quote_name
 
-#: Texts that stand for a missing id, in lower case.
+#: Texts that mean a missing id, in lower case.
 MISSING_IDS = ("", "null", "nan", "none", "[deleted]", "[removed]")
 
-#: What may surround an id or a time without being part of it.
+#: Characters trimmed from both ends of ids and times.
 BLANKS = " \t\r\n\u00a0\u3000\ufeff"
 
-#: Stands for ISO 8601 among the formats of a time.
+#: The name of ISO 8601 among the formats of a time.
 ISO_FORMAT = "iso"
 
 _UNITS_PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000}
 
-#: With unit auto, counts below are seconds (up to the year 5138), and below a thousand times as much milliseconds.
+#: With unit auto, counts below this are seconds (up to the year 5138); below a thousand times this, milliseconds.
 _LARGEST_SECONDS = 100_000_000_000
 
-#: A text with a day; Spark would read a time of day alone as one of today, and longer years up to the limits of 64 bits.
+#: A text with a day. Spark would read a time of day alone as today, and longer years up to the limits of 64 bits.
 _BEGINS_WITH_YEAR = r"^\d{4}(-|$)"
 _NAMES_A_ZONE = r"^\d{4}-\d{1,2}-\d{1,2}[T ][\d:.]+\s*[A-Za-z+\-]"
 
 
 def source_column(name: str) -> Column:
-    """A column by its literal name, dots and blanks included."""
+    """Refer to a column by its literal name, dots and blanks included."""
     return F.col(quote_name(name))
 
 
 def given_column(raw: DataFrame, ref: ColumnRef) -> Column:
-    """The column that the config means: of that name, a field a.b of a struct, or SQL."""
+    """Resolve a column of the config: by its name, as a field a.b of a struct, or as SQL."""
     if isinstance(ref, SqlColumn):
         return F.expr(ref.sql)
     return source_column(ref) if ref in raw.columns else F.col(".".join(map(quote_name, ref.split("."))))
@@ -52,14 +52,14 @@ def is_unreadable(raw: DataFrame) -> Column:
 
 
 def kind_of(raw: DataFrame, ref: ColumnRef) -> DataType:
-    """The type of a given column."""
+    """Return the type of a column of the config."""
     return raw.select(given_column(raw, ref)).schema[0].dataType
 
 
 def require_columns(raw: DataFrame, wanted: Mapping[str, ColumnRef], path: str) -> None:
-    """Check that a source has the columns that the config maps.
+    """Check that a source has the columns that the config maps. wanted: config key to column.
 
-    wanted: config key to column. Raises ConfigError for the first one missing.
+    Raises ConfigError for the first missing column.
     """
     for key, ref in wanted.items():
         if isinstance(ref, SqlColumn):
@@ -72,11 +72,11 @@ def require_columns(raw: DataFrame, wanted: Mapping[str, ColumnRef], path: str) 
 
 
 def require_sql(raw: DataFrame, key: str, rule: str, path: str) -> None:
-    """Check that an SQL condition fits a source. Raises ConfigError with the reason."""
+    """Check that an SQL condition can be evaluated on a source. Raises ConfigError with the reason."""
     try:
         kind = raw.select(F.expr(rule)).schema[0].dataType.simpleString()
         if kind == "boolean":
-            raw.where(rule)  # refuses what is no condition on one row, such as an aggregate
+            raw.where(rule)  # refuses what is not a condition on one row, such as an aggregate
     except AnalysisException as error:
         raise ConfigError(f"{key} is {rule!r}, which does not fit {path}: {str(error).strip().splitlines()[0]}") from error
     if kind != "boolean":
@@ -84,7 +84,7 @@ def require_sql(raw: DataFrame, key: str, rule: str, path: str) -> None:
 
 
 def require_time_format(raw: DataFrame, key: str, patterns: Sequence[str] | None) -> None:
-    """Check datetime patterns before rows are read with them. Raises ConfigError when Spark does not know one."""
+    """Check datetime patterns before rows are read with them. Raises ConfigError for a pattern that Spark refuses."""
     for pattern in patterns or ():
         if pattern == ISO_FORMAT:
             continue
@@ -98,25 +98,26 @@ def require_time_format(raw: DataFrame, key: str, patterns: Sequence[str] | None
 
 
 def identifier(column: Column, kind: DataType) -> Column:
-    """An id as text: 17850.0 is 17850, leading zeros stay, blank, null and nan are missing (null)."""
+    """Write an id as text: 17850.0 becomes 17850, leading zeros stay; blank, null and nan become null."""
     if isinstance(kind, IntegralType):
         return column.cast("string")
     text = F.btrim(format_number(column, kind), F.lit(BLANKS))
-    # Few ids have a point; the others are spared the regular expression.
+    # Few ids have a point; for the others the regular expression is skipped.
     text = F.when(text.contains("."), F.regexp_replace(text, r"^([+-]?\d+)\.0+$", "$1")).otherwise(text)
     return F.when(~F.lower(text).isin(*MISSING_IDS), text)
 
 
 def is_blank(column: Column) -> Column:
-    """Whether a text stands for a missing one."""
+    """Whether a text means a missing value."""
     return F.lower(F.btrim(column.cast("string"), F.lit(BLANKS))).isin(*MISSING_IDS)
 
 
 def instant(column: Column, kind: DataType, how: OccurredAt) -> Column:
-    """A time as a timestamp in UTC; null where it cannot be read, or lies outside the years 1 to 9999.
+    """Parse a time to a timestamp in UTC; null where it cannot be parsed, or is outside the years 1 to 9999.
 
-    Numbers are counts of how.unit since 1970-01-01 UTC, unless how.format says how to read their digits; texts
-    follow the first of how.format that fits, or ISO 8601; a time that names no zone is taken in how.timezone.
+    Numbers are counts of how.unit since 1970-01-01 UTC, unless how.format gives a pattern for their digits.
+    Texts are parsed by the first pattern of how.format that fits, by default ISO 8601.
+    A time without a zone is in how.timezone.
     """
     if isinstance(kind, TimestampType):
         return _representable(column)
@@ -136,7 +137,7 @@ def is_epoch(kind: DataType, how: OccurredAt) -> bool:
 
 
 def plausible_in_another_unit(column: Column, how: OccurredAt, latest: date) -> Column:
-    """Whether a count would give a plausible time in another unit, such as seconds that were read as milliseconds."""
+    """Whether a count gives a plausible time in another unit, such as seconds that were read as milliseconds."""
     others = [unit for unit in _UNITS_PER_SECOND if unit != (how.unit or "s")]
     times = [_from_epoch(column, unit) for unit in others]
     plausible = [(time >= F.lit(how.earliest)) & (time < F.lit(latest)) for time in times]
@@ -144,12 +145,12 @@ def plausible_in_another_unit(column: Column, how: OccurredAt, latest: date) -> 
 
 
 def number(column: Column, kind: DataType) -> Column:
-    """A number as a double; null where it is not a finite one."""
+    """Parse a number to a double; null where it is not a finite number."""
     value = column.cast("double")
     if isinstance(kind, IntegralType):
         return value
     finite = ~F.isnan(value) & (F.abs(value) < F.lit(float("inf")))
-    # Java reads 12d and 12f as numbers.
+    # Java accepts 12d and 12f as numbers.
     return F.when(finite if isinstance(kind, NumericType) else finite & ~column.cast("string").rlike("[dDfF]\\s*$"), value)
 
 
@@ -193,7 +194,7 @@ def _has_column(kind: DataType, name: str) -> bool:
 
 
 def _column_names(schema: StructType) -> list[str]:
-    """The names of columns, and of the fields of structs as a.b."""
+    """List the names of columns, and of the fields of structs as a.b."""
     names = []
     for field in schema.fields:
         names.append(field.name)
@@ -207,9 +208,9 @@ def _to_utc(clock: Column, timezone: str) -> Column:
 
 
 def _representable(time: Column) -> Column:
-    # Beyond, Python has no dates, and the conversion between zones stops the job in the last years of 64 bits.
+    # Python has no dates beyond, and converting zones fails the job in the last years of 64 bits.
     is_within = (time >= F.lit("0001-01-02").cast("timestamp")) & (time < F.lit("9999-12-31").cast("timestamp"))
-    # What is simply F.when(is_within, time): Comet stops at a CASE over times, and nvl2 becomes an IF.
+    # The same as F.when(is_within, time), but Comet cannot run a CASE over times; nvl2 becomes an IF.
     return F.nvl2(F.when(is_within, F.lit(True)), time, F.lit(None).cast("timestamp"))
 
 

@@ -1,20 +1,24 @@
-"""Users who are to be forgotten: which rows and texts name them, and how they stay away.
+"""Forgets users: finds the rows and texts that name them, and keeps them out of later runs.
 
-What stays known of them is a hash, so that rows read again from sources that still hold them can be left out.
+Only a hash of their ids is kept, so that rows read again from sources that still hold them are left out.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
+from pyspark.sql.types import StringType
 
+from interest_tiers.cleaning.columns import identifier
 from interest_tiers.config import UNREADABLE
 from interest_tiers.text import LARGEST_EXACT_DOUBLE
 
 #: A string of JSON with its quotes, or a number. Possessive, so that a long string takes no stack.
 _LITERAL = r'"[^"\\]*+(?:\\.[^"\\]*+)*+"|-?[0-9][0-9.eE+-]*+'
 
-#: What stands between words, fields of a line, and pieces of a message, in the order of the splits.
+#: Separators of words, of parts of a message, and of fields of a line.
 _BETWEEN_WORDS = r"""(?U)[\s,;|=<>()\[\]{}"'`]+"""
 _BETWEEN_PARTS = r"""(?U)[\s,;|=<>()\[\]{}"'`:]+"""
 _BETWEEN_FIELDS = r"[,;|\t\r\n]"
@@ -28,62 +32,98 @@ _SCIENTIFIC = r"^[+-]?[0-9](\.[0-9]+)?[eE]\+?[0-9]{1,2}$"
 
 
 def user_hash(user_id: Column) -> Column:
-    """SHA-256 of a user id, 64 hexadecimal digits; null for null."""
+    """Hash a user id: SHA-256 as 64 hexadecimal digits; null for null."""
     return F.sha2(user_id, 256)
 
 
-def without_forgotten(rows: DataFrame, forgotten: DataFrame) -> DataFrame:
-    """The rows of users who were not forgotten; rows without a user stay.
+def drop_forgotten(rows: DataFrame, forgotten: DataFrame) -> DataFrame:
+    """Leave out the rows of forgotten users; rows without a user stay.
 
-    rows: user_id string, and any other columns. forgotten: user_hash string.
+    rows: (user_id string, …). forgotten: (user_hash string).
     """
     kept = rows.withColumn("_user_hash", user_hash(F.col("user_id")))
     hashes = forgotten.select(F.col("user_hash").alias("_user_hash"))
     return kept.join(hashes, "_user_hash", "left_anti").select(*rows.columns)
 
 
-def without_naming_forgotten(rows: DataFrame, key: str, names: Column, forgotten: DataFrame) -> DataFrame:
-    """The rows whose texts name nobody who was forgotten.
+def drop_quarantine_naming(rows: DataFrame, forgotten: DataFrame) -> DataFrame:
+    """Leave out quarantined rows that name a forgotten user.
 
-    rows: key (unique), and any other columns. names: array<string>, the ids that a row may name (see named_values).
-    forgotten: user_hash string.
+    rows: (row_hash, raw, …), one row per row_hash. forgotten: (user_hash).
+    """
+    return drop_rows_naming(rows, "row_hash", user_ids_in(extract_values(F.col("raw"))), forgotten)
+
+
+def user_ids_in(names: Column) -> Column:
+    """Turn array<string> of what a row names into ids as cleaning writes them, each once."""
+    return F.array_distinct(F.transform(names, lambda name: identifier(name, StringType())))
+
+
+def read_ids(lines: DataFrame) -> DataFrame:
+    """Read user ids from lines as cleaning reads them.
+
+    lines: (value string).
+    Returns: (user_id string), one row per id.
+    """
+    return lines.select(identifier(F.col("value"), StringType()).alias("user_id")).where("user_id IS NOT NULL").distinct()
+
+
+def select_unused_vectors(vectors: DataFrame, written: DataFrame, used: Sequence[DataFrame]) -> DataFrame:
+    """Select the vectors of texts that only forgotten users wrote.
+
+    vectors: the key of text_embeddings. written: (text_hash), texts of forgotten users.
+    used: (text_hash, …) each, the texts that tables still hold.
+    Returns the key of text_embeddings.
+    """
+    unused = vectors.join(written, "text_hash", "left_semi")
+    for texts in used:
+        unused = unused.join(texts.select("text_hash").distinct(), "text_hash", "left_anti")
+    return unused
+
+
+def drop_rows_naming(rows: DataFrame, key: str, names: Column, forgotten: DataFrame) -> DataFrame:
+    """Leave out the rows whose texts name a forgotten user.
+
+    rows: (key, …), one row per key. names: array<string>, the ids that a row may name (see extract_values).
+    forgotten: (user_hash string).
     """
     named = rows.select(key, F.explode(names).alias("name")).select(key, user_hash(F.col("name")).alias("user_hash"))
     return rows.join(named.join(forgotten, "user_hash", "left_semi").select(key).distinct(), key, "left_anti").select(*rows.columns)
 
 
-def keys_naming(rows: DataFrame, key: tuple[str, ...], names: Column, users: DataFrame) -> DataFrame:
-    """The keys of the rows whose texts name one of the users, each once.
+def find_keys_naming(rows: DataFrame, key: tuple[str, ...], names: Column, users: DataFrame) -> DataFrame:
+    """Find the rows whose texts name one of the users.
 
-    rows: key, and what names reads. names: array<string>, the ids that a row may name. users: user_id string.
+    rows: (key, …) with the columns of ``names``. names: array<string>, the ids that a row may name. users: (user_id string).
+    Returns: (key), one row per key.
     """
     named = rows.select(*key, F.explode(names).alias("user_id"))
     return named.join(users, "user_id", "left_semi").select(*key).distinct()
 
 
-def named_values(json: Column) -> Column:
-    """Every value and every key of a row in JSON, at any depth, as array<string> without repetition; null for null.
+def extract_values(json: Column) -> Column:
+    """Extract every value and key of a row in JSON, at any depth, as array<string> without repetition; null for null.
 
-    Numbers are as they stand, whole ones in exponents also written out (1.785E7 and 17850000). A value that is JSON itself,
-    or a line that could not be parsed, is taken apart as well. A part of a value is none: 9001 is not in "90012", nor in
-    "a note on 9001".
+    Numbers keep their digits; whole ones in exponents are also written out (1.785E7 and 17850000).
+    A value that is JSON itself, or a line that could not be parsed, is split as well.
+    A part of a value does not count: 9001 is not in "90012", nor in "a note on 9001".
     """
     literals = F.regexp_extract_all(json, F.lit(_LITERAL), F.lit(0))
-    # Spark's own parser undoes the escapes. A literal that it does not accept is taken as it stands.
+    # Spark's own parser undoes the escapes. A literal that it refuses is kept unchanged.
     parsed = F.from_json(F.concat(F.lit("["), F.array_join(literals, ","), F.lit("]")), "array<string>")
     unquoted = F.transform(literals, lambda literal: F.regexp_replace(literal, r'^"|"$', ""))
     whole = F.when(F.size(parsed) == F.size(literals), parsed).otherwise(unquoted)
     # A line that could not be parsed is one value.
     has_a_line = json.contains(f'"{UNREADABLE}":')
     apart = F.filter(whole, lambda value: has_a_line | value.rlike(r"^\s*[\[{]"))
-    return _written_out(F.concat(whole, F.flatten(F.transform(apart, words_and_fields))))
+    return _written_out(F.concat(whole, F.flatten(F.transform(apart, extract_words))))
 
 
-def words_and_fields(text: Column) -> Column:
-    """What may be an id in a text that is no JSON, such as a broken line of CSV or an error message.
+def extract_words(text: Column) -> Column:
+    """Extract what may be an id from a text that is no JSON, such as a broken line of CSV or an error message.
 
-    Returns array<string> without repetition: words, fields between separators, what stands in quotes, and what stands
-    between a colon and the end of its line.
+    Returns array<string> without repetition: words, fields between separators, quoted parts, and the rest of a line
+    after a colon.
     """
     pieces = F.concat(
         F.split(text, _BETWEEN_WORDS),
@@ -98,7 +138,7 @@ def words_and_fields(text: Column) -> Column:
 
 
 def _written_out(values: Column) -> Column:
-    """The values, and those in exponents as whole numbers too: doubles from 10 million on print so."""
+    """Add the whole numbers behind values in exponents: doubles from 10 million on are printed that way."""
     in_exponents = F.filter(values, lambda value: value.rlike(_SCIENTIFIC))
     numbers = F.transform(in_exponents, lambda value: value.cast("double"))
     exact = F.filter(numbers, lambda number: (number == F.floor(number)) & (F.abs(number) <= LARGEST_EXACT_DOUBLE))

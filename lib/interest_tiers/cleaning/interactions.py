@@ -1,4 +1,4 @@
-"""Interaction rows: mapped to the contract's columns, with every reason why a row cannot be used."""
+"""Maps interaction rows to the contract's columns and finds every reason why a row cannot be used."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from interest_tiers.cleaning.columns import (
     require_time_format,
     source_column,
 )
-from interest_tiers.cleaning.quarantine import CANNOT_BE_READ, WHOLE_TIMES, found_reasons, group_key, is_good, row_fingerprint, whole_row
+from interest_tiers.cleaning.quarantine import CANNOT_BE_READ, WHOLE_TIMES, collect_reasons, group_key, is_good, row_fingerprint, whole_row
 from interest_tiers.config import (
     UNREADABLE,
     BehaviourWeight,
@@ -37,13 +37,13 @@ from interest_tiers.config import (
 )
 from interest_tiers.text import normalise
 
-#: How often the source has a row, and the row itself; no names that a source would use.
+#: Columns for the number of copies of a row and for the row itself; names that no source would use.
 COPIES, WHOLE_ROW = "__copies", "__row"
 
 ITEM_DROPPED = "item: its category is dropped"
 NOT_CONFIGURED = "behaviour: not configured"
 
-#: None: rows of the behaviour are quarantined.
+#: By behaviour; None quarantines its rows.
 Behaviours = Mapping[str, BehaviourWeight | None]
 
 
@@ -57,14 +57,17 @@ def assess_interactions(
     dropped_items: DataFrame,
     today: date,
 ) -> DataFrame:
-    """Map every distinct row of a source and say what is wrong with it.
+    """Map every distinct row of a source and find what is wrong with it.
 
-    raw: the source's own columns. name: what the quarantine calls the source. path: for messages. values: plausible
-    values per behaviour. dropped_items: (item_id). today: the day of the run, UTC; nothing happens later.
-    Returns one row per distinct source row: interaction_id (see row_fingerprint), user_id, item_id, behaviour,
-    occurred_at, event_date, value, given_value (before it was clipped; null where it was not), text, reasons
-    array<string> (empty: the row is good), raw (JSON; null for a good row), copies bigint (how often the source has
-    the row), source.
+    raw:           the source's own columns
+    name, path:    of the source, in the quarantine and in messages
+    values:        plausible values by behaviour
+    dropped_items: (item_id)
+    today:         the day of the run, UTC; later events are implausible
+    Returns: (interaction_id, user_id, item_id, behaviour, occurred_at, event_date, value, given_value, text,
+              reasons array<string>, raw, copies bigint, source), one row per distinct source row.
+    interaction_id is row_fingerprint. given_value is the value before clipping, null where it was not clipped.
+    A good row has no reasons and a null raw; raw is JSON. copies counts the row in the source.
     Raises ConfigError for a column, a time format or a rule that does not fit the source.
     """
     _require_fit(raw, source, path)
@@ -77,8 +80,8 @@ def assess_interactions(
     )
     flagged = mapped.join(dropped_items.select("item_id", F.lit(True).alias("is_dropped")), "item_id", "left")
     broken_rules = [F.when(F.col(_rule_column(position)), F.lit(reason)) for position, reason in enumerate(_rules(raw, source))]
-    assessed = flagged.withColumn("reasons", found_reasons([*_own_reasons(source, behaviours, values, today), *broken_rules]))
-    clipped = clipped_value(values)
+    assessed = flagged.withColumn("reasons", collect_reasons([*_own_reasons(source, behaviours, values, today), *broken_rules]))
+    clipped = clip_value(values)
     return assessed.select(
         "interaction_id",
         "user_id",
@@ -90,7 +93,7 @@ def assess_interactions(
         F.when(clipped != F.col("value"), F.col("value")).alias("given_value"),
         "text",
         "reasons",
-        # JSON is written for bad rows alone: a projection would not move up through the join of the dropped items.
+        # Only bad rows are written as JSON: Spark would not push a projection up through the join of the dropped items.
         F.when(~is_good(), F.to_json(WHOLE_ROW, WHOLE_TIMES)).alias("raw"),
         "copies",
         F.lit(name).alias("source"),
@@ -98,7 +101,7 @@ def assess_interactions(
 
 
 def latest_day(how: OccurredAt, today: date) -> date:
-    """The first day on which an event is implausible. Two days on, it is no day yet anywhere on Earth."""
+    """Return the first day on which an event is implausible. No place on Earth is two days ahead of UTC."""
     return how.latest or today + timedelta(days=2)
 
 
@@ -110,10 +113,10 @@ def _require_fit(raw: DataFrame, source: InteractionSource, path: str) -> None:
 
 
 def _distinct(raw: DataFrame) -> DataFrame:
-    """Exact duplicates as one row with a count.
+    """Group exact duplicates into one row with a count.
 
-    The shuffle comes first: a source of one large file is then spread over all cores before any work is
-    done on it, and partial sums would save nothing, since nearly all rows differ.
+    The shuffle comes first, so that one large file is spread over all cores before any other work.
+    Partial sums would save nothing, since nearly all rows differ.
     """
     keys = [group_key(f) for f in raw.schema.fields]
     grouped = raw.select(*keys)
@@ -161,7 +164,7 @@ def _behaviour(raw: DataFrame, columns: InteractionColumns) -> Column:
 
 
 def _value(raw: DataFrame, ref: ColumnRef | None) -> list[Column]:
-    """value, and whether there is one that is no number: a missing value is allowed."""
+    """Parse the value, and flag one that is not a number; a missing value is allowed."""
     if ref is None:
         return [F.lit(None).cast("double").alias("value"), F.lit(False).alias("is_value_wrong")]
     given, kind = given_column(raw, ref), kind_of(raw, ref)
@@ -172,7 +175,7 @@ def _value(raw: DataFrame, ref: ColumnRef | None) -> list[Column]:
 
 
 def _rules(raw: DataFrame, source: InteractionSource) -> dict[str, Column]:
-    """What the source's own columns can break: reason to condition."""
+    """Return the rules on the source's own columns: reason to condition."""
     rules = {f"keep: {rule}": ~F.coalesce(F.expr(rule), F.lit(False)) for rule in source.keep}
     unreadable = is_unreadable(raw)
     if UNREADABLE in raw.columns:
@@ -187,7 +190,7 @@ def _rule_column(position: int) -> str:
 
 
 def _own_reasons(source: InteractionSource, behaviours: Behaviours, values: Mapping[str, ValueRange], today: date) -> list[Column]:
-    """Each null where it does not hold."""
+    """Return the reasons on mapped columns, each null where it does not apply."""
     return [
         F.when(F.col("user_id").isNull(), F.lit("user_id: missing")),
         F.when(F.col("item_id").isNull(), F.lit("item_id: missing")),
@@ -233,13 +236,13 @@ def _value_reasons(values: Mapping[str, ValueRange]) -> list[Column]:
     return reasons
 
 
-def clipped_value(values: Mapping[str, ValueRange]) -> Column:
-    """The column value within the bounds of its behaviour, where they clip."""
+def clip_value(values: Mapping[str, ValueRange]) -> Column:
+    """Clip the column value to the bounds of its behaviour, where the config says so."""
     value = clipped = F.col("value")
     for behaviour, bounds in values.items():
         if bounds.action == "clip":
             low = value if bounds.min is None else F.greatest(value, F.lit(bounds.min))
             within = low if bounds.max is None else F.least(low, F.lit(bounds.max))
-            # greatest and least pass nulls over
+            # greatest and least skip nulls
             clipped = F.when((F.col("behaviour") == behaviour) & value.isNotNull(), within).otherwise(clipped)
     return clipped

@@ -1,4 +1,4 @@
-"""The item catalogue: one row per item, with a normalised text, its category and its place in a hierarchy."""
+"""Builds the item catalogue: one row per item, with a normalised text, its category and its levels in a hierarchy."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from interest_tiers.cleaning.columns import given_column, identifier, kind_of, require_columns
-from interest_tiers.cleaning.quarantine import assessed_rows, is_good
+from interest_tiers.cleaning.quarantine import assess_rows, is_good
 from interest_tiers.config import ColumnRef, ItemSource
 from interest_tiers.text import hash_text, join_texts, normalise, wildcard_to_regex
 
@@ -18,8 +18,8 @@ def assess_items(raw: DataFrame, source: ItemSource, path: str, levels: Sequence
     """Map the rows that describe items: a catalogue, or the events themselves.
 
     levels: columns of a hierarchy, coarse to fine.
-    Returns item_id, text, category, levels array<string> (see _names_of_levels), is_dropped boolean (its category is to be dropped),
-    reasons array<string>, raw (JSON; null for a good row), event_date (null), one row per row of the source.
+    Returns: (item_id, text, category, levels array<string>, is_dropped boolean, reasons array<string>, raw, event_date),
+             one row per row of the source. raw is JSON, null for a good row; event_date is null.
     Raises ConfigError for a column that the source does not have.
     """
     columns = source.columns
@@ -29,9 +29,9 @@ def assess_items(raw: DataFrame, source: ItemSource, path: str, levels: Sequence
     wanted |= {f"interests.source.{i}": column for i, column in enumerate(levels)}
     require_columns(raw, wanted, path)
     category = F.lit(None).cast("string") if columns.category is None else _name(raw, columns.category)
-    # Each part alone, so that one that says nothing leaves no trace.
+    # Each part is normalised on its own, so that an empty one leaves no separator.
     text = join_texts([normalise(given_column(raw, ref).cast("string")) for ref in columns.text])
-    return assessed_rows(
+    return assess_rows(
         raw,
         "item_id",
         item_id=identifier(given_column(raw, columns.item_id), kind_of(raw, columns.item_id)),
@@ -43,15 +43,15 @@ def assess_items(raw: DataFrame, source: ItemSource, path: str, levels: Sequence
 
 
 def _name(raw: DataFrame, ref: ColumnRef) -> Column:
-    """As given, blanks around it taken away; null where nothing is left."""
+    """Trim a name; null where nothing is left."""
     name = F.trim(given_column(raw, ref).cast("string"))
     return F.when(name != "", name)
 
 
 def _names_of_levels(names: Sequence[Column]) -> Column:
-    """An item's names, coarse to fine; null without a coarsest. A level without a name has that of the level above it.
+    """List an item's names, coarse to fine; null without a coarsest one.
 
-    So every level holds the same items, and no event is lost on the way from one to the next.
+    A level without a name takes that of the level above, so that every level holds the same items.
     """
     if not names:
         return F.lit(None).cast("array<string>")
@@ -59,28 +59,46 @@ def _names_of_levels(names: Sequence[Column]) -> Column:
     return F.when(names[0].isNotNull(), F.array(*filled))
 
 
-def item_versions(assessed: DataFrame, before: DataFrame | None = None) -> DataFrame:
-    """How often usable rows say what of an item: item_id, text, category, levels (all empty where there is none), is_dropped, n_rows.
+def count_item_versions(assessed: DataFrame, before: DataFrame | None = None) -> DataFrame:
+    """Count the usable rows that describe an item in the same way.
 
-    before: the same of rows that were counted earlier.
+    assessed: see assess_items. before: the result for rows that were counted earlier.
+    Returns: (item_id, text, category, levels, is_dropped, n_rows bigint), one row per description.
+    A missing text or category is empty, and so are missing levels.
     """
     texts = [F.coalesce(name, F.lit("")).alias(name) for name in ("text", "category")]
     counted = assessed.where(is_good()).select("item_id", *texts, "levels", "is_dropped", F.lit(1).alias("n_rows"))
     together = counted if before is None else counted.unionByName(before)
-    # Also where there were no levels yet when a row was counted.
+    # Rows counted by an earlier version have no levels.
     together = together.withColumn("levels", F.coalesce("levels", F.array().cast("array<string>")))
     return together.groupBy("item_id", "text", "category", "levels", "is_dropped").agg(F.sum("n_rows").alias("n_rows"))
 
 
-def catalogue(versions: DataFrame) -> DataFrame:
-    """One row per item: item_id, text, text_hash, category, levels, is_dropped. versions: see item_versions.
+def dropped_items(versions: DataFrame) -> DataFrame:
+    """Select the items of dropped categories. Returns: (item_id), one row per item."""
+    return versions.where("is_dropped").select("item_id").distinct()
 
-    An item that stands several times takes its most frequent text, category and levels, ties by alphabet; it is
-    dropped when any of its rows is.
+
+def moves_interactions(before: DataFrame, now: DataFrame, touched: DataFrame) -> bool:
+    """Whether stored interactions belong into the other table, because items were dropped or are dropped no longer.
+
+    before, now: (item_id), the dropped items (see dropped_items). touched: (item_id), the items of stored interactions.
+    """
+    returned, dropped = before.join(now, "item_id", "left_anti"), now.join(before, "item_id", "left_anti")
+    if not returned.isEmpty():
+        return True
+    return not dropped.isEmpty() and not touched.join(dropped, "item_id", "left_semi").isEmpty()
+
+
+def build_catalogue(versions: DataFrame) -> DataFrame:
+    """Choose the text, category and levels of every item: the most frequent, ties by alphabet.
+
+    versions: see count_item_versions. An item is dropped when any of its rows is.
+    Returns: (item_id, text, text_hash, category, levels, is_dropped), one row per item.
     """
     known = {name: F.when(F.col(name) != "", F.col(name)) for name in ("text", "category")}
     versions = versions.withColumns(known | {"levels": F.when(F.size("levels") > 0, F.col("levels"))})
-    # A row without a text says nothing of the text, however often it stands there.
+    # A row without a text never wins over one with a text, however frequent it is.
     lacks = [F.col(name).isNull() for name in ("text", "category", "levels")]
     preference = F.struct(*lacks, -F.col("n_rows"), "text", "category", "levels")
     chosen = versions.groupBy("item_id").agg(F.min(preference).alias("best"), F.max("is_dropped").alias("is_dropped"))
@@ -89,7 +107,7 @@ def catalogue(versions: DataFrame) -> DataFrame:
 
 
 def matches_any(column: Column, patterns: list[str]) -> Column:
-    """Whether a text matches one of the patterns, in which * stands for any text; false for null."""
+    """Whether a text matches one of the patterns, in which * matches any text; false for null."""
     if not patterns:
         return F.lit(False)
     expression = "|".join(map(wildcard_to_regex, patterns))

@@ -1,4 +1,4 @@
-"""Which files of the sources were read before, and what is to be read now."""
+"""The ledger: which files were read before, under which cleaning rules, and what has changed since."""
 
 from __future__ import annotations
 
@@ -7,19 +7,26 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pyspark.sql import DataFrame, Row
+from pyspark.sql import Column, DataFrame, Row
 from pyspark.sql import functions as F
 
 from interest_tiers.config import Config, Source
+
+#: Version of the cleaning rules. Add 1 when the same source and config would give other rows: another reason, id,
+#: normalised text or day rule. Every warehouse then reads all its files again, once. A release that changes no row
+#: keeps it. tests/cleaning/test_rules_version.py fails where a change of rows lacks a new version.
+CLEANING_RULES_VERSION = 1
 
 
 @dataclass(frozen=True)
 class SourceChanges:
     """How the files of one source differ from those read before.
 
-    new: files that were not read yet. changed: one of the files that are no longer as they were. vanished: files that are
-    no longer there. same_rules: whether the config cleans the source as it did. columns: those of the files read so far,
-    as JSON; None for a source never read.
+    new: files that were not read yet.
+    changed: the first file that is no longer as it was.
+    vanished: number of files that are no longer there.
+    same_rules: whether the source is cleaned as it was.
+    columns: the columns of the files read so far, as JSON; None for a source never read.
     """
 
     new: tuple[str, ...] = ()
@@ -30,18 +37,18 @@ class SourceChanges:
 
     @property
     def reason_to_rebuild(self) -> str | None:
-        """Why what the tables hold of the source does not stand; None when new files can simply be added."""
+        """Return why the stored rows of the source must be replaced; None when new files can simply be added."""
         if self.columns is None:
             return "read for the first time"
         if not self.same_rules:
-            return "the config or the version of the code cleans it in another way"
+            return "the config or a new version of the cleaning rules cleans it in another way"
         return None if self.changed is None else f"{self.changed} is no longer the file that was read"
 
 
-def cleaning_rules(config: Config, source: Source, version: str) -> str:
-    """Fingerprint of everything that decides what becomes of a row of a source, SHA-256.
+def fingerprint_rules(config: Config, source: Source, version: int = CLEANING_RULES_VERSION) -> str:
+    """Compute the SHA-256 of everything that decides what becomes of a row of a source.
 
-    Thresholds of the quality gate and weights of behaviours decide nothing about a row. version: of the code.
+    Thresholds of the quality gate and weights of behaviours decide nothing about a row.
     """
     own = source.model_dump(mode="json", exclude={"max_quarantine_rate", "name"})
     shared: dict[str, object] = {}
@@ -57,10 +64,10 @@ def cleaning_rules(config: Config, source: Source, version: str) -> str:
 
 
 def compare_files(listed: DataFrame, ledger: DataFrame, rules: Mapping[str, str]) -> dict[str, SourceChanges]:
-    """What changed since the files in the ledger were read, by source. New files are as many as came since then.
+    """Compare the files of every source with those read before. New files are as many as came since then.
 
-    listed: source, path, state. ledger: as the table source_files. rules: see cleaning_rules, by source.
-    Sources that are in the ledger alone are in the result; those that are in neither are not.
+    listed: (source, path, state). ledger: as the table source_files. rules: by source (see fingerprint_rules).
+    Returns the changes by source, for sources that are listed, in the ledger, or both.
     """
     now, before = listed.withColumnRenamed("state", "state_now"), ledger.withColumnRenamed("state", "state_before")
     together = now.join(before, ["source", "path"], "full")
@@ -71,9 +78,15 @@ def compare_files(listed: DataFrame, ledger: DataFrame, rules: Mapping[str, str]
         F.min(F.when(differs, F.col("path"))).alias("changed"),
         F.count_if(F.col("state_now").isNull()).alias("vanished"),
         F.collect_set("rules").alias("rules"),
-        F.max_by("columns", "run_id").alias("columns"),
+        F.max_by("columns", _in_order_of_runs(F.col("run_id"))).alias("columns"),
     )
     return {row["source"]: _changes(row, rules.get(row["source"])) for row in compared.collect()}
+
+
+def _in_order_of_runs(run_id: Column) -> Column:
+    """Sort run ids by time; the steps of a stream by number, so that step 10 comes after step 9."""
+    step = F.regexp_extract(run_id, r"-(\d+)$", 1)
+    return F.concat(F.regexp_replace(run_id, r"\d+$", ""), F.lpad(step, 20, "0"))
 
 
 def _changes(row: Row, rules: str | None) -> SourceChanges:

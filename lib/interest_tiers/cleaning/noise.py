@@ -1,7 +1,6 @@
-"""Noise that shows only beside other rows: repeats, robots and shared accounts, values far from the others.
+"""Finds noise that shows only beside other rows: repeats, robots and shared accounts, values far from the others.
 
-Every decision about a day rests on the rows of that day alone: what happens later changes no earlier day, and a
-late event changes its own day only.
+Every decision about a day uses only the rows of that day. A late event changes its own day and no other.
 """
 
 from __future__ import annotations
@@ -14,17 +13,17 @@ from pyspark.sql import functions as F
 
 from interest_tiers.config import Bots, Noise, ValueRange
 
-#: Logarithms are taken in steps of so many per unit, so that counting them is exact and their number is bounded.
+#: Steps per unit of a logarithm. Whole steps make counts exact and bound the number of distinct ones.
 STEPS_PER_UNIT = 64
 
-#: A median absolute deviation times this is the standard deviation of normal values. Source: Leys et al., Detecting
+#: Median absolute deviation to standard deviation, for normal values. Source: Leys et al., Detecting
 #: outliers, Journal of Experimental Social Psychology 49 (2013).
 NORMAL_CONSISTENCY = 1.4826
 
-#: Where more than half of the values are the same, their deviation is 0; it then counts as so many steps.
+#: The smallest deviation, in steps. It is 0 where more than half of the values are the same.
 SMALLEST_DEVIATION = STEPS_PER_UNIT / 4
 
-#: With fewer values of a behaviour on a day, nothing is said of their range.
+#: The range of a behaviour on a day is not judged with fewer values.
 FEWEST_VALUES = 30
 
 TOO_MANY_EVENTS = "bot: too many events in a day"
@@ -33,16 +32,17 @@ VALUE_FAR_OFF = "value: far from the others of its day"
 
 
 def has_day_rules(noise: Noise, values: Mapping[str, ValueRange]) -> bool:
-    """Whether the config has a rule that looks at the rows of a whole day."""
+    """Whether the config has a rule on the rows of a whole day."""
     return noise.bots is not None or noise.repeat_seconds is not None or bool(_deviating(values))
 
 
 def settle_days(rows: DataFrame, noise: Noise, values: Mapping[str, ValueRange]) -> DataFrame:
     """Judge the good rows of whole days beside each other.
 
-    rows: interaction_id, user_id, item_id, behaviour, occurred_at, event_date, value, given_value, and any other
-    columns. Returns them with value and given_value clipped where the config says so, reasons array<string> (why a
-    row is noise; empty: it is none) and is_flagged boolean (of a user's day that looks like a robot's).
+    rows: (interaction_id, user_id, item_id, behaviour, occurred_at, event_date, value, given_value, …)
+    Returns: the same columns, reasons array<string> and is_flagged boolean, one row per row.
+    value and given_value are clipped where the config says so. A row that is no noise has no reasons.
+    is_flagged marks a user's day that looks like a robot's.
     """
     settled = rows.withColumns({"reasons": F.array().cast("array<string>"), "is_flagged": F.lit(False)})
     if _deviating(values):
@@ -52,11 +52,11 @@ def settle_days(rows: DataFrame, noise: Noise, values: Mapping[str, ValueRange])
     return settled if noise.bots is None else _with_bots(settled, noise.bots)
 
 
-def robust_spread(points: DataFrame, keys: Sequence[str]) -> DataFrame:
-    """Median and median absolute deviation per key, exactly and in bounded memory.
+def measure_spread(points: DataFrame, keys: Sequence[str]) -> DataFrame:
+    """Measure the median and the median absolute deviation per key, exactly and in bounded memory.
 
-    points: keys and step (bigint; few distinct values per key). Returns keys, n, median, deviation (both in steps;
-    the lower median of an even number).
+    points:  (keys, step bigint), with few distinct steps per key
+    Returns: (keys, n, median, deviation), one row per key, in steps; of an even number, the lower median.
     """
     histogram = points.groupBy(*keys, "step").agg(F.count(F.lit(1)).alias("n"))
     medians = _weighted_median(histogram, keys).withColumnRenamed("middle", "median")
@@ -79,7 +79,7 @@ def _steps(magnitude: Column) -> Column:
 
 
 def _beyond(deviations: Column, direction: Literal[1, -1]) -> Column:
-    """The magnitude that lies so many deviations above (1) or below (-1) the median."""
+    """Compute the magnitude so many deviations above (1) or below (-1) the median."""
     width = F.greatest(F.col("deviation") * NORMAL_CONSISTENCY, F.lit(SMALLEST_DEVIATION))
     return F.exp((F.col("median") + direction * deviations * width) / STEPS_PER_UNIT)
 
@@ -92,12 +92,12 @@ def _with_value_reasons(rows: DataFrame, values: Mapping[str, ValueRange]) -> Da
     key = ["event_date", "behaviour"]
     ranges = _deviating(values)
     judged = rows.where(F.col("behaviour").isin(*ranges) & (F.col("value") != 0))
-    spread = robust_spread(judged.select(*key, _steps(F.abs("value")).alias("step")), key).where(F.col("n") >= FEWEST_VALUES)
+    spread = measure_spread(judged.select(*key, _steps(F.abs("value")).alias("step")), key).where(F.col("n") >= FEWEST_VALUES)
     deviations = F.lit(None).cast("double")
     for behaviour, bounds in ranges.items():
         deviations = F.when(F.col("behaviour") == behaviour, F.lit(bounds.deviations)).otherwise(deviations)
     limits = spread.select(*key, _beyond(deviations, -1).alias("low"), _beyond(deviations, 1).alias("high"))
-    # A row per day and behaviour
+    # A row per day and behaviour, so small enough to broadcast.
     beside = rows.join(F.broadcast(limits), key, "left")
     size, sign = F.abs("value"), F.signum("value")
     is_off = F.coalesce((F.col("value") != 0) & ((size < F.col("low")) | (size > F.col("high"))), F.lit(False))
@@ -121,6 +121,7 @@ def _with_repeats(rows: DataFrame, seconds: int) -> DataFrame:
 
 
 def repeat_reason(seconds: int) -> str:
+    """Write the reason of a repeat."""
     return f"repeat: of the same event within {seconds} s"
 
 
@@ -136,9 +137,12 @@ def _with_bots(rows: DataFrame, bots: Bots) -> DataFrame:
 
 
 def _suspects(rows: DataFrame, bots: Bots) -> DataFrame:
-    """The days of users that no person would have: event_date, user_id, bot_reason, bound (events a day)."""
+    """Find the days of users that look like a robot's.
+
+    Returns: (event_date, user_id, bot_reason, bound), one row per day of a user; bound in events a day.
+    """
     counts = rows.groupBy("event_date", "user_id").agg(F.count(F.lit(1)).alias("n_events"))
-    spread = robust_spread(counts.select("event_date", _steps(F.col("n_events")).alias("step")), ["event_date"])
+    spread = measure_spread(counts.select("event_date", _steps(F.col("n_events")).alias("step")), ["event_date"])
     bound = F.greatest(F.floor(_beyond(F.lit(bots.deviations), 1)), F.lit(bots.min_events)).cast("bigint")
     bounded = counts.join(F.broadcast(spread.select("event_date", bound.alias("bound"))), "event_date")
     steps = _one_second_steps(rows, counts.where(F.col("n_events") > bots.max_one_second_steps))
@@ -154,7 +158,7 @@ def _suspects(rows: DataFrame, bots: Bots) -> DataFrame:
 
 
 def _one_second_steps(rows: DataFrame, user_days: DataFrame) -> DataFrame:
-    """How many seconds of a user's day directly follow another one with an event; a basket is one second, not many."""
+    """Count the seconds of a user's day that directly follow another one with an event; a basket is one second."""
     seconds = rows.join(user_days.select("event_date", "user_id"), ["event_date", "user_id"], "left_semi")
     seconds = seconds.select("event_date", "user_id", F.unix_seconds("occurred_at").alias("second")).distinct()
     day = Window.partitionBy("event_date", "user_id").orderBy("second")
@@ -163,7 +167,7 @@ def _one_second_steps(rows: DataFrame, user_days: DataFrame) -> DataFrame:
 
 
 def _capped(rows: DataFrame, suspects: DataFrame) -> DataFrame:
-    """The first events of a suspect day, as many as the bound; only those days are sorted."""
+    """Keep the first events of a suspect day, up to the bound; only those days are sorted."""
     user_day = ["event_date", "user_id"]
     others = rows.join(suspects.select(*user_day), user_day, "left_anti")
     first = Window.partitionBy(*user_day).orderBy("occurred_at", "interaction_id")

@@ -1,25 +1,26 @@
-"""What cleaning found, as measures with limits; and the gate: go on, or stop with the reasons."""
+"""Measures what cleaning found, against limits; the quality gate goes on, or stops with the reasons."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 
 from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
 from interest_tiers.cleaning.interactions import NOT_CONFIGURED
+from interest_tiers.cleaning.judging import Judged
 from interest_tiers.cleaning.quarantine import is_good
-from interest_tiers.config import ALL_SOURCES, InteractionSource, Quality
+from interest_tiers.config import ALL_SOURCES, Config, InteractionSource, Quality
 from interest_tiers.errors import DataQualityError
 from interest_tiers.text import mask_example, wildcard_to_regex
 
-#: The measure that tells a run that read everything from one that read what was new.
+#: The measure that separates runs that read everything from those that read what was new.
 IS_REBUILT = "is_rebuilt"
 
-#: How many values of an unknown behaviour a message names.
+#: Unknown behaviours that a message names.
 NAMED_BEHAVIOURS = 5
 
 #: Columns whose missing values are counted.
@@ -28,7 +29,7 @@ COUNTED_COLUMNS = ("user_id", "item_id", "behaviour", "occurred_at", "value", "t
 
 @dataclass(frozen=True)
 class Reason:
-    """How many rows have a reason, and one of them as JSON, its letters and digits masked."""
+    """The number of rows with a reason, and one of them as JSON, its letters and digits masked."""
 
     rows: int
     example: str | None
@@ -36,10 +37,10 @@ class Reason:
 
 @dataclass(frozen=True)
 class SourceCounts:
-    """What a run read of one source: rows_in = interactions + quarantined + duplicates.
+    """Counts of the rows of one source: rows_in = interactions + quarantined + duplicates.
 
-    duplicates: rows that are equal to another one, be it of this run or of one before.
-    reasons counts every reason, so their sum can be larger than quarantined.
+    duplicates: rows equal to another one, of this run or an earlier one.
+    reasons: counts of every reason; their sum can exceed quarantined.
     """
 
     source: str
@@ -59,7 +60,7 @@ class SourceCounts:
 
 @dataclass(frozen=True)
 class Measure:
-    """A row of the table data_quality but the run: limit and passed where the config sets a threshold."""
+    """A row of the table data_quality without its run. limit and passed are set where the config has a threshold."""
 
     source: str
     measure: str
@@ -71,10 +72,10 @@ class Measure:
 
 
 def count_sources(judged: DataFrame) -> list[SourceCounts]:
-    """Count judged interactions per source; sources and reasons are as many as the config names.
+    """Count judged interactions per source. Sources and reasons are as many as the config names.
 
-    judged: source, the contract's columns, given_value, reasons, raw, copies (how often the run read the row), is_new
-    (false for a row that was stored before and stands here for its copies or its day), is_flagged.
+    judged: see judging.Judged.rows. copies counts how often the run read the row.
+    is_new is false for a stored row that is here for its copies or its day.
     """
     is_new, is_kept = F.col("is_new"), F.col("is_new") & is_good()
     totals = judged.groupBy("source").agg(
@@ -94,7 +95,7 @@ def count_sources(judged: DataFrame) -> list[SourceCounts]:
 
 
 def describe(counts: Sequence[SourceCounts]) -> str:
-    """Interactions, duplicates and quarantined rows of all sources, with the reasons, in one line."""
+    """Describe the counts of all sources in one line, with the reasons."""
     interactions, duplicates, quarantined = (sum(getattr(c, n) for c in counts) for n in ("interactions", "duplicates", "quarantined"))
     reasons = ", ".join(f"{reason} {rows:,}" for reason, rows in _all_reasons(counts).items())
     clipped, flagged = sum(c.clipped for c in counts), sum(c.flagged for c in counts)
@@ -114,9 +115,10 @@ def measure_quality(
     newest_stored: Mapping[str, date],
     today: date,
 ) -> list[Measure]:
-    """Every measure of every source.
+    """Measure every source.
 
-    previous_rows: see rows_of_previous_run. newest_stored: the day of the newest event that was there before, per source.
+    previous_rows: by source (see find_rows_of_previous_run).
+    newest_stored: by source, the day of the newest event stored before.
     """
     measures: list[Measure] = []
     for found in counts:
@@ -131,14 +133,53 @@ def measure_quality(
 
 
 def measure_run(is_rebuilt: bool) -> list[Measure]:
-    """Whether the run read everything, or what was new."""
+    """Measure whether the run read everything, or what was new."""
     return [Measure(ALL_SOURCES, IS_REBUILT, None, float(is_rebuilt))]
 
 
-def rows_of_previous_run(data_quality: DataFrame, is_rebuilt: bool) -> dict[str, int]:
-    """Rows read per source by the latest run of the same kind (see measure_run) that met every limit.
+def measure_judged(
+    judged: Judged,
+    counts: Sequence[SourceCounts],
+    config: Config,
+    data_quality: DataFrame,
+    newest_stored: Mapping[str, date],
+    today: date,
+) -> list[Measure]:
+    """Measure a run that read interactions.
 
-    data_quality: as the table.
+    counts: see count_sources. data_quality: as the table. newest_stored: see measure_quality.
+    """
+    previous = find_rows_of_previous_run(data_quality, judged.replaces_all)
+    newest = {} if judged.replaces_all else newest_stored
+    measures = measure_run(judged.replaces_all) + measure_quality(counts, config.quality, config.named_sources, previous, newest, today)
+    if judged.replaces_all:
+        n_users = judged.good.select("user_id").distinct().count()
+        measures += measure_totals(sum(of.interactions for of in counts), n_users, config.quality)
+    return measures
+
+
+def quality_rows(measures: Sequence[Measure], run_id: str, measured_at: datetime) -> list[tuple[object, ...]]:
+    """Write measures as rows of the table data_quality."""
+    return [
+        (
+            run_id,
+            measured_at,
+            m.source,
+            m.measure,
+            m.subject or "",
+            float(m.value),
+            None if m.limit is None else float(m.limit),
+            m.passed,
+            m.example,
+        )
+        for m in measures
+    ]
+
+
+def find_rows_of_previous_run(data_quality: DataFrame, is_rebuilt: bool) -> dict[str, int]:
+    """Find the rows read per source by the latest run of the same kind that met every limit.
+
+    data_quality: as the table. is_rebuilt: the kind (see measure_run).
     """
     rows_in = F.when(F.col("measure") == "rows_in", F.struct("source", F.col("value").cast("bigint")))
     of_run = data_quality.groupBy("run_id").agg(
@@ -152,7 +193,7 @@ def rows_of_previous_run(data_quality: DataFrame, is_rebuilt: bool) -> dict[str,
 
 
 def measure_totals(interactions: int, users: int, quality: Quality) -> list[Measure]:
-    """What must be there at all."""
+    """Measure all interactions and users against the least that the config allows."""
     return [
         Measure(ALL_SOURCES, "interactions", None, interactions, quality.min_rows, interactions >= quality.min_rows),
         Measure(ALL_SOURCES, "users", None, users, quality.min_users, users >= quality.min_users),
@@ -160,7 +201,7 @@ def measure_totals(interactions: int, users: int, quality: Quality) -> list[Meas
 
 
 def require_quality(measures: Sequence[Measure], counts: Sequence[SourceCounts] = (), judged: DataFrame | None = None) -> None:
-    """Raise DataQualityError with every threshold that is not met. counts and judged explain those about rows."""
+    """Raise DataQualityError with every threshold that is not met. counts and judged explain those on rows."""
     by_source = {found.source: found for found in counts}
     faults = [_fault(measure, by_source.get(measure.source)) for measure in measures if measure.passed is False]
     if any(m.measure == IS_REBUILT and m.value for m in measures) and not any(found.rows_in for found in counts):
@@ -240,7 +281,7 @@ def _age(source: str, newest: date, quality: Quality, today: date) -> Measure:
 
 
 def _limit_of(reason: str, limits: Mapping[str, float]) -> float | None:
-    """The limit of a reason: of its own name, or of the first pattern that fits, * standing for any text."""
+    """Find the limit of a reason: by its name, or by the first pattern that matches; * matches any text."""
     if reason in limits:
         return limits[reason]
     fitting = (limit for pattern, limit in limits.items() if re.fullmatch(wildcard_to_regex(pattern), reason))

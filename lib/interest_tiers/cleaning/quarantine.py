@@ -1,4 +1,4 @@
-"""Rows that cannot be used, kept whole with their reasons; and the fingerprint by which a row is known."""
+"""Keeps rows that cannot be used whole, with their reasons; and computes the fingerprint of a row."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from pyspark.sql.types import (
 
 from interest_tiers.cleaning.columns import is_unreadable, source_column
 
-#: Microseconds in full, since rows that differ in them alone are two.
+#: Times with microseconds: rows that differ only in them are two rows.
 WHOLE_TIMES = {"timestampFormat": "yyyy-MM-dd'T'HH:mm:ss.SSSSSSXXX", "timestampNTZFormat": "yyyy-MM-dd'T'HH:mm:ss.SSSSSS"}
 
 CANNOT_BE_READ = "row: cannot be read"
 
-#: No names that a source would use.
+#: Names that no source would use.
 _WHOLE_ROW, _UNREADABLE_ROW = "__row", "__unreadable"
 
 #: Two hashes of 64 bits each, so that among 10^11 rows no two are expected to share both.
@@ -40,15 +40,15 @@ _SEEDS = ("left", "right")
 
 
 def whole_row(columns: Sequence[str]) -> Column:
-    """A row as one column, its fields in alphabetical order."""
+    """Pack a row into one column, its fields in alphabetical order."""
     return F.struct(*[source_column(c) for c in sorted(columns)])
 
 
 def row_fingerprint(source: str, schema: StructType) -> Column:
-    """A row of a source by its values, as 32 hexadecimal digits: two xxHash64 of all columns that are not null.
+    """Compute the fingerprint of a row: 32 hexadecimal digits, two xxHash64 of all columns that are not null.
 
-    Names go along with values, so that a value in one column differs from the same value in another, and a new
-    column that is null changes nothing. The order of columns and the width of numbers do not matter.
+    Names are hashed with values, so that the same value in another column gives another fingerprint.
+    A new column that is null changes nothing, nor do the order of columns and the width of numbers.
     Source: Y. Collet, xxHash, https://xxhash.com.
     """
     parts: list[Column] = []
@@ -60,16 +60,17 @@ def row_fingerprint(source: str, schema: StructType) -> Column:
 
 
 def group_key(field: StructField) -> Column:
-    """A column by which rows can be grouped; a map, which Spark cannot compare, by its entries in order."""
+    """Make a column that rows can be grouped by: a map, which Spark cannot compare, becomes its sorted entries."""
     column = source_column(field.name)
     return F.array_sort(F.map_entries(column)).alias(field.name) if isinstance(field.dataType, MapType) else column
 
 
-def assessed_rows(raw: DataFrame, key: str, **columns: Column) -> DataFrame:
-    """Rows of the items' or users' source with what is wrong with them.
+def assess_rows(raw: DataFrame, key: str, **columns: Column) -> DataFrame:
+    """Map rows of the items' or users' source and find what is wrong with them.
 
-    columns: by name, the one named key among them, which may not be missing. Returns them and reasons array<string>,
-    raw (JSON; null for a good row), event_date (null).
+    columns: by name; the one named ``key`` must not be null.
+    Returns: (columns, reasons array<string>, raw, event_date), one row per row.
+    raw is JSON, null for a good row; event_date is null.
     """
     mapped = raw.select(
         *[column.alias(name) for name, column in columns.items()],
@@ -77,7 +78,7 @@ def assessed_rows(raw: DataFrame, key: str, **columns: Column) -> DataFrame:
         whole_row(raw.columns).alias(_WHOLE_ROW),
     )
     missing, unreadable = F.when(F.col(key).isNull(), F.lit(f"{key}: missing")), F.when(F.col(_UNREADABLE_ROW), F.lit(CANNOT_BE_READ))
-    return mapped.withColumn("reasons", found_reasons([missing, unreadable])).select(
+    return mapped.withColumn("reasons", collect_reasons([missing, unreadable])).select(
         *columns,
         "reasons",
         F.when(~is_good(), F.to_json(_WHOLE_ROW, WHOLE_TIMES)).alias("raw"),
@@ -85,21 +86,22 @@ def assessed_rows(raw: DataFrame, key: str, **columns: Column) -> DataFrame:
     )
 
 
-def found_reasons(reasons: Sequence[Column]) -> Column:
-    """Those reasons that are not null, as an array; for a good row, which most are, no array is built."""
+def collect_reasons(reasons: Sequence[Column]) -> Column:
+    """Collect the reasons that are not null. Most rows are good, and no array is built for them."""
     return F.when(F.coalesce(*reasons).isNotNull(), F.array_compact(F.array(*reasons))).otherwise(F.array().cast("array<string>"))
 
 
 def is_good() -> Column:
-    """Whether a row has no reasons. Native engines have no size()."""
+    """Whether a row has no reasons. Comet has no size()."""
     return F.col("reasons")[0].isNull()
 
 
-def quarantined(assessed: DataFrame, source: Column, run_id: str, is_noise: Column | None = None) -> DataFrame:
-    """The rows with reasons, in the shape of interactions_quarantine.
+def to_quarantine(assessed: DataFrame, source: Column, run_id: str, is_noise: Column | None = None) -> DataFrame:
+    """Shape the rows with reasons as the table interactions_quarantine.
 
-    assessed: raw, reasons, event_date. source: the part of the config that they come from. is_noise: whether only the
-    other rows of its day speak against a row; default: of none.
+    assessed: (raw, reasons, event_date, …)
+    source:   the name of the source of a row
+    is_noise: whether only the other rows of its day make a row noise; default: false for all
     """
     return assessed.where(~is_good()).select(
         F.sha2(F.concat_ws("\n", source, "raw"), 256).alias("row_hash"),
@@ -121,6 +123,6 @@ def _hashable(column: Column, field: StructField) -> Column:
     if isinstance(kind, StringType | BooleanType | DateType | TimestampType | TimestampNTZType):
         return column
     if isinstance(kind, StructType | ArrayType | MapType):
-        # Nulls inside would be left out of the hash, and with them the places of the others.
+        # The hash skips nulls inside, and with them the positions of the other values.
         return F.to_json(F.struct(column.alias("value")), WHOLE_TIMES)
     return column.cast("string")

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pyspark.sql import DataFrame
 
 from interest_tiers.clustering.fit import Fit, fit_clusters
-from interest_tiers.clustering.membership import memberships
-from interest_tiers.clustering.vectors import at_one_point, embedding_sums, fit_projection, project
+from interest_tiers.clustering.membership import compute_memberships
+from interest_tiers.clustering.vectors import fit_projection, place_at_one_point, project, sum_embeddings
 from interest_tiers.config import Clustering
 from interest_tiers.spark.materialise import Materialise
 
@@ -37,13 +37,13 @@ def cluster_users(
     embeddings: (interest_id, embedding)
     All three are of the same cutoff.
     """
-    sums = materialise("sums", embedding_sums(pairs, tiers, embeddings))
+    sums = materialise("sums", sum_embeddings(pairs, tiers, embeddings))
     vectors = materialise("vectors", _reduce(sums, config.components))
     fit = fit_clusters(vectors, config)
-    return ClusteredUsers(vectors, fit, materialise("user_clusters", memberships(vectors, fit.centroids, config)))
+    return ClusteredUsers(vectors, fit, materialise("user_clusters", compute_memberships(vectors, fit.centroids, config)))
 
 
 def _reduce(sums: DataFrame, components: int) -> DataFrame:
     projection = fit_projection(sums, components)
     points = None if projection is None else project(sums, projection)
-    return at_one_point(sums, components) if points is None or points.isEmpty() else points
+    return place_at_one_point(sums, components) if points is None or points.isEmpty() else points

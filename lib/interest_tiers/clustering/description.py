@@ -1,4 +1,4 @@
-"""What sets a cluster apart: its most characteristic interests, which also name it."""
+"""Describe clusters by their most characteristic interests, which also name them."""
 
 from __future__ import annotations
 
@@ -13,10 +13,14 @@ NAMING_INTERESTS = 3
 
 
 def describe_clusters(user_clusters: DataFrame, pairs: DataFrame, names: DataFrame, centroids: np.ndarray) -> DataFrame:
-    """One row per cluster that is somebody's primary one.
+    """Describe every cluster that is the primary one of some user.
 
-    user_clusters: see memberships. pairs: user_id, interest_id, share. names: interest_id, name.
-    Returns cluster_id, name, size, centroid array<float>, silhouette (mean over its users), top_interests.
+    user_clusters: (user_id, cluster_id, is_primary, silhouette, ...), see membership.compute_memberships
+    pairs:         (user_id, interest_id, share, ...)
+    names:         (interest_id, name)
+    centroids:     (clusters, width)
+    Returns:       (cluster_id, name, size bigint, centroid array<float>, silhouette double, top_interests array<string>),
+                   silhouette the mean over users
     """
     primary = user_clusters.where("is_primary")
     sizes = primary.groupBy("cluster_id").agg(F.count(F.lit(1)).alias("size"), F.avg("silhouette").alias("silhouette"))
@@ -35,7 +39,7 @@ def describe_clusters(user_clusters: DataFrame, pairs: DataFrame, names: DataFra
 
 
 def _characteristic_interests(primary: DataFrame, pairs: DataFrame, names: DataFrame) -> DataFrame:
-    """Interests by their part in the divergence of the cluster from all users: s_c * ln(s_c / s), s a mean share.
+    """Rank interests by their part in the divergence of the cluster from all users: s_c * ln(s_c / s), s a mean share.
 
     The sum over interests is the Kullback-Leibler divergence (1951).
     """

@@ -1,4 +1,4 @@
-"""KMeans over several k, judged by silhouette."""
+"""Fit KMeans for several k and choose one by silhouette."""
 
 from __future__ import annotations
 
@@ -9,16 +9,18 @@ from pyspark.ml.clustering import KMeansModel
 from pyspark.ml.evaluation import ClusteringEvaluator
 from pyspark.sql import DataFrame
 
-from interest_tiers.clustering.kmeans import best_fit, by_size, in_fixed_order, unit_length
+from interest_tiers.clustering.kmeans import fit_best, order_by_size, order_points, scale_to_unit_length
 from interest_tiers.config import Clustering
 from interest_tiers.errors import DataQualityError
 
 
 @dataclass(frozen=True)
 class Fit:
-    """centroids float32 (clusters, width), each of L2 norm 1, the largest cluster first; k as asked for.
+    """Hold the chosen clustering.
 
-    silhouettes: mean silhouette (cosine) per k that was tried; None where a single cluster came out.
+    centroids:   float32 (clusters, width), each of L2 norm 1, the largest cluster first
+    k:           the k that was requested
+    silhouettes: mean silhouette (cosine) per k tried; None where a single cluster came out
     """
 
     centroids: np.ndarray
@@ -33,16 +35,19 @@ class Fit:
 def fit_clusters(vectors: DataFrame, config: Clustering) -> Fit:
     """Fit every configured k and keep the one with the highest silhouette, the smaller on a tie.
 
-    vectors: user_id, vector array<float> of L2 norm 1. A k above the number of distinct vectors is lowered to it.
-    Raises DataQualityError when there is no vector at all.
+    A k above the number of distinct vectors is lowered to it.
+
+    vectors: (user_id, vector array<float>), L2 norm 1
+
+    Raises DataQualityError when there is no vector.
     """
     n_users, n_points = vectors.count(), vectors.select("vector").distinct().count()
     if n_users == 0:
         raise DataQualityError("no user has a vector: there is nothing to cluster. Are there interests with evidence before as_of?")
-    points = in_fixed_order(vectors, "user_id", "vector", n_users).cache()
+    points = order_points(vectors, "user_id", "vector", n_users).cache()
     try:
         ks = sorted({min(k, n_points) for k in config.k}) if n_points > 1 else []
-        models = {k: best_fit(points, k, config.seed, config.starts) for k in ks}
+        models = {k: fit_best(points, k, config.seed, config.starts) for k in ks}
         silhouettes = {k: _silhouette(points, model) for k, model in models.items()}
         if not models:
             only = np.array([vectors.first()["vector"]], dtype=np.float32)  # type: ignore[index]
@@ -50,7 +55,7 @@ def fit_clusters(vectors: DataFrame, config: Clustering) -> Fit:
     finally:
         points.unpersist()
     best = max(models, key=lambda k: (silhouettes[k] is not None, silhouettes[k] or 0.0, -k))
-    return Fit(_ordered_centroids(models[best]), best, silhouettes)
+    return Fit(_order_centroids(models[best]), best, silhouettes)
 
 
 def _silhouette(points: DataFrame, model: KMeansModel) -> float | None:
@@ -60,7 +65,7 @@ def _silhouette(points: DataFrame, model: KMeansModel) -> float | None:
     return ClusteringEvaluator(distanceMeasure="cosine").evaluate(predicted)
 
 
-def _ordered_centroids(model: KMeansModel) -> np.ndarray:
-    """The largest cluster first. Empty clusters go."""
+def _order_centroids(model: KMeansModel) -> np.ndarray:
+    """Order centroids by cluster size, the largest first; drop empty clusters."""
     centres, sizes = np.array(model.clusterCenters()), model.summary.clusterSizes
-    return unit_length(centres[[i for i in by_size(centres, sizes) if sizes[i] > 0]])
+    return scale_to_unit_length(centres[[i for i in order_by_size(centres, sizes) if sizes[i] > 0]])

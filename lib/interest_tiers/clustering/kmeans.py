@@ -1,4 +1,4 @@
-"""MLlib's KMeans by cosine such that the same vectors give the same clusters, however their rows are split and ordered."""
+"""Run MLlib's KMeans by cosine such that the order and partitioning of the rows change nothing; scale vectors to unit length."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 from pyspark.ml.clustering import KMeans, KMeansModel
 from pyspark.ml.functions import array_to_vector
 from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
 
 #: KMeans depends on how rows are split; the split depends on the number of rows alone, not on the machine.
 ROWS_PER_PARTITION = 50_000
@@ -15,34 +16,48 @@ ROWS_PER_PARTITION = 50_000
 ITERATIONS = 50
 
 
-def features(vector: Column) -> Column:
-    """An array column as MLlib takes it."""
+def to_vector(vector: Column) -> Column:
+    """Convert an array column to MLlib's vector."""
     return array_to_vector(vector.cast("array<double>"))
 
 
-def in_fixed_order(rows: DataFrame, key: str, vector: str, n_rows: int) -> DataFrame:
-    """The rows as MLlib takes them (the column vector as features), split and sorted by the unique column key alone."""
+def order_points(rows: DataFrame, key: str, vector: str, n_rows: int) -> DataFrame:
+    """Add features (MLlib's vector of the column vector); split and sort the rows by the unique column key alone."""
     ordered = rows.repartition(max(1, math.ceil(n_rows / ROWS_PER_PARTITION)), key).sortWithinPartitions(key)
-    return ordered.withColumn("features", features(ordered[vector]))
+    return ordered.withColumn("features", to_vector(ordered[vector]))
 
 
-def best_fit(points: DataFrame, k: int, seed: int, starts: int) -> KMeansModel:
-    """The start with the smallest sum of distances: a single one may end far from the best partition.
+def fit_best(points: DataFrame, k: int, seed: int, starts: int) -> KMeansModel:
+    """Fit from several starts and keep the model with the smallest sum of distances.
 
-    points: see in_fixed_order; none of them zero. Fewer centres than k come out where fewer points differ.
+    Fewer distinct points than k give fewer centres.
+
+    points: (features vector, ...), none of them zero, see order_points
     """
     fits = (KMeans(k=k, seed=seed + start, maxIter=ITERATIONS, distanceMeasure="cosine").fit(points) for start in range(starts))
     return min(fits, key=lambda model: model.summary.trainingCost)
 
 
-def by_size(centres: np.ndarray, sizes: list[int]) -> list[int]:
-    """Positions of the centres, that of the most points first, ties by coordinates: numbers of MLlib's own have no meaning.
+def order_by_size(centres: np.ndarray, sizes: list[int]) -> list[int]:
+    """Order positions of centres by cluster size, ties by coordinates, since MLlib's own numbers have no meaning.
 
-    sizes: of the clusters; what follows after the last centre is ignored.
+    sizes: of the clusters; entries after the last centre are ignored
     """
     return sorted(range(len(centres)), key=lambda i: (-sizes[i], centres[i].tolist()))
 
 
-def unit_length(centres: np.ndarray) -> np.ndarray:
-    """Centres (n, width) as float32 of L2 norm 1."""
+def scale_to_unit_length(centres: np.ndarray) -> np.ndarray:
+    """Scale centres (n, width) to L2 norm 1, float32."""
     return (centres / np.linalg.norm(centres, axis=1, keepdims=True)).astype(np.float32)
+
+
+def add_unit_length(rows: DataFrame, vector: str, smallest_norm: float = 0.0) -> DataFrame:
+    """Scale a column of vectors to L2 norm 1; null where the norm is at most smallest_norm.
+
+    rows:    (vector array<double>, ...), by the name given
+    Returns: the same columns
+    """
+    norm = F.sqrt(F.aggregate(vector, F.lit(0.0), lambda total, x: total + x * x))
+    # A column of its own, so that it is computed once and not per element.
+    scaled = F.when(F.col("_norm") > smallest_norm, F.transform(vector, lambda x: x / F.col("_norm")))
+    return rows.withColumn("_norm", norm).withColumn(vector, scaled).drop("_norm")

@@ -1,4 +1,4 @@
-"""Which clusters a user belongs to, how strongly, and how well."""
+"""Compute which clusters a user belongs to, how strongly, and how well."""
 
 from __future__ import annotations
 
@@ -13,19 +13,20 @@ SMALLEST_DISTANCE = 1e-6
 
 
 def cluster_ids(n_clusters: int) -> list[str]:
-    """Ids of clusters in the order of their centroids; they mean nothing beyond one as_of."""
+    """Name clusters in the order of their centroids; ids have no meaning beyond one cutoff."""
     return [f"c{number:0{max(2, len(str(n_clusters)))}d}" for number in range(1, n_clusters + 1)]
 
 
-def memberships(vectors: DataFrame, centroids: np.ndarray, config: Clustering) -> DataFrame:
-    """The clusters of every user.
+def compute_memberships(vectors: DataFrame, centroids: np.ndarray, config: Clustering) -> DataFrame:
+    """Compute the clusters of every user.
 
-    vectors: user_id, vector array<float> of L2 norm 1. centroids (clusters, width) of L2 norm 1.
-    Returns user_id, cluster_id, membership (sums to 1 per user), is_primary (the nearest), distance (cosine,
-    0 to 2), silhouette ((b - a) / max(a, b), a to this centroid, b to the nearest other; null with one cluster).
+    Membership is that of fuzzy c-means with fuzzifier 2 on cosine distance, u = (1 / d) / sum (1 / d) (Bezdek 1981).
+    It covers the nearest max_memberships clusters of at least min_membership, and always the nearest.
 
-    Membership is that of fuzzy c-means with fuzzifier 2 on cosine distance, u = (1 / d) / sum (1 / d) (Bezdek
-    1981), over the nearest max_memberships clusters of at least min_membership, the nearest always.
+    vectors:   (user_id, vector array<float>), L2 norm 1
+    centroids: (clusters, width), L2 norm 1
+    Returns:   (user_id, cluster_id, membership double, is_primary boolean, distance double, silhouette double),
+               membership sums to 1 per user, is_primary marks the nearest, distance is cosine (0 to 2)
     """
     near = vectors.select("user_id", F.array_sort(_distances(centroids)).alias("clusters"))
     whole = near.withColumn("total", F.aggregate("clusters", F.lit(0.0), lambda total, c: total + _closeness(c["distance"])))
@@ -53,14 +54,14 @@ def memberships(vectors: DataFrame, centroids: np.ndarray, config: Clustering) -
 
 
 def silhouette(own: Column, nearest_other: Column) -> Column:
-    """(b - a) / max(a, b) by distances to centroids (Rousseeuw 1987, centroid form); null without another cluster."""
+    """Compute (b - a) / max(a, b) from distances to centroids (Rousseeuw 1987, centroid form); null without another cluster."""
     a, b = F.greatest(own, F.lit(0.0)), F.greatest(nearest_other, F.lit(0.0))
     largest = F.greatest(a, b)
     return F.when(nearest_other.isNotNull(), F.when(largest > 0, (b - a) / largest).otherwise(F.lit(0.0)))
 
 
 def _distances(centroids: np.ndarray) -> Column:
-    """array<struct<distance, cluster_id>>: cosine distance of the column vector to every centroid."""
+    """Compute the cosine distance to every centroid: array<struct<distance, cluster_id>>."""
     pairs = zip(cluster_ids(len(centroids)), centroids, strict=True)
     return F.array(*[F.struct(_cosine_distance(centre).alias("distance"), F.lit(name).alias("cluster_id")) for name, centre in pairs])
 

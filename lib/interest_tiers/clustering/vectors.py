@@ -1,8 +1,8 @@
-"""User vectors: what a user's interests mean, by the embeddings of their texts.
+"""Compute user vectors from the embeddings of a user's interests.
 
-An interest weighs the square root of share * sum over tiers of TIER_WEIGHTS * probability: the tiers shape the
-clusters, and the root keeps one heavy habit from hiding all others (Hellinger's transformation, Legendre and
-Gallagher 2001). The weighted embeddings are summed per user and reduced to principal components.
+An interest weighs sqrt(share * sum over tiers of TIER_WEIGHTS * probability), so that tiers shape the clusters. The
+root keeps one heavy habit from hiding all others (Hellinger's transformation, Legendre and Gallagher 2001). The
+weighted embeddings are summed per user and reduced to principal components.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pyspark.ml.stat import Summarizer
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from interest_tiers.clustering.kmeans import features
+from interest_tiers.clustering.kmeans import add_unit_length, to_vector
 from interest_tiers.interests.evidence import PAIR
 
 TIER_WEIGHTS = {"core": 1.0, "secondary": 0.5, "marginal": 0.1}
@@ -28,36 +28,45 @@ SMALLEST_NORM = 1e-6
 
 @dataclass(frozen=True)
 class Projection:
-    """model: principal components over all users; signs and mean (components,) of the projected users."""
+    """Hold a fitted projection.
+
+    model: principal components over all users
+    signs: (components,), 1 or -1
+    mean:  (components,), of the projected users
+    """
 
     model: PCAModel
     signs: np.ndarray
     mean: np.ndarray
 
 
-def embedding_sums(pairs: DataFrame, tiers: DataFrame, embeddings: DataFrame) -> DataFrame:
-    """The weighted embeddings of each user's interests, summed: user_id, total array<float>[width].
+def sum_embeddings(pairs: DataFrame, tiers: DataFrame, embeddings: DataFrame) -> DataFrame:
+    """Sum the weighted embeddings of each user's interests; an interest without an embedding does not count.
 
-    pairs: user_id, interest_id, share. tiers: user_id, interest_id, p_core, p_secondary, p_marginal. embeddings:
-    interest_id, embedding array<float>[width]; an interest without one does not count.
+    pairs:      (user_id, interest_id, share, ...)
+    tiers:      (user_id, interest_id, p_core, p_secondary, p_marginal, ...)
+    embeddings: (interest_id, embedding array<float>)
+    Returns:    (user_id, total array<float>)
     """
     expected = sum((F.col(f"p_{tier}") * weight for tier, weight in TIER_WEIGHTS.items()), start=F.lit(0.0))
     weighed = pairs.join(tiers, PAIR).select("user_id", "interest_id", F.sqrt(F.col("share") * expected).alias("weight"))
-    known = embeddings.where(F.col("embedding").isNotNull()).select("interest_id", features(F.col("embedding")).alias("features"))
+    known = embeddings.where(F.col("embedding").isNotNull()).select("interest_id", to_vector(F.col("embedding")).alias("features"))
     summed = weighed.where(F.col("weight") > 0).join(known, "interest_id").groupBy("user_id")
     total = summed.agg(Summarizer.sum(F.col("features"), F.col("weight")).alias("total"))
     return total.select("user_id", vector_to_array(F.col("total"), "float32").alias("total"))
 
 
 def fit_projection(sums: DataFrame, components: int) -> Projection | None:
-    """Fit principal components over all users; None where fewer than two span no direction.
+    """Fit principal components over all users; None for fewer than two users.
 
-    sums: see embedding_sums. Components beyond the width of the embeddings are left out.
+    Components beyond the width of the embeddings are left out.
+
+    sums: (user_id, total array<float>), see sum_embeddings
     """
     two = sums.select(F.size("total").alias("width")).limit(2).collect()
     if len(two) < 2:
         return None
-    points = sums.select(features(F.col("total")).alias("features"))
+    points = sums.select(to_vector(F.col("total")).alias("features"))
     model = PCA(k=min(components, two[0]["width"]), inputCol="features", outputCol="projected").fit(points)
     mean = model.transform(points).agg(Summarizer.mean(F.col("projected")).alias("mean")).first()
     assert mean is not None  # an aggregate without keys has one row
@@ -68,22 +77,23 @@ def fit_projection(sums: DataFrame, components: int) -> Projection | None:
 
 
 def project(sums: DataFrame, projection: Projection) -> DataFrame:
-    """The users' points: user_id, vector array<float>, centred, L2 norm 1; users at the mean itself are left out.
+    """Project users to points, centred, of L2 norm 1; users at the mean itself are left out.
 
-    sums: see embedding_sums.
+    sums:    (user_id, total array<float>), see sum_embeddings
+    Returns: (user_id, vector array<float>)
     """
-    projected = projection.model.transform(sums.select("user_id", features(F.col("total")).alias("features")))
+    projected = projection.model.transform(sums.select("user_id", to_vector(F.col("total")).alias("features")))
     centred = F.zip_with(vector_to_array(F.col("projected")), _literal(projection.mean), lambda x, mean: x - mean)
     points = projected.select("user_id", F.zip_with(centred, _literal(projection.signs), lambda x, sign: x * sign).alias("point"))
-    norm = F.sqrt(F.aggregate("point", F.lit(0.0), lambda squares, x: squares + x * x))
-    has_direction = points.withColumn("norm", norm).where(F.col("norm") > SMALLEST_NORM)
-    return has_direction.select("user_id", F.transform("point", lambda x: x / F.col("norm")).cast("array<float>").alias("vector"))
+    scaled = add_unit_length(points, "point", SMALLEST_NORM).where(F.col("point").isNotNull())
+    return scaled.select("user_id", F.col("point").cast("array<float>").alias("vector"))
 
 
-def at_one_point(sums: DataFrame, components: int) -> DataFrame:
-    """Every user at the same point: what is left to say when no user differs from another.
+def place_at_one_point(sums: DataFrame, components: int) -> DataFrame:
+    """Place every user at the same point, for data in which no user differs from another.
 
-    sums: see embedding_sums. Returns user_id, vector array<float>[components], L2 norm 1.
+    sums:    (user_id, ...), see sum_embeddings
+    Returns: (user_id, vector array<float>), of the given number of components, L2 norm 1
     """
     return sums.select("user_id", _literal(np.eye(1, components)[0]).cast("array<float>").alias("vector"))
 

@@ -17,13 +17,15 @@ from pyspark.sql import functions as F
 from interest_tiers.clustering.composition import cluster_users
 from interest_tiers.clustering.fit import Fit
 from interest_tiers.config import Config
-from interest_tiers.evaluation.baselines import one_cluster, own_frequency, popular_items, popularity
-from interest_tiers.evaluation.boosting import fitted_boosting, said_by_boosting
-from interest_tiers.evaluation.ranking_quality import ListQuality, future_items, in_lists, ranking_quality
+from interest_tiers.evaluation.baselines import assign_to_one_cluster, find_popular_items, rank_own_items, rank_popular_items
+from interest_tiers.evaluation.boosting import fit_boosting, predict_by_boosting
+from interest_tiers.evaluation.intervals import Estimate
+from interest_tiers.evaluation.ranking_quality import find_future_items, measure_lists, name_lists
+from interest_tiers.evaluation.slices import Slice
 from interest_tiers.interests.composition import InterestMethod, sum_pairs
 from interest_tiers.interests.evidence import PAIR
-from interest_tiers.recommend.candidates import item_evidence, widely_used
-from interest_tiers.recommend.composition import offer_items, rank_items
+from interest_tiers.recommend.candidates import find_widely_used, sum_item_evidence
+from interest_tiers.recommend.composition import list_items, offer_items
 from interest_tiers.spark.materialise import Materialise, prefixed
 from interest_tiers.spark.sampling import sample_by_hash
 from interest_tiers.tiers.attributes import Attribute
@@ -43,6 +45,9 @@ from interest_tiers.tiers.composition import (
 
 #: What the metrics call the tiers that the back-test computed, and those that the table user_tiers held for the cutoff.
 COMPUTED_TIERS, STORED_TIERS = "user_tiers", "stored_user_tiers"
+
+#: What the metrics call the lists by tiers and clusters, as the stage recommend makes them.
+COMPUTED_LISTS = "tiers_and_clusters"
 
 
 @dataclass(frozen=True)
@@ -142,37 +147,37 @@ def _predict_by_baselines(known: DataFrame, features: DataFrame, trained: Traine
     rows = materialise("with_features", features.join(known.select(*PAIR, "label"), PAIR))
     latest = trained.examples.where(F.col("cut") == F.lit(trained.latest))
     calibration = calibrate(latest.select("level", F.col("rule_recent_tier").alias("rule_tier"), "label"))
-    classifier = fitted_boosting(trained.examples, seed)
-    boosted = said_by_boosting(rows, classifier).join(known.select(*PAIR, "level", "label"), PAIR)
+    classifier = fit_boosting(trained.examples, seed)
+    boosted = predict_by_boosting(rows, classifier).join(known.select(*PAIR, "level", "label"), PAIR)
     by_rule = predictions(rows, calibration, "rule_recent")
     return by_rule.unionByName(boosted.withColumn("model", F.lit("gradient_boosting")).select(*by_rule.columns))
 
 
-def judge_lists(test: BackTest, config: Config, materialise: Materialise) -> list[ListQuality]:
+def judge_lists(test: BackTest, config: Config, materialise: Materialise) -> dict[Slice, dict[str, Estimate]]:
     """Compare the recommender with itself without clusters, with popularity and with the user's own frequency."""
     settings, recommend, k = config.evaluation, config.recommend, config.recommend.k
     n_levels = config.interests.n_levels
     of_items = test.inputs.item_days.where((F.col("level") == n_levels) & F.col("item_id").isNotNull())
-    everything = item_evidence(days_before(of_items, test.cutoff), test.cutoff, config.interests.half_life_days)
-    catalogue = materialise("catalogue", widely_used(everything, settings.min_item_users))
+    everything = sum_item_evidence(days_before(of_items, test.cutoff), test.cutoff, config.interests.half_life_days)
+    catalogue = materialise("catalogue", find_widely_used(everything, settings.min_item_users))
     own_items = materialise("own_items", everything.join(catalogue, "item_id", "left_semi"))
     after = _days_after(of_items, test.cutoff)
     users = materialise("users", sample_active_users(after, settings.max_users))
-    truth = materialise("truth", future_items(after, own_items, catalogue, users))
-    popular = materialise("popular", popular_items(own_items))
+    truth = materialise("truth", find_future_items(after, own_items, catalogue, users))
+    popular = materialise("popular", find_popular_items(own_items))
     judged_items = own_items.join(users, "user_id", "left_semi")
     pairs = test.pairs.where(F.col("level") == n_levels)
-    together = one_cluster(pairs.select("user_id").distinct())
+    together = assign_to_one_cluster(pairs.select("user_id").distinct())
 
-    lists = [in_lists("all", "own_frequency", own_frequency(judged_items, k))]
+    lists = [name_lists("all", "own_frequency", rank_own_items(judged_items, k))]
     for items, repeats in (("all", True), ("new", False)):
-        lists.append(in_lists(items, "popularity", popularity(users, popular, judged_items, k, repeats)))
-    for model, clusters in (("tiers_and_clusters", test.user_clusters), ("without_clusters", together)):
+        lists.append(name_lists(items, "popularity", rank_popular_items(users, popular, judged_items, k, repeats)))
+    for model, clusters in ((COMPUTED_LISTS, test.user_clusters), ("without_clusters", together)):
         offered = materialise(f"offered_{model}", offer_items(own_items, pairs, test.tiers, clusters, recommend, users))
         for items, repeats in (("all", True), ("new", False)):
-            lists.append(in_lists(items, model, rank_items(judged_items, offered, recommend, repeats)))
+            lists.append(name_lists(items, model, list_items(judged_items, offered, recommend, repeats)))
     ranked = materialise("lists", reduce(DataFrame.unionByName, lists))
-    return ranking_quality(ranked, truth, catalogue.count(), k, settings.bootstrap_samples)
+    return measure_lists(ranked, truth, catalogue.count(), k, settings.bootstrap_samples, COMPUTED_LISTS)
 
 
 def sample_active_users(after: DataFrame, max_users: int) -> DataFrame:

@@ -1,4 +1,7 @@
-"""The catalogue of interests: one per item category, per category of every level, or per topic, that anybody touched before the day."""
+"""Build the catalogue of interests that users touched before the cutoff.
+
+An interest is an item category, a category of one level of a hierarchy, or a topic.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from pyspark.ml.stat import Summarizer
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
-from interest_tiers.clustering.kmeans import features
+from interest_tiers.clustering.kmeans import add_unit_length, to_vector
 from interest_tiers.interests.evidence import category_interest
 from interest_tiers.interests.hierarchy import own_name, parent
 from interest_tiers.text import add_terms
@@ -18,62 +21,65 @@ TOP_TERMS = 8
 NAMING_TERMS = 3
 
 
-def category_catalogue(days_of_items: DataFrame, items: DataFrame, vectors: DataFrame, languages: Sequence[str]) -> DataFrame:
-    """The categories with evidence, described by the items that users touched, and named as given.
+def build_category_catalogue(days_of_items: DataFrame, items: DataFrame, vectors: DataFrame, languages: Sequence[str]) -> DataFrame:
+    """Build the catalogue of categories, described by the items that users touched.
 
-    days_of_items: see evidence.item_days. items: item_id, text, text_hash, category. vectors: interest_id, embedding.
-    languages: those whose stop words are no terms.
-    Returns the columns of the table interests but as_of.
+    days_of_items: (user_id, level, interest_id, item_id, ...), see evidence.item_days
+    items:         (item_id, text, text_hash, category)
+    vectors:       (interest_id, embedding array<float>)
+    languages:     their stop words are left out of the terms
+    Returns:       the columns of interests but as_of
     """
-    described = _described(days_of_items, items, vectors, languages)
+    described = _describe(days_of_items, items, vectors, languages)
     names = items.where(F.col("category").isNotNull()).select("category").distinct()
     named = names.select(category_interest(F.col("category")).alias("interest_id"), F.col("category").alias("name"))
-    return _as_catalogue(described.join(named, "interest_id"), "category")
+    return _select_columns(described.join(named, "interest_id"), "category")
 
 
-def hierarchy_catalogue(days_of_items: DataFrame, items: DataFrame, vectors: DataFrame, languages: Sequence[str]) -> DataFrame:
-    """The categories of every level with evidence, described by the items that users touched, and named as given.
+def build_hierarchy_catalogue(days_of_items: DataFrame, items: DataFrame, vectors: DataFrame, languages: Sequence[str]) -> DataFrame:
+    """Build the catalogue of the categories of every level; see build_category_catalogue.
 
-    days_of_items: see hierarchy.at_every_level. The other arguments and the columns as in category_catalogue.
+    days_of_items: of every level, see hierarchy.at_every_level
     """
-    described = _described(days_of_items, items, vectors, languages).withColumn("name", own_name(F.col("interest_id")))
-    return _as_catalogue(described, "category", parent(F.col("interest_id")))
+    described = _describe(days_of_items, items, vectors, languages).withColumn("name", own_name(F.col("interest_id")))
+    return _select_columns(described, "category", parent(F.col("interest_id")))
 
 
-def topic_catalogue(days_of_items: DataFrame, items: DataFrame, vectors: DataFrame, languages: Sequence[str]) -> DataFrame:
-    """The topics with evidence, described by the items that users touched, and named by their most characteristic words.
+def build_topic_catalogue(days_of_items: DataFrame, items: DataFrame, vectors: DataFrame, languages: Sequence[str]) -> DataFrame:
+    """Build the catalogue of topics, named by their most characteristic words; see build_category_catalogue.
 
-    A topic whose name another one has already is told apart by a number, and one without words is named by its id.
-    Arguments and columns as in category_catalogue.
+    Topics with the same words are numbered. A topic without words is named by its id.
     """
-    described = _described(days_of_items, items, vectors, languages)
+    described = _describe(days_of_items, items, vectors, languages)
     words = F.array_join(F.slice("top_terms", 1, NAMING_TERMS), " · ")
     named = described.withColumn("words", F.when(F.size("top_terms") > 0, words).otherwise(F.col("interest_id")))
     place = F.row_number().over(Window.partitionBy("words").orderBy("interest_id"))
     # No word holds a bracket, so no other name can look like this one.
     name = F.when(F.col("place") == 1, F.col("words")).otherwise(F.concat("words", F.lit(" ("), "place", F.lit(")")))
-    return _as_catalogue(named.withColumn("place", place).withColumn("name", name), "topic")
+    return _select_columns(named.withColumn("place", place).withColumn("name", name), "topic")
 
 
-def _described(days_of_items: DataFrame, items: DataFrame, vectors: DataFrame, languages: Sequence[str]) -> DataFrame:
+def _describe(days_of_items: DataFrame, items: DataFrame, vectors: DataFrame, languages: Sequence[str]) -> DataFrame:
     counts = days_of_items.groupBy("interest_id", "level").agg(
         F.countDistinct("item_id").alias("n_items"), F.countDistinct("user_id").alias("n_users")
     )
-    terms = characteristic_terms(touched_texts(days_of_items, items), languages)
+    terms = find_characteristic_terms(select_touched_texts(days_of_items, items), languages)
     described = counts.join(vectors, "interest_id", "left").join(terms, "interest_id", "left")
     return described.withColumn("top_terms", F.coalesce("top_terms", F.array().cast("array<string>")))
 
 
-def _as_catalogue(named: DataFrame, kind: str, parent_id: Column | None = None) -> DataFrame:
+def _select_columns(named: DataFrame, kind: str, parent_id: Column | None = None) -> DataFrame:
     parent_id = F.lit(None).cast("string") if parent_id is None else parent_id
     described = named.withColumns({"kind": F.lit(kind), "parent_id": parent_id})
     return described.select("interest_id", "name", "kind", "embedding", "n_items", "n_users", "top_terms", "level", "parent_id")
 
 
-def touched_texts(days_of_items: DataFrame, items: DataFrame) -> DataFrame:
-    """The texts of the items touched: interest_id, text_hash, text, n_items (items of the interest with this text).
+def select_touched_texts(days_of_items: DataFrame, items: DataFrame) -> DataFrame:
+    """Select the texts of the items that users touched.
 
-    Also level.
+    days_of_items: (level, interest_id, item_id, ...), see evidence.item_days
+    items:         (item_id, text, text_hash, ...)
+    Returns:       (interest_id, level, text_hash, text, n_items bigint), n_items of the interest with this text
     """
     keys = ["interest_id", "level"]
     touched = days_of_items.select(*keys, "item_id").distinct()
@@ -81,20 +87,28 @@ def touched_texts(days_of_items: DataFrame, items: DataFrame) -> DataFrame:
     return touched.join(described, "item_id").groupBy(*keys, "text_hash", "text").agg(F.count(F.lit(1)).alias("n_items"))
 
 
-def mean_embeddings(texts: DataFrame, embeddings: DataFrame) -> DataFrame:
-    """Mean of the items' vectors, L2 norm 1: interest_id, embedding. texts: see touched_texts."""
+def average_embeddings(texts: DataFrame, embeddings: DataFrame) -> DataFrame:
+    """Average the embeddings of an interest's items; the mean has L2 norm 1, or is null where it has no direction.
+
+    texts:      (interest_id, text_hash, n_items, ...), see select_touched_texts
+    embeddings: (text_hash, embedding array<float>)
+    Returns:    (interest_id, embedding array<float>)
+    """
     # Items share texts, so the mean goes over texts, each weighted by its items: far fewer rows, the same mean.
-    weighted = texts.join(embeddings, "text_hash").withColumn("vector", features(F.col("embedding")))
+    weighted = texts.join(embeddings, "text_hash").withColumn("vector", to_vector(F.col("embedding")))
     mean = weighted.groupBy("interest_id").agg(Summarizer.mean(F.col("vector"), F.col("n_items").cast("double")).alias("mean"))
-    return mean.select("interest_id", _unit_length(vector_to_array(F.col("mean"))).cast("array<float>").alias("embedding"))
+    scaled = add_unit_length(mean.withColumn("mean", vector_to_array(F.col("mean"))), "mean")
+    return scaled.select("interest_id", F.col("mean").cast("array<float>").alias("embedding"))
 
 
-def characteristic_terms(texts: DataFrame, languages: Sequence[str]) -> DataFrame:
-    """The words that set an interest apart: interest_id, top_terms (at most TOP_TERMS).
+def find_characteristic_terms(texts: DataFrame, languages: Sequence[str]) -> DataFrame:
+    """Find the words that set an interest apart from the others of its level.
 
-    texts: see touched_texts. Words are those of text.with_terms.
-    A word scores tf * ln((N + 1) / df): tf the share of the interest's items whose text has it, N the number of
-    interests, df those in which it occurs (Salton and Buckley 1988); where there are levels, N and df are those of the level.
+    A word scores tf * ln((N + 1) / df) (Salton and Buckley 1988). tf is the share of the interest's items whose text
+    has the word, N the number of interests of the level, df the number of those with the word.
+
+    texts:   (interest_id, level, text_hash, text, n_items), see select_touched_texts; words are those of text.add_terms
+    Returns: (interest_id, top_terms array<string>), at most TOP_TERMS
     """
     size = texts.groupBy("interest_id", "level").agg(F.sum("n_items").alias("size"))
     terms = F.explode(F.array_distinct("terms")).alias("term")
@@ -111,8 +125,3 @@ def characteristic_terms(texts: DataFrame, languages: Sequence[str]) -> DataFram
     return top.groupBy("interest_id").agg(
         F.expr("transform(array_sort(collect_list(struct(place, term))), x -> x.term)").alias("top_terms")
     )
-
-
-def _unit_length(array: Column) -> Column:
-    norm = F.sqrt(F.aggregate(array, F.lit(0.0), lambda total, x: total + x * x))
-    return F.when(norm > 0, F.transform(array, lambda x: x / norm))

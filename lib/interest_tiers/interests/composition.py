@@ -13,13 +13,19 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from interest_tiers.config import Augmentation, BehaviourWeight, Config, Interests
-from interest_tiers.interests.augmentation import neighbours, profiles, with_borrowed
-from interest_tiers.interests.catalogue import category_catalogue, hierarchy_catalogue, mean_embeddings, topic_catalogue, touched_texts
+from interest_tiers.interests.augmentation import borrow_evidence, build_profiles, find_neighbours
+from interest_tiers.interests.catalogue import (
+    average_embeddings,
+    build_category_catalogue,
+    build_hierarchy_catalogue,
+    build_topic_catalogue,
+    select_touched_texts,
+)
 from interest_tiers.interests.evidence import interest_days, interests_by_category, interests_by_levels, item_days
 from interest_tiers.interests.features import user_interests
 from interest_tiers.interests.hierarchy import at_every_level
-from interest_tiers.interests.topics import Topics, fit_topics, seen_texts, topic_vectors, topics_of_items
-from interest_tiers.interests.user_texts import days_of_texts, nearest_interests, written_texts
+from interest_tiers.interests.topics import Topics, assign_topics, build_topic_vectors, fit_topics, select_seen_texts
+from interest_tiers.interests.user_texts import build_text_days, find_nearest_interests, select_written_texts
 from interest_tiers.spark.materialise import Materialise
 
 
@@ -75,8 +81,8 @@ def find_interests(items: DataFrame, interactions: DataFrame, embeddings: DataFr
     if config.source == "category":
         return KnownInterests(interests_by_category(items), None)
     before = interactions.where(F.col("event_date") < F.lit(cutoff))
-    topics = fit_topics(seen_texts(before, items, embeddings), config)
-    return KnownInterests(topics_of_items(topics, items, embeddings), topics)
+    topics = fit_topics(select_seen_texts(before, items, embeddings), config)
+    return KnownInterests(assign_topics(topics, items, embeddings), topics)
 
 
 def embed_interests(known: KnownInterests, touched: DataFrame, items: DataFrame, embeddings: DataFrame) -> DataFrame:
@@ -86,8 +92,8 @@ def embed_interests(known: KnownInterests, touched: DataFrame, items: DataFrame,
     Returns: (interest_id, embedding)
     """
     if known.topics is not None:
-        return topic_vectors(known.topics, like=touched)
-    return mean_embeddings(touched_texts(touched, items), embeddings)
+        return build_topic_vectors(known.topics, like=touched)
+    return average_embeddings(select_touched_texts(touched, items), embeddings)
 
 
 def sum_item_days(interactions: DataFrame, item_interests: DataFrame, method: InterestMethod) -> DataFrame:
@@ -113,10 +119,10 @@ def collect_evidence(
     days = touched
     if config is not None:
         assert interest_embeddings is not None and text_embeddings is not None  # the caller reads them where texts are evidence
-        texts = written_texts(interactions).join(text_embeddings, "text_hash")
-        nearest = materialise("nearest", nearest_interests(texts, interest_embeddings, config.min_similarity))
+        texts = select_written_texts(interactions).join(text_embeddings, "text_hash")
+        nearest = materialise("nearest", find_nearest_interests(texts, interest_embeddings, config.min_similarity))
         known = days.select("item_id", "interest_id").distinct()
-        written = materialise("written", days_of_texts(interactions, nearest, known, config, n_levels))
+        written = materialise("written", build_text_days(interactions, nearest, known, config, n_levels))
         days = days.unionByName(written)
     days = at_every_level(days, n_levels)
     return EvidenceDays(days, materialise("interest_days", interest_days(days)))
@@ -125,8 +131,8 @@ def collect_evidence(
 def describe_interests(known: KnownInterests, touched: DataFrame, items: DataFrame, embeddings: DataFrame, config: Interests) -> DataFrame:
     """Describe the interests that users touched: the columns of the table interests but as_of. touched: days of items."""
     days = at_every_level(touched, config.n_levels)
-    of_categories = hierarchy_catalogue if config.levels else category_catalogue
-    catalogue = of_categories if known.topics is None else topic_catalogue
+    of_categories = build_hierarchy_catalogue if config.levels else build_category_catalogue
+    catalogue = of_categories if known.topics is None else build_topic_catalogue
     return catalogue(days, items, embed_interests(known, days, items, embeddings), config.languages)
 
 
@@ -142,6 +148,6 @@ def sum_pairs(days: DataFrame, cutoff: date, method: InterestMethod, materialise
         return pairs
     # Each of these is read several times.
     pairs = materialise("pairs", pairs)
-    lending = materialise("profiles", profiles(pairs, days, config))
-    closest = materialise("neighbours", neighbours(pairs, days, lending, config))
-    return with_borrowed(pairs, lending, closest, config)
+    lending = materialise("profiles", build_profiles(pairs, days, config))
+    closest = materialise("neighbours", find_neighbours(pairs, days, lending, config))
+    return borrow_evidence(pairs, lending, closest, config)

@@ -1,4 +1,4 @@
-"""user_interests: the evidence of every interest that a user touched, and its features."""
+"""Compute user_interests: the evidence of every interest that a user touched, and its features."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from datetime import date, timedelta
 from pyspark.sql import Column, DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
-from interest_tiers.interests.evidence import EVIDENCE_PARTS, LARGEST_WEIGHT, PAIR, VALUE_PARTS, exact_sum, summed_days, summed_evidence
+from interest_tiers.interests.evidence import EVIDENCE_PARTS, LARGEST_WEIGHT, PAIR, exact_sum_of_values, summed_days, summed_evidence
 from interest_tiers.interests.hierarchy import USER_LEVEL
 
-#: Days before count as this one does.
+#: Earlier days count as this one.
 CALENDAR_BEGINS = date(1900, 1, 1)
 
 
-def user_interests(days_of_items: DataFrame, as_of: date, half_life_days: float, horizon_days: int) -> DataFrame:
-    """One row per user and interest, as of a day.
+def user_interests(days_of_items: DataFrame, cutoff: date, half_life_days: float, horizon_days: int) -> DataFrame:
+    """Compute one row per user and interest, as of the cutoff.
 
-    days_of_items: see evidence.item_days, all before as_of.
-    Returns the columns of the table user_interests but as_of.
+    days_of_items: (user_id, level, interest_id, item_id, event_date, weight, n_interactions, value), all before the cutoff
+    Returns:       the columns of user_interests but as_of
     """
-    days_and_items = _days_and_items(days_of_items, as_of, half_life_days)
-    pairs = with_shares(days_and_items.groupBy(*PAIR, "level").agg(*_features(as_of, horizon_days)))
-    recency, tenure = (F.datediff(F.lit(as_of), F.col(day)).cast("bigint") for day in ("last_day", "first_day"))
+    days_and_items = _days_and_items(days_of_items, cutoff, half_life_days)
+    pairs = add_shares(days_and_items.groupBy(*PAIR, "level").agg(*_features(cutoff, horizon_days)))
+    recency, tenure = (F.datediff(F.lit(cutoff), F.col(day)).cast("bigint") for day in ("last_day", "first_day"))
     return pairs.select(
         "user_id",
         "interest_id",
@@ -45,15 +45,14 @@ def user_interests(days_of_items: DataFrame, as_of: date, half_life_days: float,
     )
 
 
-def _days_and_items(days_of_items: DataFrame, as_of: date, half_life_days: float) -> DataFrame:
-    """One row per user, interest and day (item_id is null), and one per user, interest and item (event_date is null).
+def _days_and_items(days_of_items: DataFrame, cutoff: date, half_life_days: float) -> DataFrame:
+    """Sum up per user, interest and day (item_id is null), and per user, interest and item (event_date is null).
 
-    Counting the items in a frame of their own would compute the days of items twice and shuffle them once more per
-    level. Here they are shuffled once, by user and interest, and all that follows stays where it is: however many
-    rows a user has, those of one interest are at most one per day and item by now.
+    One shuffle by user and interest serves both. Counting the items in a frame of their own would compute the days
+    of items twice and shuffle them once more.
     """
-    calendar = _calendar(days_of_items.sparkSession, as_of, half_life_days)
-    first_day = F.date_sub(F.lit(as_of), _days_that_count(half_life_days, as_of))
+    calendar = _calendar(days_of_items.sparkSession, cutoff, half_life_days)
+    first_day = F.date_sub(F.lit(cutoff), _days_that_count(half_life_days, cutoff))
     calendar_day = F.when(F.col("event_date") < first_day, first_day).otherwise(F.col("event_date")).alias("calendar_day")
     # Every day is in the calendar; an inner join would have every row of the source checked for a day.
     twice = days_of_items.repartition(*PAIR).select("*", calendar_day).join(F.broadcast(calendar), "calendar_day", "left")
@@ -64,29 +63,30 @@ def _days_and_items(days_of_items: DataFrame, as_of: date, half_life_days: float
     return twice.groupBy(*PAIR, "level", *keys).agg(*summed_days(), F.max("decay").alias("decay"))
 
 
-def _calendar(spark: SparkSession, as_of: date, half_life_days: float) -> DataFrame:
-    """Two rows for every day that counts: calendar_day, decay (null for the second), is_of_day (true, false).
+def _calendar(spark: SparkSession, cutoff: date, half_life_days: float) -> DataFrame:
+    """Build two rows for every day that counts.
 
-    The join with it does three things at once, each of which costs more alone: every row comes twice, with the decay
-    of its day, and without a power, an array or a difference of dates per row, which native engines lack.
+    A join with it repeats every row, with the decay of its day, without an explode and a power per row.
+
+    Returns: (calendar_day date, decay double, is_of_day boolean), decay null where is_of_day is false
     """
-    oldest = _days_that_count(half_life_days, as_of)
+    oldest = _days_that_count(half_life_days, cutoff)
     half_days = spark.range(0, 2 * (oldest + 1), numPartitions=1)
     age, is_of_day = F.floor(F.col("id") / 2).cast("int"), F.col("id") % 2 == 0
     decay = F.pow(F.lit(2.0), -age / F.lit(float(half_life_days)))
     return half_days.select(
-        F.date_sub(F.lit(as_of), age).alias("calendar_day"), F.when(is_of_day, decay).alias("decay"), is_of_day.alias("is_of_day")
+        F.date_sub(F.lit(cutoff), age).alias("calendar_day"), F.when(is_of_day, decay).alias("decay"), is_of_day.alias("is_of_day")
     )
 
 
-def _days_that_count(half_life_days: float, as_of: date) -> int:
-    """The age in days at which the largest weight comes to less than half a part of evidence, or the calendar begins."""
+def _days_that_count(half_life_days: float, cutoff: date) -> int:
+    """Compute the age in days at which the largest weight decays to nothing; at most that of CALENDAR_BEGINS."""
     until_nothing = math.ceil(half_life_days * math.log2(2 * LARGEST_WEIGHT * EVIDENCE_PARTS)) + 1
-    return max(0, min(until_nothing, (as_of - CALENDAR_BEGINS).days))
+    return max(0, min(until_nothing, (cutoff - CALENDAR_BEGINS).days))
 
 
-def _features(as_of: date, horizon_days: int) -> list[Column]:
-    recent, previous = (as_of - timedelta(days=horizon_days * periods) for periods in (1, 2))
+def _features(cutoff: date, horizon_days: int) -> list[Column]:
+    recent, previous = (cutoff - timedelta(days=horizon_days * periods) for periods in (1, 2))
     # Null for the rows of items, which aggregates pass over.
     day = F.col("event_date")
     return [
@@ -98,14 +98,14 @@ def _features(as_of: date, horizon_days: int) -> list[Column]:
         F.sum(F.when(day.isNotNull(), F.col("n_interactions"))).alias("n_interactions"),
         F.count_if(day >= F.lit(recent)).alias("n_days_recent"),
         F.count_if((day >= F.lit(previous)) & (day < F.lit(recent))).alias("n_days_previous"),
-        exact_sum(F.when(day.isNotNull(), F.col("value")), parts=VALUE_PARTS).alias("total_value"),
+        exact_sum_of_values(F.when(day.isNotNull(), F.col("value"))).alias("total_value"),
     ]
 
 
-def with_shares(pairs: DataFrame) -> DataFrame:
-    """Add share (of the user's evidence) and rank (1 for the most, ties by interest_id), where there are levels within each.
+def add_shares(pairs: DataFrame) -> DataFrame:
+    """Add share (of the user's evidence) and rank (1 for the most, ties by interest_id), within each level.
 
-    pairs: user_id, interest_id, evidence.
+    pairs: (user_id, level, interest_id, evidence, ...)
     """
     user = Window.partitionBy(*USER_LEVEL)
     by_evidence = user.orderBy(F.desc("evidence"), "interest_id")

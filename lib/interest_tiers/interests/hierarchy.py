@@ -1,8 +1,8 @@
-"""A hierarchy of interests, such as department over category over type.
+"""Name the interests of a hierarchy, such as department over category over type.
 
-An interest is known by its way from the coarsest level: ``category:DAIRY > CHEESE > SHREDDED``. So a type of that name under
-another category is another interest, and what holds an interest can be read off its id. Rows of days and of pairs have a
-column level: 1 is the coarsest. In a flat catalogue every interest has level 1.
+The id of an interest holds its path from the coarsest level: ``category:DAIRY > CHEESE > SHREDDED``. A type of the same
+name under another category is another interest. Frames of days and of pairs have a column level, 1 for the coarsest.
+In a flat catalogue every interest has level 1.
 """
 
 from __future__ import annotations
@@ -20,30 +20,30 @@ SEPARATOR = " > "
 
 
 def path_interest(names: Column) -> Column:
-    """The id of the interest with these names, coarse to fine. names: array<string>."""
+    """Build the id of the interest with these names, array<string>, coarse to fine."""
     escaped = F.transform(names, lambda name: F.regexp_replace(name, r"([\\>])", r"\\$1"))
     return F.concat(F.lit(PREFIX), F.array_join(escaped, SEPARATOR))
 
 
 def all_names(interest_id: Column) -> Column:
-    """The names in an id of path_interest, coarse to fine, as given: array<string>."""
+    """Read the names from an id of path_interest, as given: array<string>, coarse to fine."""
     names = F.split(F.regexp_replace(interest_id, f"^{PREFIX}", ""), SEPARATOR)
     return F.transform(names, lambda name: F.regexp_replace(name, r"\\(.)", "$1"))
 
 
 def own_name(interest_id: Column) -> Column:
-    """The finest name in an id of path_interest, as given."""
+    """Read the finest name from an id of path_interest, as given."""
     return F.element_at(all_names(interest_id), -1)
 
 
 def parent(interest_id: Column) -> Column:
-    """The interest of the level above that holds it; null at the coarsest."""
+    """Find the interest one level above; null at the coarsest."""
     parts = _parts(interest_id)
     return F.when(F.size(parts) > 1, F.array_join(F.slice(parts, F.lit(1), F.size(parts) - 1), SEPARATOR))
 
 
 def ancestors(interest_id: Column) -> Column:
-    """The interests that hold it, and itself, coarse to fine: array<string>."""
+    """List the interests above and the interest itself, coarse to fine: array<string>."""
     parts = _parts(interest_id)
     return F.transform(F.sequence(F.lit(1), F.size(parts)), lambda level: F.array_join(F.slice(parts, F.lit(1), level), SEPARATOR))
 

@@ -1,4 +1,4 @@
-"""What users write as evidence: a text speaks for the interest whose embedding is nearest to it."""
+"""Turn what users write into evidence for the interest with the nearest embedding."""
 
 from __future__ import annotations
 
@@ -13,20 +13,27 @@ from interest_tiers.config import UserTexts
 from interest_tiers.errors import ConfigError
 from interest_tiers.text import hash_text
 
-#: Their embeddings go to every worker: 100 MB at a width of 1,024.
+#: Every worker holds their embeddings: 100 MB at a width of 1,024.
 MAX_INTERESTS = 25_000
 
 
-def written_texts(interactions: DataFrame) -> DataFrame:
-    """The distinct texts of users: text_hash, text. interactions: text, …"""
+def select_written_texts(interactions: DataFrame) -> DataFrame:
+    """Select the distinct texts of users.
+
+    interactions: (text, ...)
+    Returns:      (text_hash, text)
+    """
     written = interactions.where(F.col("text").isNotNull()).select("text").distinct()
     return written.select(hash_text(F.col("text")).alias("text_hash"), "text")
 
 
-def nearest_interests(texts: DataFrame, interests: DataFrame, min_similarity: float) -> DataFrame:
-    """The interest nearest to each text by cosine, where that is min_similarity or more: text_hash, interest_id.
+def find_nearest_interests(texts: DataFrame, interests: DataFrame, min_similarity: float) -> DataFrame:
+    """Find the interest nearest to each text by cosine, where the cosine is min_similarity or more.
 
-    texts: text_hash, embedding. interests: interest_id, embedding; ties go to the first id. Both of L2 norm 1.
+    texts:     (text_hash, embedding array<float>), L2 norm 1
+    interests: (interest_id, embedding array<float>), L2 norm 1; ties go to the first id
+    Returns:   (text_hash, interest_id)
+
     Raises ConfigError when there are more than MAX_INTERESTS.
     """
     known = interests.where(F.col("embedding").isNotNull()).orderBy("interest_id").limit(MAX_INTERESTS + 1).collect()
@@ -48,12 +55,16 @@ def nearest_interests(texts: DataFrame, interests: DataFrame, min_similarity: fl
     return texts.select("text_hash", "embedding").mapInPandas(place, "text_hash string, interest_id string")
 
 
-def days_of_texts(interactions: DataFrame, nearest: DataFrame, item_interests: DataFrame, config: UserTexts, level: int = 1) -> DataFrame:
-    """The days on which users wrote of another interest than that of the item under which they wrote.
+def build_text_days(interactions: DataFrame, nearest: DataFrame, item_interests: DataFrame, config: UserTexts, level: int = 1) -> DataFrame:
+    """Build the days on which users wrote about another interest than that of the item under which they wrote.
 
-    interactions: user_id, item_id, event_date, text. nearest: see nearest_interests. item_interests: item_id, interest_id.
-    Returns the columns of evidence.item_days, beside whose rows they stand: of no item (item_id is null) and without a
-    value. An interaction whose text is about the item's own interest is counted there already.
+    Rows have no item (item_id is null) and no value. A text about the item's own interest is left out, since
+    evidence.item_days counts its interaction.
+
+    interactions:   (user_id, item_id, event_date, text, ...)
+    nearest:        (text_hash, interest_id), see find_nearest_interests
+    item_interests: (item_id, interest_id), of the level given
+    Returns:        the columns of evidence.item_days
     """
     written = interactions.where(F.col("text").isNotNull()).select(
         "user_id", "item_id", "event_date", hash_text(F.col("text")).alias("text_hash")

@@ -1,7 +1,7 @@
-"""Candidate items of a user: the own ones, and what is popular in the user's clusters within the user's interests.
+"""Find candidate items: a user's own items, and what is popular in the user's clusters within the user's interests.
 
-Nothing here pairs users with all items: own items and interests are capped per user, popular items per cluster
-and interest.
+Nothing here pairs users with all items. Own items and interests are capped per user, popular items per cluster and
+interest.
 """
 
 from __future__ import annotations
@@ -17,29 +17,34 @@ from interest_tiers.interests.evidence import PAIR, decay, exact_sum, summed_evi
 LISTED_TIERS = ("core", "secondary")
 
 
-def item_evidence(days_of_items: DataFrame, as_of: date, half_life_days: float) -> DataFrame:
-    """Evidence of every item that a user touched: user_id, interest_id, item_id, evidence, n_days, last_day.
+def sum_item_evidence(days_of_items: DataFrame, cutoff: date, half_life_days: float) -> DataFrame:
+    """Sum the evidence of every item that a user touched.
 
-    days_of_items: see evidence.item_days, all before as_of.
+    days_of_items: (user_id, interest_id, item_id, event_date, weight, ...), all before the cutoff
+    Returns:       (user_id, interest_id, item_id, evidence double, n_days bigint, last_day date)
     """
     return days_of_items.groupBy("user_id", "interest_id", "item_id").agg(
-        summed_evidence(F.col("weight") * decay(as_of, half_life_days)).alias("evidence"),
+        summed_evidence(F.col("weight") * decay(cutoff, half_life_days)).alias("evidence"),
         F.count(F.lit(1)).alias("n_days"),
         F.max("event_date").alias("last_day"),
     )
 
 
-def widely_used(own_items: DataFrame, min_users: int) -> DataFrame:
-    """The items that at least so many users touched: item_id."""
+def find_widely_used(own_items: DataFrame, min_users: int) -> DataFrame:
+    """Find the items that at least min_users users touched.
+
+    own_items: (user_id, item_id, ...), see sum_item_evidence
+    Returns:   (item_id)
+    """
     return own_items.groupBy("item_id").agg(F.count(F.lit(1)).alias("n_users")).where(F.col("n_users") >= min_users).select("item_id")
 
 
-def popular_in_clusters(own_items: DataFrame, user_clusters: DataFrame, per_interest: int) -> DataFrame:
-    """What the users of a cluster turn to within an interest.
+def rank_popular_items(own_items: DataFrame, user_clusters: DataFrame, per_interest: int) -> DataFrame:
+    """Rank what the users of a cluster touch within an interest; keep per_interest items per cluster and interest.
 
-    own_items: see item_evidence. user_clusters: user_id, cluster_id, is_primary.
-    Returns cluster_id, interest_id, item_id, user_share (the part of the cluster's primary users who had the item),
-    at most per_interest items per cluster and interest.
+    own_items:     (user_id, interest_id, item_id, ...), see sum_item_evidence
+    user_clusters: (user_id, cluster_id, is_primary, ...)
+    Returns:       (cluster_id, interest_id, item_id, user_share double), share of the cluster's primary users with the item
     """
     primary = user_clusters.where("is_primary").select("user_id", "cluster_id")
     sizes = primary.groupBy("cluster_id").agg(F.count(F.lit(1)).alias("size"))
@@ -50,10 +55,12 @@ def popular_in_clusters(own_items: DataFrame, user_clusters: DataFrame, per_inte
     return shared.select("cluster_id", "interest_id", "item_id", (F.col("n_users") / F.col("size")).alias("user_share"))
 
 
-def listed_interests(tiers: DataFrame, pairs: DataFrame, max_interests: int) -> DataFrame:
-    """The core and secondary interests of every user, at most max_interests, the strongest: user_id, interest_id.
+def list_interests(tiers: DataFrame, pairs: DataFrame, max_interests: int) -> DataFrame:
+    """List the max_interests strongest core and secondary interests of every user.
 
-    tiers: user_id, interest_id, tier. pairs: user_id, interest_id, rank.
+    tiers:   (user_id, interest_id, tier, ...)
+    pairs:   (user_id, interest_id, rank, ...)
+    Returns: (user_id, interest_id)
     """
     listed = tiers.where(F.col("tier").isin(*LISTED_TIERS)).join(pairs, PAIR)
     strongest = Window.partitionBy("user_id").orderBy("rank")
@@ -61,12 +68,16 @@ def listed_interests(tiers: DataFrame, pairs: DataFrame, max_interests: int) -> 
     return placed.select(*PAIR)
 
 
-def from_clusters(interests: DataFrame, user_clusters: DataFrame, popular: DataFrame) -> DataFrame:
-    """Popular items of the user's clusters within the user's interests.
+def offer_popular_items(interests: DataFrame, user_clusters: DataFrame, popular: DataFrame) -> DataFrame:
+    """Offer popular items of the user's clusters within the user's interests.
 
-    interests: see listed_interests. user_clusters: user_id, cluster_id, membership. popular: see popular_in_clusters.
-    Returns user_id, interest_id, item_id, popularity (mean of user_share over the user's clusters, by membership),
-    cluster_id (the cluster that says most of it) and cluster_share (its own user_share).
+    interests:     (user_id, interest_id), see list_interests
+    user_clusters: (user_id, cluster_id, membership, ...)
+    popular:       (cluster_id, interest_id, item_id, user_share), see rank_popular_items
+    Returns:       (user_id, interest_id, item_id, popularity double, cluster_id, cluster_share double)
+
+    popularity is the mean of user_share over the user's clusters, weighted by membership. cluster_id is the cluster that
+    contributes most to it, cluster_share its user_share.
     """
     # The user's few clusters and interests meet first; items come last and are capped per cluster and interest.
     wanted = interests.join(user_clusters.select("user_id", "cluster_id", "membership"), "user_id")
@@ -79,15 +90,17 @@ def from_clusters(interests: DataFrame, user_clusters: DataFrame, popular: DataF
     )
 
 
-def scored_candidates(own_items: DataFrame, cluster_items: DataFrame, config: Recommend, repeats: bool) -> DataFrame:
-    """All candidates of every user with their scores.
+def score_candidates(own_items: DataFrame, cluster_items: DataFrame, config: Recommend, repeats: bool) -> DataFrame:
+    """Score all candidates of every user.
 
-    own_items: see item_evidence. cluster_items: see from_clusters. repeats: whether own items are candidates.
-    Returns user_id, interest_id, item_id, score, n_days and last_day (null for an item new to the user), cluster_id
-    and cluster_share (null where no cluster offers the item).
+    score = evidence of the item + cluster_weight * popularity. So an item that every user of the cluster has had
+    gains cluster_weight days of evidence.
 
-    score = evidence of the item + cluster_weight * popularity: what the user did counts as it is, and what alike
-    users do counts as cluster_weight days of evidence if all of them had the item.
+    own_items:     see sum_item_evidence
+    cluster_items: see offer_popular_items
+    repeats:       whether own items are candidates
+    Returns:       (user_id, interest_id, item_id, score double, n_days, last_day, cluster_id, cluster_share),
+                   n_days and last_day null for an item new to the user, cluster columns null where no cluster offers it
     """
     keys = ["user_id", "interest_id", "item_id"]
     if repeats:

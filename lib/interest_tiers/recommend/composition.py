@@ -5,8 +5,8 @@ from __future__ import annotations
 from pyspark.sql import DataFrame
 
 from interest_tiers.config import Recommend
-from interest_tiers.recommend.candidates import from_clusters, listed_interests, popular_in_clusters, scored_candidates
-from interest_tiers.recommend.ranking import top_items
+from interest_tiers.recommend.candidates import list_interests, offer_popular_items, rank_popular_items, score_candidates
+from interest_tiers.recommend.ranking import rank_items
 
 
 def offer_items(
@@ -25,12 +25,12 @@ def offer_items(
     users:         (user_id), those who get an offer; None for all
     Returns:       see candidates.from_clusters
     """
-    popular = popular_in_clusters(own_items, user_clusters, config.candidates_per_interest)
+    popular = rank_popular_items(own_items, user_clusters, config.candidates_per_interest)
     if users is not None:
         pairs, tiers, user_clusters = (frame.join(users, "user_id", "left_semi") for frame in (pairs, tiers, user_clusters))
-    return from_clusters(listed_interests(tiers, pairs, config.max_interests), user_clusters, popular)
+    return offer_popular_items(list_interests(tiers, pairs, config.max_interests), user_clusters, popular)
 
 
-def rank_items(own_items: DataFrame, offered: DataFrame, config: Recommend, repeats: bool) -> DataFrame:
+def list_items(own_items: DataFrame, offered: DataFrame, config: Recommend, repeats: bool) -> DataFrame:
     """Rank own and offered items by score, at most config.k per user. repeats: whether own items are candidates."""
-    return top_items(scored_candidates(own_items, offered, config, repeats), config.k)
+    return rank_items(score_candidates(own_items, offered, config, repeats), config.k)

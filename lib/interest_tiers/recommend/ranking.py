@@ -1,4 +1,4 @@
-"""The best candidates of every user, each with the reason why."""
+"""Rank the candidates of every user and explain each recommendation."""
 
 from __future__ import annotations
 
@@ -10,29 +10,35 @@ from pyspark.sql import functions as F
 from interest_tiers.interests.evidence import PAIR
 
 
-def top_items(candidates: DataFrame, k: int) -> DataFrame:
-    """The k candidates with the highest scores per user, ties by item: the columns of candidates, and rank from 1."""
+def rank_items(candidates: DataFrame, k: int) -> DataFrame:
+    """Keep the k candidates with the highest scores per user, ties by item.
+
+    candidates: (user_id, item_id, score, ...)
+    Returns:    the columns of candidates, and rank bigint from 1
+    """
     best = Window.partitionBy("user_id").orderBy(F.desc("score"), "item_id")
     return candidates.withColumn("rank", F.row_number().over(best).cast("bigint")).where(F.col("rank") <= k)
 
 
-def explained(ranked: DataFrame, tiers: DataFrame, interests: DataFrame, clusters: DataFrame, as_of: date) -> DataFrame:
-    """Add what a person needs to understand a recommendation.
+def explain(ranked: DataFrame, tiers: DataFrame, interests: DataFrame, clusters: DataFrame, cutoff: date) -> DataFrame:
+    """Add the reason that a person reads.
 
-    ranked: see top_items over recommend.candidates.scored_candidates. tiers: user_id, interest_id, tier.
-    interests: interest_id, name. clusters: cluster_id, name.
-    Returns the columns of the table recommendations but as_of.
+    ranked:    see rank_items over candidates.score_candidates
+    tiers:     (user_id, interest_id, tier, ...)
+    interests: (interest_id, name, ...)
+    clusters:  (cluster_id, name, ...)
+    Returns:   the columns of recommendations but as_of
     """
     tier_of_interest = tiers.select("user_id", "interest_id", "tier")
     interest_names = interests.select("interest_id", F.col("name").alias("interest_name"))
     cluster_names = clusters.select("cluster_id", F.col("name").alias("cluster_name"))
     joined = ranked.join(tier_of_interest, PAIR).join(interest_names, "interest_id").join(F.broadcast(cluster_names), "cluster_id", "left")
-    return joined.select("user_id", "rank", "item_id", "score", "interest_id", "tier", "cluster_id", _reason(as_of).alias("reason"))
+    return joined.select("user_id", "rank", "item_id", "score", "interest_id", "tier", "cluster_id", _reason(cutoff).alias("reason"))
 
 
-def _reason(as_of: date) -> Column:
+def _reason(cutoff: date) -> Column:
     interest = F.format_string("%s, a %s interest", F.col("interest_name"), F.col("tier"))
-    days_ago = F.datediff(F.lit(as_of), F.col("last_day"))
+    days_ago = F.datediff(F.lit(cutoff), F.col("last_day"))
     habit = F.format_string("yours on %d %s, last %d %s ago", F.col("n_days"), _days(F.col("n_days")), days_ago, _days(days_ago))
     crowd = F.format_string("%s of the cluster %s had it", _percent(F.col("cluster_share")), F.col("cluster_name"))
     return F.concat_ws("; ", F.when(F.col("n_days").isNotNull(), habit), F.when(F.col("cluster_name").isNotNull(), crowd), interest)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Any
 
-#: Rows of metrics that are read at most: a few dozen measures of a few models.
-MEASURES_LIMIT = 1000
+from interest_tiers.evaluation.slices import Slice
 
-#: How a metric is called and which direction is better; the part before ``@`` counts.
+#: Rows of metrics that are read at most: a few dozen measures of a few models.
+MEASURES_LIMIT = 5000
+
+#: Display name of a metric, and the direction that is better. The part before ``@`` is looked up.
 METRICS = {
     "J": ("J", "lower"),
     "macro_f1": ("Macro-F1", "higher"),
@@ -29,9 +31,10 @@ METRICS = {
     "diversity": ("Diversity within a list", "higher"),
 }
 
-#: How a model is called, ours first, baselines last.
+#: Display names of the models: ours first, baselines last.
 MODELS = {
-    "user_tiers": "What user_tiers holds",
+    "user_tiers": "Computed tiers",
+    "stored_user_tiers": "Stored tiers",
     "tiers_and_clusters": "Tiers and clusters",
     "without_clusters": "Tiers without clusters",
     "gradient_boosting": "Gradient boosting",
@@ -45,14 +48,14 @@ MODELS = {
     "own_frequency": "Own frequency",
     "popularity": "Popularity",
 }
-#: What needs none of this project's models.
+#: Models that need none of this project's.
 BASELINES = ("gradient_boosting", "rule", "rule_recent", "class_prior", "own_frequency", "popularity")
 
-#: The metrics on which our first model is held against the best baseline in words.
+#: The metrics on which a sentence compares our first model with the best baseline.
 JUDGED_BY = ("J", "macro_f1", "ndcg")
 
-#: How the cases of a slice are called; others stand as ``key: value``.
-CASES = {"items: all": "all items", "items: new": "items new to the user"}
+#: Display names of slices; others are shown as ``key: value``.
+CASES = {Slice(items="all"): "all items", Slice(items="new"): "items new to the user"}
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,19 @@ class Measure:
     value: float
     lower: float | None = None
     upper: float | None = None
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The metric of a model minus that of the reference on the same users, with its 95 % bootstrap interval.
+
+    verdict: better or worse than the reference where the interval excludes 0, else ``no difference shown``.
+    """
+
+    value: float
+    lower: float
+    upper: float
+    verdict: str
 
 
 @dataclass(frozen=True)
@@ -75,28 +91,30 @@ class Column:
 
 @dataclass(frozen=True)
 class ModelMeasures:
-    """One model of a table: a measure per column, None where there is none."""
+    """One model of a table: a measure and a difference per column, None where there is none."""
 
     model: str
     name: str
     measures: tuple[Measure | None, ...]
+    differences: tuple[Difference | None, ...]
 
 
 @dataclass(frozen=True)
 class Comparison:
     """Models by metrics on the same cases."""
 
-    cases: str  # such as "all items"; empty for the tiers
+    cases: str  # such as "all items"; empty for the tiers of a flat catalogue
     columns: tuple[Column, ...]
     models: tuple[ModelMeasures, ...]
+    reference: str | None = None  # the model that the differences are from
 
     def measured(self, position: int) -> tuple[tuple[ModelMeasures, Measure], ...]:
-        """The models that have a value in a column, and that value."""
+        """List the models that have a value in a column, with that value."""
         found = ((model, model.measures[position]) for model in self.models)
         return tuple((model, measure) for model, measure in found if measure is not None)
 
     def best(self, position: int) -> float | None:
-        """The best value of a column, None where better is not known."""
+        """Find the best value of a column; None where better is not known."""
         values = [measure.value for _, measure in self.measured(position)]
         better = self.columns[position].better
         if not values or better is None:
@@ -104,16 +122,47 @@ class Comparison:
         return min(values) if better == "lower" else max(values)
 
     @property
+    def reference_name(self) -> str:
+        """Display name of the reference."""
+        return "" if self.reference is None else _name_model(self.reference)
+
+    @property
+    def compared(self) -> tuple[int, ...]:
+        """Positions of the columns that have differences."""
+        return tuple(position for position in range(len(self.columns)) if any(model.differences[position] for model in self.models))
+
+    @property
+    def others(self) -> tuple[ModelMeasures, ...]:
+        """The models that have differences."""
+        return tuple(model for model in self.models if any(model.differences))
+
+    @property
     def verdicts(self) -> tuple[str, ...]:
         """A sentence per judged metric that our first model and a baseline have."""
         judged = [position for position, column in enumerate(self.columns) if column.metric.partition("@")[0] in JUDGED_BY]
-        sentences = (_judge(self.columns[position], self.measured(position)) for position in judged)
+        sentences = (self._judge(position) for position in judged)
         return tuple(sentence for sentence in sentences if sentence is not None)
+
+    def _judge(self, position: int) -> str | None:
+        """Compare our first model with the best baseline; None where one of them is missing."""
+        column, measured = self.columns[position], self.measured(position)
+        ours = [pair for pair in measured if pair[0].model not in BASELINES]
+        baselines = [pair for pair in measured if pair[0].model in BASELINES]
+        if not ours or not baselines:
+            return None
+        best = min if column.better == "lower" else max
+        (model, value), (baseline, rival) = ours[0], best(baselines, key=lambda pair: pair[1].value)
+        relative = "" if rival.value == 0 else f" ({format_signed(100 * (value.value / rival.value - 1), 1)} %)"
+        difference = baseline.differences[position] if model.model == self.reference else None
+        return (
+            f"{column.name} ({column.better} is better): {_uncapitalise(model.name)} {value.value:.3f}, "
+            f"best baseline, {_uncapitalise(baseline.name)}, {rival.value:.3f}{relative}.{_describe_difference(difference)}"
+        )
 
 
 @dataclass(frozen=True)
 class Single:
-    """A measure that compares no models: how many cases were judged, or something about the clusters at the cut."""
+    """A measure that compares no models: the number of judged cases, or a property of the clusters at the cutoff."""
 
     name: str
     cases: str
@@ -123,119 +172,135 @@ class Single:
 
 @dataclass(frozen=True)
 class BackTest:
-    """What was made as of the cut, against what users did from the cut up to as_of."""
+    """What was predicted as of the cutoff, against what users did from the cutoff up to as_of."""
 
-    cut: date
+    cutoff: date
     horizon_days: int
-    tiers: Comparison | None
+    tiers: Comparison | None  # of a flat catalogue
     recommendations: tuple[Comparison, ...]
     singles: tuple[Single, ...]
     levels: tuple[Comparison, ...] = ()  # tiers of each level of a hierarchy, coarse to fine
+
+    @property
+    def headline(self) -> Comparison | None:
+        """The tiers that are drawn and judged in words: those of the finest level."""
+        return self.levels[-1] if self.levels else self.tiers
 
 
 def describe_back_test(rows: Sequence[Mapping[str, Any]], as_of: date, horizon_days: int, levels: Sequence[str] = ()) -> BackTest | None:
     """Sort the measures of evaluate into tables; None where there are none.
 
-    rows: (metric, slice, value, lower, upper). A slice names the model and may narrow the cases
-    (``items=new,model=popularity``); metrics named ``n_…`` and slices without a model compare nothing.
-    levels: of a hierarchy, coarse to fine.
+    rows: (metric, slice, value, lower, upper); metrics named ``n_...`` and slices without a model compare nothing
+    levels: of a hierarchy, coarse to fine
     """
     if not rows:
         return None
-    compared: dict[str, list[Mapping[str, Any]]] = {}
-    singles: list[Mapping[str, Any]] = []
+    compared: dict[Slice, list[Mapping[str, Any]]] = {}
+    singles: list[Single] = []
     for row in rows:
-        if _compares_models(row):
-            compared.setdefault(_cases_of(row["slice"]), []).append(row)
+        where = Slice.parse(row["slice"])
+        cases = replace(where, model=None, minus=None)
+        if where.model is not None and not row["metric"].startswith("n_"):
+            compared.setdefault(cases, []).append(row)
         else:
-            singles.append(row)
-    of_levels = [cases for cases in (_cases_of(f"level={level}") for level in levels) if cases in compared]
-    level_comparisons = tuple(compare(cases, compared.pop(cases)) for cases in of_levels)
-    comparisons = [compare(cases, compared[cases]) for cases in sorted(compared)]
+            singles.append(_describe_single(row, cases))
+    of_levels = [compare(name_cases(Slice(level=level)), compared.pop(Slice(level=level), [])) for level in levels]
+    of_levels = [comparison for comparison in of_levels if comparison.models]
+    comparisons = sorted((compare(name_cases(cases), found) for cases, found in compared.items()), key=lambda c: c.cases)
     return BackTest(
-        cut=as_of - timedelta(days=horizon_days),
+        cutoff=as_of - timedelta(days=horizon_days),
         horizon_days=horizon_days,
-        tiers=next((c for c in comparisons if not c.cases), None),
+        # Earlier versions also measured all levels together, which has no meaning.
+        tiers=None if of_levels else next((c for c in comparisons if not c.cases), None),
         recommendations=tuple(c for c in comparisons if c.cases),
-        singles=tuple(dict.fromkeys(_describe_single(row) for row in singles)),
-        levels=level_comparisons,
+        singles=tuple(dict.fromkeys(singles)),
+        levels=tuple(of_levels),
     )
 
 
 def compare(cases: str, rows: Sequence[Mapping[str, Any]]) -> Comparison:
-    """Models by metrics; both in the order of MODELS and METRICS, then by name."""
-    found = {(parse_slice(r["slice"])["model"], r["metric"]): Measure(r["value"], r["lower"], r["upper"]) for r in rows}
-    columns = tuple(describe_metric(metric) for metric in _in_order((metric for _, metric in found), METRICS))
+    """Arrange models by metrics, both in the order of MODELS and METRICS, then by name.
+
+    rows: (metric, slice, value, lower, upper) of the same cases; a slice with ``minus`` has the difference from a reference
+    """
+    measures: dict[tuple[str, str], Measure] = {}
+    differences: dict[tuple[str, str], Measure] = {}
+    references = set()
+    for row in rows:
+        where, measure = Slice.parse(row["slice"]), Measure(row["value"], row["lower"], row["upper"])
+        (measures if where.minus is None else differences)[str(where.model), row["metric"]] = measure
+        references.update([] if where.minus is None else [where.minus])
+    if len(references) > 1:
+        raise ValueError(f"differences from {len(references)} models of the same cases: {', '.join(sorted(references))}")
+    columns = tuple(describe_metric(metric) for metric in _sort_names((metric for _, metric in measures), METRICS))
     models = tuple(
-        ModelMeasures(model, MODELS.get(model, _in_words(model)), tuple(found.get((model, c.metric)) for c in columns))
-        for model in _in_order((model for model, _ in found), MODELS)
+        ModelMeasures(
+            model,
+            _name_model(model),
+            tuple(measures.get((model, column.metric)) for column in columns),
+            tuple(_judge_difference(column, differences.get((model, column.metric))) for column in columns),
+        )
+        for model in _sort_names((model for model, _ in measures), MODELS)
     )
-    return Comparison(cases, columns, models)
+    return Comparison(cases, columns, models, next(iter(references), None))
 
 
 def describe_metric(metric: str) -> Column:
-    """The name and direction of a metric such as ``ndcg@10`` or ``J``."""
+    """Look up the name and direction of a metric such as ``ndcg@10`` or ``J``."""
     base, at, k = metric.partition("@")
-    name, better = METRICS.get(base, (_in_words(base), None))
+    name, better = METRICS.get(base, (_spell_out(base), None))
     return Column(metric, f"{name}{at}{k}", better)
 
 
-def parse_slice(text: str) -> dict[str, str]:
-    """``items=all,model=rule`` as a dictionary; a part without ``=`` has an empty value."""
-    parts = (part.strip().partition("=") for part in text.split(",") if part.strip())
-    return {key.strip(): value.strip() for key, _, value in parts}
+def name_cases(cases: Slice) -> str:
+    """Name a slice without a model: ``all items``, ``level: department``, or nothing for everything."""
+    return CASES.get(cases, str(cases).replace("=", ": ").replace(",", ", "))
 
 
-def _compares_models(row: Mapping[str, Any]) -> bool:
-    return "model" in parse_slice(row["slice"]) and not row["metric"].startswith("n_")
+def format_signed(number: float, places: int = 3) -> str:
+    """Format a number with its sign, such as ``+0.045``."""
+    return f"{number:+,.{places}f}".replace("-", "\N{MINUS SIGN}")
 
 
-def _describe_single(row: Mapping[str, Any]) -> Single:
-    """All models are judged on the same cases, so a count leaves the model out."""
+def _judge_difference(column: Column, difference: Measure | None) -> Difference | None:
+    """Decide by whether the interval excludes 0; None where there is no interval."""
+    if difference is None or difference.lower is None or difference.upper is None:
+        return None
+    verdict = "no difference shown"
+    if difference.lower > 0 or difference.upper < 0:
+        is_higher = difference.lower > 0
+        named = {"higher": ("worse", "better"), "lower": ("better", "worse"), None: ("lower", "higher")}
+        verdict = named[column.better][is_higher]
+    return Difference(difference.value, difference.lower, difference.upper, verdict)
+
+
+def _describe_difference(difference: Difference | None) -> str:
+    """Describe a baseline's difference in a sentence."""
+    if difference is None:
+        return ""
+    value, lower, upper = (format_signed(number) for number in (difference.value, difference.lower, difference.upper))
+    verdict = "No difference is shown" if difference.verdict == "no difference shown" else f"The baseline is {difference.verdict}"
+    return f" {verdict}: paired difference {value}, 95 % interval {lower} to {upper}."
+
+
+def _describe_single(row: Mapping[str, Any], cases: Slice) -> Single:
+    """Leave the model out of a count: all models are judged on the same cases."""
     name = row["metric"]
-    return Single(_in_words(name.removeprefix("n_")), _cases_of(row["slice"]), row["value"], name.startswith("n_"))
+    return Single(_spell_out(name.removeprefix("n_")), name_cases(cases), row["value"], name.startswith("n_"))
 
 
-def _cases_of(text: str) -> str:
-    parts = {key: value for key, value in parse_slice(text).items() if key != "model"}
-    cases = ", ".join(f"{key}: {value}" if value else key for key, value in sorted(parts.items()))
-    return CASES.get(cases, cases)
+def _name_model(model: str) -> str:
+    return MODELS.get(model, _spell_out(model))
 
 
-def _in_words(name: str) -> str:
+def _spell_out(name: str) -> str:
     return name.replace("_", " ")
 
 
-def _in_order(names: Iterable[str], known: Mapping[str, Any]) -> list[str]:
+def _sort_names(names: Iterable[str], known: Mapping[str, Any]) -> list[str]:
     places = {name: place for place, name in enumerate(known)}
     return sorted(set(names), key=lambda name: (places.get(name.partition("@")[0], len(places)), name))
 
 
-def _judge(column: Column, measured: Sequence[tuple[ModelMeasures, Measure]]) -> str | None:
-    """Our first model against the best baseline, None where one of them is missing."""
-    ours = [pair for pair in measured if pair[0].model not in BASELINES]
-    baselines = [pair for pair in measured if pair[0].model in BASELINES]
-    if not ours or not baselines:
-        return None
-    best = min if column.better == "lower" else max
-    (model, value), (baseline, rival) = ours[0], best(baselines, key=lambda pair: pair[1].value)
-    difference = "" if rival.value == 0 else f" ({_signed_percent(value.value / rival.value - 1)})"
-    return (
-        f"{column.name} ({column.better} is better): {_uncapitalised(model.name)} {value.value:.3f}, "
-        f"best baseline, {_uncapitalised(baseline.name)}, {rival.value:.3f}{difference}{_overlap(value, rival)}."
-    )
-
-
-def _signed_percent(share: float) -> str:
-    return f"{100 * share:+.1f} %".replace("-", "\N{MINUS SIGN}")
-
-
-def _uncapitalised(name: str) -> str:
+def _uncapitalise(name: str) -> str:
     return f"{name[:1].lower()}{name[1:]}"
-
-
-def _overlap(one: Measure, other: Measure) -> str:
-    if one.lower is None or one.upper is None or other.lower is None or other.upper is None:
-        return ""
-    apart = one.lower > other.upper or other.lower > one.upper
-    return "; the 95 % intervals do not overlap" if apart else "; the 95 % intervals overlap"

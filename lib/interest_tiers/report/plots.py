@@ -1,7 +1,7 @@
-"""The charts of the report, as SVG images that stand inside the page.
+"""The charts of the report, as SVG images inside the page.
 
-Every function takes values of content.py or comparison.py and returns a Picture. The colours are told apart by
-colour-blind readers; where there are more clusters than colours, the markers differ too.
+Every draw function takes values of the report's other modules and returns a Picture. Colour-blind readers can distinguish the colours.
+Where there are more clusters than colours, the markers differ too.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from interest_tiers.report.clusters import Cluster, SilhouetteChoice, UserMap
 from interest_tiers.report.comparison import Comparison, Measure, ModelMeasures
-from interest_tiers.report.content import Cluster, CoreInterest, SilhouetteChoice, TierSummary, UserMap
+from interest_tiers.report.tiers import CoreInterest, TierSummary
 
 INK, QUIET, LINE = "#1c2733", "#5a6875", "#d5dce2"
 TIER_COLOURS = {"core": "#0b4f79", "secondary": "#56a0cb", "marginal": "#c3d3de"}
@@ -31,9 +32,9 @@ OURS, OTHERS = "#0b4f79", "#8796a3"
 CLUSTER_COLOURS = ("#332288", "#cc6677", "#117733", "#ddaa33", "#88ccee", "#882255", "#44aa99", "#999933", "#aa4499")
 CLUSTER_MARKERS = ("o", "^", "s", "D", "v")
 LABEL_LENGTH = 34  # characters
-MARGIN_LINE, MARGIN_LINES = 27, 3  # characters in a line beside the map, and lines of a name
+MARGIN_LINE, MARGIN_LINES = 27, 3  # characters in a line in the map's margin, and lines of a name
 WIDTH = 10.4  # inches
-#: Glyphs are measured in the font that matplotlib carries, and drawn by the browser in the page's own, narrower one.
+#: matplotlib measures glyphs in its own font; the browser draws them in the page's font, which is narrower.
 PAGE_FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 
 STYLE: dict[Any, Any] = {
@@ -70,7 +71,7 @@ class Picture:
 
 
 def draw_tiers(summary: TierSummary) -> Picture:
-    """The share of pairs per tier, and how many interests of each tier a user has."""
+    """Draw the share of pairs per tier, and how many interests of each tier a user has."""
 
     def draw(figure: Figure) -> None:
         shares, held = figure.subplots(1, 2, sharey=True)
@@ -106,7 +107,7 @@ def draw_tiers(summary: TierSummary) -> Picture:
 
 
 def draw_core_interests(interests: Sequence[CoreInterest]) -> Picture:
-    """For how many users each of the interests is core, and beside it secondary."""
+    """Draw the users for whom each interest is core, and those for whom it is secondary."""
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
@@ -134,7 +135,7 @@ def draw_core_interests(interests: Sequence[CoreInterest]) -> Picture:
 
 
 def draw_user_map(user_map: UserMap, clusters: Sequence[Cluster]) -> Picture:
-    """The sampled users in two dimensions; names stand in the margins, tied to the middle of their cluster."""
+    """Draw the sampled users in two dimensions; names in the margins, tied to the middle of their cluster."""
     points = np.array(user_map.points)
     owners = np.array(user_map.cluster_ids)
     shown = [c for c in clusters if (owners == c.cluster_id).any()]
@@ -161,7 +162,7 @@ def draw_user_map(user_map: UserMap, clusters: Sequence[Cluster]) -> Picture:
 
 
 def draw_silhouettes(choice: SilhouetteChoice) -> Picture:
-    """The silhouette over k, the chosen k marked."""
+    """Draw the silhouette over k, the chosen k marked."""
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
@@ -185,9 +186,9 @@ def draw_silhouettes(choice: SilhouetteChoice) -> Picture:
 
 
 def draw_comparisons(comparisons: Sequence[Comparison], metrics: Sequence[str]) -> Picture | None:
-    """Models by metrics as points with 95 % intervals: a row of panels per comparison, a column per metric.
+    """Draw models by metrics as points with 95 % intervals: a row of panels per comparison, a column per metric.
 
-    metrics: such as ``J`` or ``ndcg@10``, those that no comparison has are left out. None where nothing is left.
+    metrics: such as ``J`` or ``ndcg@10``. Those that no comparison has are left out; None where nothing is left.
     """
     shown = [m for m in metrics if any(m == column.metric for c in comparisons for column in c.columns)]
     if not shown:
@@ -263,7 +264,7 @@ def _label_cluster(axes: Axes, cluster: Cluster, place: int, middle: np.ndarray,
 
 
 def _spread(heights: Sequence[float], gap: float) -> list[float]:
-    """Heights between 0 and 1, falling, at least a gap apart and as near as possible to those given (which fall)."""
+    """Move falling heights between 0 and 1 as little as possible, so that they are at least a gap apart."""
     spread: list[float] = []
     for height in heights:
         spread.append(min(height, 1 - gap / 2, spread[-1] - gap if spread else 1.0))
@@ -275,7 +276,7 @@ def _spread(heights: Sequence[float], gap: float) -> list[float]:
 
 
 def _cluster_look(place: int) -> tuple[str, str]:
-    """Colour and marker of the cluster at a place of the order by size."""
+    """Choose colour and marker of a cluster by its place in the order of size."""
     return CLUSTER_COLOURS[place % len(CLUSTER_COLOURS)], CLUSTER_MARKERS[place // len(CLUSTER_COLOURS) % len(CLUSTER_MARKERS)]
 
 
@@ -284,13 +285,13 @@ def _label_right(axes: Axes, x: float, y: float, text: str, distance: float = 5)
 
 
 def _label(name: str, length: int = LABEL_LENGTH) -> str:
-    """A name that fits beside a chart and that XML can hold."""
+    """Shorten a name for a chart's margin, and leave out what XML cannot hold."""
     printable = "".join(c if c.isprintable() else " " for c in name)
     return printable if len(printable) <= length else f"{printable[: length - 1].rstrip()}…"
 
 
 def _wrapped(name: str) -> str:
-    """A name in a few short lines; a dot between two parts stays with the first."""
+    """Wrap a name in a few short lines; a dot between two parts stays with the first."""
     text = _label(name, MARGIN_LINE * MARGIN_LINES).replace(" · ", "\N{NO-BREAK SPACE}· ")
     return "\n".join(textwrap.wrap(text, MARGIN_LINE, max_lines=MARGIN_LINES, placeholder="…"))
 

@@ -1,4 +1,4 @@
-"""What the report says of the data that came in: the newest run of clean, its limits first."""
+"""Data quality in the report: the newest run of clean, broken limits first."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
-#: A run measures every source and every reason that the config names; a page shows no more.
+#: Rows that are read at most: a run measures every source and every reason that the config names.
 MEASURES_LIMIT = 5000
 
-#: How a measure with a limit is called, in which unit it is given, and on which side of the limit it must lie.
+#: Display name of a measure with a limit, its unit, and the side of the limit on which it must lie.
 CHECKS: Mapping[str, tuple[str, str, str]] = {
     "quarantine_rate": ("rows that cannot be used", "share", "at most"),
     "rate_of_reason": ("rows with one reason", "share", "at most"),
@@ -39,7 +39,7 @@ class Check:
 
 @dataclass(frozen=True)
 class SourceQuality:
-    """One source: rows_in = interactions + quarantined + duplicates. None: not measured."""
+    """One source, where rows_in = interactions + quarantined + duplicates; None where nothing was measured."""
 
     source: str
     passed: bool  # no limit of this source is broken
@@ -58,17 +58,17 @@ class SourceQuality:
 
     @property
     def change(self) -> float | None:
-        """The rows read against those of the run before, 0.1 for a tenth more."""
+        """Relative change of the rows read since the run before: 0.1 for 10 % more."""
         return self.rows_in / self.previous_rows_in - 1 if self.previous_rows_in else None
 
     def share(self, rows: int) -> float | None:
-        """A part of the rows read; None where there are none."""
+        """Divide by the rows read; None where there are none."""
         return rows / self.rows_in if self.rows_in else None
 
 
 @dataclass(frozen=True)
 class ReasonQuality:
-    """How many rows of a source have one reason. example: one of them as JSON, its letters and digits masked."""
+    """Rows of a source in quarantine for one reason. example: one of them as JSON, its letters and digits masked."""
 
     source: str
     reason: str
@@ -80,7 +80,7 @@ class ReasonQuality:
 
 @dataclass(frozen=True)
 class DataQuality:
-    """The newest run of clean; in all lists what is wrong comes first."""
+    """The newest run of clean; broken limits come first in every list."""
 
     run_id: str
     measured_at: str  # UTC, to the minute
@@ -90,17 +90,20 @@ class DataQuality:
 
     @property
     def failed(self) -> int:
-        """How many limits are broken."""
+        """The number of broken limits."""
         return sum(not check.passed for check in self.checks)
 
     @property
     def counted_columns(self) -> tuple[str, ...]:
-        """The columns of which missing values were counted, in order."""
+        """The columns with counts of missing values, in order."""
         return tuple(dict.fromkeys(column for source in self.sources for column, _ in source.missing))
 
 
 def describe_quality(data_quality: DataFrame) -> DataQuality | None:
-    """The newest run in the table data_quality; None where nothing was measured yet."""
+    """Describe the newest run in the table data_quality; None where there is none.
+
+    data_quality: (run_id, measured_at, source, measure, subject, value, limit, passed, example)
+    """
     newest = data_quality.select("measured_at", "run_id").orderBy(F.desc("measured_at"), F.desc("run_id"))
     latest = newest.select("run_id", F.date_format("measured_at", "yyyy-MM-dd HH:mm").alias("measured_at")).first()
     if latest is None:
@@ -119,7 +122,7 @@ def describe_quality(data_quality: DataFrame) -> DataQuality | None:
 
 
 def _runs_of_same_kind(data_quality: DataFrame, measures: Sequence[Row]) -> DataFrame:
-    """The measures of runs that read everything, or of those that read what was new: their rows compare."""
+    """Select runs that read everything, or runs that read new rows only, like the newest: only their row counts compare."""
     kind = next((row["value"] for row in measures if row["measure"] == "is_rebuilt"), None)
     if kind is None:
         return data_quality

@@ -6,6 +6,7 @@ from datetime import date
 
 from pyspark.sql import functions as F
 
+from interest_tiers.evaluation.slices import Slice
 from interest_tiers.stages.context import StageContext
 from interest_tiers.stages.inputs import read_pairs, read_tier_inputs, tier_inputs_at, tier_method
 from interest_tiers.stages.results import Measurement, StageResult
@@ -63,13 +64,12 @@ def _measure_drift(context: StageContext) -> Drift | None:
 
 
 def _list_measurements(drift: Drift) -> list[Measurement]:
-    slice_ = f"since={drift.since}"
     measured = [
-        Measurement("population_stability_index", f"{slice_},of=tiers", drift.of_tiers),
-        Measurement("population_stability_index", f"{slice_},of=p_core", drift.of_p_core),
+        Measurement("population_stability_index", str(Slice(since=drift.since, of="tiers")), drift.of_tiers),
+        Measurement("population_stability_index", str(Slice(since=drift.since, of="p_core")), drift.of_p_core),
     ]
     if drift.core_changed_share is not None:
-        measured.append(Measurement("core_changed_share", slice_, drift.core_changed_share))
+        measured.append(Measurement("core_changed_share", str(Slice(since=drift.since)), drift.core_changed_share))
     return measured
 
 

@@ -7,6 +7,7 @@ from pyspark.sql import functions as F
 from interest_tiers.clustering.composition import cluster_users
 from interest_tiers.clustering.description import describe_clusters
 from interest_tiers.clustering.fit import Fit
+from interest_tiers.evaluation.slices import Slice
 from interest_tiers.stages.context import StageContext
 from interest_tiers.stages.inputs import read_pairs
 from interest_tiers.stages.results import Measurement, StageResult
@@ -25,15 +26,15 @@ def run(context: StageContext) -> StageResult:
     n_clusters = context.replace_day(CLUSTERS, described.withColumn("model_version", version))
     n_rows = context.replace_day(USER_CLUSTERS, clustered.user_clusters.withColumn("model_version", version))
     n_users = pairs.select("user_id").distinct().count()
-    chosen = [] if fit.silhouette is None else [Measurement("silhouette_chosen", f"k={fit.k}", fit.silhouette)]
-    without_vector = Measurement("users_without_vector", "all", n_users - n_vectors)
+    chosen = [] if fit.silhouette is None else [Measurement("silhouette_chosen", str(Slice(k=fit.k)), fit.silhouette)]
+    without_vector = Measurement("users_without_vector", str(Slice("all")), n_users - n_vectors)
     context.write_metrics([*measure_silhouettes(fit), *chosen, without_vector])
     return StageResult(n_users, n_rows, f"{n_clusters} clusters, {_describe(fit)}; {n_users - n_vectors:,} users without a vector")
 
 
 def measure_silhouettes(fit: Fit) -> list[Measurement]:
     """List the silhouette of every k that has one."""
-    return [Measurement("silhouette", f"k={k}", value) for k, value in fit.silhouettes.items() if value is not None]
+    return [Measurement("silhouette", str(Slice(k=k)), value) for k, value in fit.silhouettes.items() if value is not None]
 
 
 def _describe(fit: Fit) -> str:

@@ -15,7 +15,7 @@ from interest_tiers.config import load_config
 from interest_tiers.errors import InterestTiersError
 from interest_tiers.spark.session import build_session
 from interest_tiers.stages import export_encoder, show
-from interest_tiers.stages.context import RunContext, StageContext, new_run_id
+from interest_tiers.stages.context import RunContext, StageContext
 from interest_tiers.stages.declaration import Option, Stage
 from interest_tiers.stages.logs import FORMATS, set_up_logging
 from interest_tiers.stages.plan import check, format_plan, make_plan
@@ -117,17 +117,14 @@ def _options(stages: Sequence[Stage], arguments: argparse.Namespace) -> dict[str
 
 
 def _open_warehouse(arguments: argparse.Namespace, name: str) -> RunContext:
-    run_id = new_run_id()
-    return RunContext(Warehouse(build_session(f"interest-tiers {name}"), arguments.warehouse, run_id), run_id)
+    return RunContext(Warehouse(build_session(f"interest-tiers {name}"), arguments.warehouse))
 
 
 def _open(arguments: argparse.Namespace, name: str) -> StageContext:
     """Load the config, then start Spark: a mistake in the config costs no time."""
     config = load_config(arguments.config, arguments.overrides)
     spark = build_session(f"interest-tiers {name} {config.name}")
-    run_id = new_run_id()
-    warehouse = Warehouse(spark, arguments.warehouse, run_id)
-    return StageContext(warehouse, run_id, arguments.as_of, config=config)
+    return StageContext(Warehouse(spark, arguments.warehouse), arguments.as_of, config=config)
 
 
 def _run_stages(arguments: argparse.Namespace) -> int:
@@ -152,6 +149,8 @@ def _run_pipeline(arguments: argparse.Namespace) -> int:
 def _check_and_run(
     stages: Sequence[Stage], context: RunContext, options: Mapping[str, Mapping[str, Any]], wait: bool
 ) -> dict[str, StageResult]:
+    for leftover in context.warehouse.remove_expired_staging():
+        LOG.info("removed %s, staging tables of a run that died", leftover)
     try:
         for note in check(stages, context, options):
             LOG.info("%s", note)

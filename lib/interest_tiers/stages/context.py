@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
@@ -31,20 +30,20 @@ LONG_STEP_SECONDS = 10.0
 METRIC_DECIMALS = 9
 
 
-def new_run_id() -> str:
-    """Make an id that sorts by time and that no other command has."""
-    return f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}"
-
-
 @dataclass
 class RunContext:
     """One command on a warehouse. input_versions: the Delta version of every table that the stage has read."""
 
     warehouse: Warehouse
-    run_id: str = field(default_factory=new_run_id)
     requested_as_of: date | None = None
     stage: Stage | None = None
     input_versions: dict[str, int] = field(default_factory=dict)
+    step_run_id: str | None = None
+
+    @property
+    def run_id(self) -> str:
+        """The id of the command, which its staging tables and claims bear, or that of a step of it."""
+        return self.step_run_id or self.warehouse.run_id
 
     @property
     def config_sha256(self) -> str:
@@ -61,14 +60,31 @@ class RunContext:
         """The session of the warehouse."""
         return self.warehouse.spark
 
-    def hold_claims(self, wait: bool) -> AbstractContextManager[object]:
-        """Be the only writer of the stage's tables on this day; wait: for another one to end."""
-        assert self.stage is not None  # begin() comes before
-        return nullcontext()
-
     def begin(self, stage: Stage) -> None:
         """Start a stage: only its tables can be accessed from now on, and none has been read."""
         self.stage, self.input_versions = stage, {}
+        self.warehouse.require_access = self._require
+
+    def hold_claims(self, wait: bool) -> AbstractContextManager[None]:
+        """Hold the claims on the stage's tables, so that no other command writes the same day of them.
+
+        wait: wait for another writer to end, rather than raise WarehouseError.
+        """
+        assert self.stage is not None  # begin() comes before
+        claimed = self.stage.claimed
+        as_of = self.claimed_as_of if any(table.is_derived for table in claimed) else None
+        return self.warehouse.claims.hold(claimed, as_of, wait)
+
+    @property
+    def claimed_as_of(self) -> date | None:
+        """The day whose rows the stage writes; None for a command that writes rows of every day."""
+        return None
+
+    def _require(self, table: Table, to_write: bool) -> None:
+        """Raise AssertionError for a table that the stage did not declare: a fault of the code, not of the data."""
+        if self.stage is not None and not self.stage.may_access(table, to_write):
+            access = "writes" if to_write else "reads"
+            raise AssertionError(f"the stage {self.stage.name} {access} {table.name} and does not declare it in stages/registry.py")
 
 
 @dataclass
@@ -86,6 +102,10 @@ class StageContext(RunContext):
     def known_as_of(self) -> date | None:
         return self.__dict__.get("as_of", self.requested_as_of)
 
+    @property
+    def claimed_as_of(self) -> date | None:
+        return self.as_of
+
     @cached_property
     def today(self) -> date:
         """The day of the run, UTC."""
@@ -96,7 +116,9 @@ class StageContext(RunContext):
         """The day as given, or the day after the newest event."""
         if self.requested_as_of is not None:
             return self.requested_as_of
+        self.warehouse.require_access = lambda table, to_write: None
         newest = self.warehouse.read(INTERACTIONS).agg(F.max("event_date").alias("day")).first()
+        self.warehouse.require_access = self._require
         if newest is None or newest["day"] is None:
             raise WarehouseError(f"{self.warehouse.location} has no interactions: run the stage clean first")
         return newest["day"] + timedelta(days=1)
@@ -125,14 +147,8 @@ class StageContext(RunContext):
 
     def replace_day(self, table: Table, rows: DataFrame) -> int:
         """Replace the rows of as_of; returns the number of rows written."""
-        self._require(table, to_write=True)
         with self._logged(table.name):
             return self.warehouse.replace_day(table, rows, self.as_of)
-
-    def to_write(self, table: Table) -> Warehouse:
-        """Return the warehouse for a write to a table that the stage declared."""
-        self._require(table, to_write=True)
-        return self.warehouse
 
     def materialise(self, name: str, rows: DataFrame) -> DataFrame:
         """Compute rows once, in a staging table of this stage."""
@@ -156,7 +172,6 @@ class StageContext(RunContext):
 
     def write_metrics(self, measurements: Sequence[Measurement]) -> None:
         """Make this day's metrics of the stage equal to the measurements; a value that is the same stays untouched."""
-        self._require(METRICS, to_write=True)
         rows = [
             (
                 self.run_id,
@@ -169,7 +184,8 @@ class StageContext(RunContext):
             for m in measurements
         ]
         own = f"target.as_of = DATE'{self.as_of.isoformat()}' AND target.stage = '{self._stage_name}'"
-        self.warehouse.replace_changed(METRICS, self.spark.createDataFrame(rows, METRICS.schema), within=own, ignoring=["run_id"])
+        measured = self.spark.createDataFrame(rows, METRICS.schema)
+        self.warehouse.replace_changed(METRICS, measured, within=own, ignoring=["run_id"], as_of=self.as_of)
 
     @contextmanager
     def _logged(self, step: str) -> Iterator[None]:
@@ -185,9 +201,3 @@ class StageContext(RunContext):
     def _stage_name(self) -> str:
         assert self.stage is not None  # begin() comes before any stage
         return self.stage.name
-
-    def _require(self, table: Table, to_write: bool) -> None:
-        """Raise AssertionError for a table that the stage did not declare: a fault of the code, not of the data."""
-        if self.stage is not None and not self.stage.may_access(table, to_write):
-            access = "writes" if to_write else "reads"
-            raise AssertionError(f"the stage {self.stage.name} {access} {table.name} and does not declare it in stages/registry.py")

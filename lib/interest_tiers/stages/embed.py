@@ -10,7 +10,7 @@ from interest_tiers.embedding.model_folder import model_id
 from interest_tiers.embedding.spark_nlp import require_jars
 from interest_tiers.embedding.texts import embed_texts, pending_texts, waves
 from interest_tiers.errors import InterestTiersError
-from interest_tiers.interests.user_texts import written_texts
+from interest_tiers.interests.user_texts import select_written_texts
 from interest_tiers.stages.context import StageContext
 from interest_tiers.stages.results import StageResult
 from interest_tiers.storage.schemas import INTERACTIONS, ITEMS, TEXT_EMBEDDINGS
@@ -69,4 +69,4 @@ def texts_in_use(context: StageContext) -> DataFrame:
     texts = context.read(ITEMS).where("text_hash IS NOT NULL").select("text_hash", "text")
     if context.config.interests.user_texts is None:
         return texts
-    return texts.unionByName(written_texts(context.read(INTERACTIONS, context.as_of)))
+    return texts.unionByName(select_written_texts(context.read(INTERACTIONS, context.as_of)))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from interest_tiers.evaluation.backtest import (
+    COMPUTED_LISTS,
+    COMPUTED_TIERS,
     PredictedTiers,
     compute_as_of,
     has_both_sides,
@@ -16,7 +18,8 @@ from interest_tiers.evaluation.backtest import (
     predict_tiers,
 )
 from interest_tiers.evaluation.intervals import Estimate
-from interest_tiers.evaluation.tier_quality import tier_quality
+from interest_tiers.evaluation.slices import Slice
+from interest_tiers.evaluation.tier_quality import measure_tiers
 from interest_tiers.stages.cluster_users import measure_silhouettes
 from interest_tiers.stages.context import StageContext
 from interest_tiers.stages.inputs import compute_tier_inputs, tier_inputs_at, tier_method
@@ -45,14 +48,12 @@ def run(context: StageContext) -> StageResult:
     measurements = [
         *_measure_tiers(context, predicted),
         *measure_silhouettes(test.fit),
-        *(
-            _measure(metric, f"items={quality.items},model={quality.model}", value)
-            for quality in judge_lists(test, config, context.materialise)
-            for metric, value in quality.metrics.items()
-        ),
+        *_as_measurements(judge_lists(test, config, context.materialise)),
     ]
     context.write_metrics(measurements)
-    return StageResult(rows_in, len(measurements), f"cutoff {cutoff}: {_summarise(measurements, config.recommend.k)}")
+    return StageResult(
+        rows_in, len(measurements), f"cutoff {cutoff}: {_summarise(measurements, config.recommend.k, config.interests.levels)}"
+    )
 
 
 def _stored_tiers(context: StageContext, cutoff: date) -> DataFrame | None:
@@ -64,31 +65,36 @@ def _stored_tiers(context: StageContext, cutoff: date) -> DataFrame | None:
 
 
 def _measure_tiers(context: StageContext, predicted: PredictedTiers) -> list[Measurement]:
-    levels = context.config.interests.levels
-    slices = [("", predicted.rows), *((f"level={name},", predicted.rows.where(F.col("level") == n)) for n, name in enumerate(levels, 1))]
-    samples = context.config.evaluation.bootstrap_samples
+    """Measure the tiers of each level by itself: they compete within a level, so errors of several levels have no common mean."""
+    levels, samples = context.config.interests.levels, context.config.evaluation.bootstrap_samples
+    parts = [(Slice(level=name), predicted.rows.where(F.col("level") == number)) for number, name in enumerate(levels, start=1)]
     return [
-        Measurement("n_pairs", "tiers", predicted.n_pairs),
-        Measurement("n_users", "tiers", predicted.n_users),
+        Measurement("n_pairs", str(Slice("tiers")), predicted.n_pairs),
+        Measurement("n_users", str(Slice("tiers")), predicted.n_users),
         *(
-            _measure(metric, f"{slice_}model={model}", value)
-            for slice_, rows in slices
-            for model, metrics in tier_quality(rows, samples).items()
-            for metric, value in metrics.items()
+            measurement
+            for part, rows in (parts or [(Slice(), predicted.rows)])
+            for measurement in _as_measurements(measure_tiers(rows, samples, COMPUTED_TIERS, part))
         ),
     ]
 
 
-def _measure(metric: str, slice_: str, estimate: Estimate) -> Measurement:
-    return Measurement(metric, slice_, estimate.value, estimate.lower, estimate.upper)
+def _as_measurements(measured: Mapping[Slice, Mapping[str, Estimate]]) -> list[Measurement]:
+    return [
+        Measurement(metric, str(part), estimate.value, estimate.lower, estimate.upper)
+        for part, metrics in measured.items()
+        for metric, estimate in metrics.items()
+    ]
 
 
-def _summarise(measurements: Sequence[Measurement], k: int) -> str:
+def _summarise(measurements: Sequence[Measurement], k: int, levels: Sequence[str]) -> str:
+    """Name the measures of our models; those of tiers are of the finest level of a hierarchy."""
+    finest, of_level = (levels[-1], f" of level {levels[-1]}") if levels else (None, "")
     wanted = {
-        ("J", "model=user_tiers"): "J",
-        ("macro_f1", "model=user_tiers"): "macro-F1",
-        (f"ndcg@{k}", "items=all,model=tiers_and_clusters"): f"NDCG@{k} all items",
-        (f"ndcg@{k}", "items=new,model=tiers_and_clusters"): "new items",
+        ("J", str(Slice(level=finest, model=COMPUTED_TIERS))): f"J{of_level}",
+        ("macro_f1", str(Slice(level=finest, model=COMPUTED_TIERS))): "macro-F1",
+        (f"ndcg@{k}", str(Slice(items="all", model=COMPUTED_LISTS))): f"NDCG@{k} all items",
+        (f"ndcg@{k}", str(Slice(items="new", model=COMPUTED_LISTS))): "new items",
     }
     found = {(m.metric, m.slice): m.value for m in measurements}
     return ", ".join(f"{name} {found[key]:.3f}" for key, name in wanted.items() if key in found)

@@ -1,19 +1,26 @@
-"""forget_users: remove users from every table, from the report and, as far as the tables' retention allows, from their past."""
+"""forget_users: removes users from every table, from the report and, as far as the tables' retention allows, from their past."""
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
-from pyspark.sql.types import StringType
 
-from interest_tiers.cleaning.columns import identifier
-from interest_tiers.cleaning.forgetting import keys_naming, named_values, user_hash, words_and_fields
+from interest_tiers.cleaning.forgetting import (
+    extract_values,
+    extract_words,
+    find_keys_naming,
+    read_ids,
+    select_unused_vectors,
+    user_hash,
+    user_ids_in,
+)
 from interest_tiers.errors import ConfigError, WarehouseError
-from interest_tiers.interests.user_texts import written_texts
-from interest_tiers.sources.reading import read_lines
+from interest_tiers.interests.user_texts import select_written_texts
+from interest_tiers.sources.files import read_lines
 from interest_tiers.stages.context import RunContext
+from interest_tiers.stages.forget_report import describe_past
 from interest_tiers.stages.results import StageResult
 from interest_tiers.storage.schemas import (
     FORGOTTEN_USERS,
@@ -25,26 +32,26 @@ from interest_tiers.storage.schemas import (
     USERS,
     Table,
 )
-from interest_tiers.storage.warehouse import Vacuumed, Warehouse
+from interest_tiers.storage.warehouse import Warehouse
 
 NAME = "forget_users"
 
-#: The tables that hold or name users; the list of users last, so that a run that was cut short still knows whom it knew.
+#: The tables that hold or name users. The list of users comes last: a run after one that was killed still finds who is known.
 TABLES_OF_USERS = (*(t for t in TABLES if (t.has_users or t.names_users is not None) and t is not USERS), USERS)
 
 
 def run(context: RunContext, users: str | None = None, vacuum_only: bool = False, retention_hours: int | None = None) -> StageResult:
-    """Remove the users of a file from all tables and files, then remove old files, and say what of the past is left."""
+    """Remove the users of a file from all tables and files, vacuum the tables, and print what older versions still hold."""
     if not any(context.warehouse.exists(table) for table in TABLES_OF_USERS):
-        raise WarehouseError(f"--warehouse {context.warehouse.location} has no table of users. Give the warehouse of a pipeline")
+        raise WarehouseError(f"--warehouse {context.warehouse.location} has no table of users; give the warehouse of a pipeline")
     if (users is None) != vacuum_only:
         raise ConfigError("give one of --users FILE and --vacuum-only")
-    asked, unknown, removed = 0, 0, {}
+    given, unknown, removed = 0, 0, {}
     tables = [table for table in (*TABLES_OF_USERS, TEXT_EMBEDDINGS) if context.warehouse.exists(table)]
     if users is not None:
         forgotten = context.warehouse.stage(f"{NAME}/users", read_user_ids(context.warehouse, users))
-        asked, unknown = _count(context.warehouse, forgotten, users)
-        _enter(context.warehouse, forgotten)
+        given, unknown = _count(context.warehouse, forgotten, users)
+        _note_forgotten(context.warehouse, forgotten)
         written = context.warehouse.stage(f"{NAME}/written", _texts_of(context.warehouse, forgotten))
         removed = {table.name: forget(context.warehouse, table, forgotten) for table in tables if table is not TEXT_EMBEDDINGS}
         if TEXT_EMBEDDINGS in tables:
@@ -52,64 +59,66 @@ def run(context: RunContext, users: str | None = None, vacuum_only: bool = False
         context.warehouse.delete_files_of_users()
     forgotten_at = _last_forgotten_at(context.warehouse)
     vacuumed = [context.warehouse.vacuum(table, forgotten_at, retention_hours) for table in tables]
-    _print_past(vacuumed, removed)
-    return StageResult(asked, sum(removed.values()), _message(users is not None, retention_hours, asked, unknown, removed))
+    print("\n".join(describe_past(vacuumed, removed)))
+    return StageResult(given, sum(removed.values()), _message(users is not None, retention_hours, given, unknown, removed))
 
 
 def read_user_ids(warehouse: Warehouse, path: str) -> DataFrame:
-    """The ids of a file, one per line: user_id string, as cleaning reads them, each once.
+    """Read the ids of a file, one per line, as cleaning reads them.
 
-    Raises ConfigError when nothing stands at the path, or what stands there is no text.
+    Returns: (user_id string), one row per id.
+    Raises ConfigError when the path does not exist or is no text.
     """
     lines = read_lines(warehouse.spark, path, f"--users {path}")
     if not lines.where(F.col("value").contains("\0")).isEmpty():
         raise ConfigError(f"--users {path}: not a text file; give one user id per line, in UTF-8")
-    return lines.select(identifier(F.col("value"), StringType()).alias("user_id")).where("user_id IS NOT NULL").distinct()
+    return read_ids(lines)
 
 
 def forget(warehouse: Warehouse, table: Table, users: DataFrame) -> int:
-    """Remove users from one table; returns how many rows. users: user_id string, each once and stored already."""
+    """Remove users from one table; returns the number of rows. users: (user_id string), one row per user, staged."""
     warehouse.keep_users_out_of_log(table)
     removed = warehouse.delete_users(table, users) if table.has_users else 0
     if table.names_users is None:
         return removed
     column = table.names_users.column
-    names = named_values(F.col(column)) if table is INTERACTIONS_QUARANTINE else words_and_fields(F.col(column))
-    ids = F.array_distinct(F.transform(names, lambda name: identifier(name, StringType())))
+    names = extract_values(F.col(column)) if table is INTERACTIONS_QUARANTINE else extract_words(F.col(column))
     rows = warehouse.read(table).where(table.names_users.within)
-    keys = warehouse.stage(f"{NAME}/{table.name}", keys_naming(rows, table.key, ids, users))
+    keys = warehouse.stage(f"{NAME}/{table.name}", find_keys_naming(rows, table.key, user_ids_in(names), users))
     if table.schema[column].nullable:
         return removed + warehouse.empty(table, keys, column)
     return removed + warehouse.delete_keys(table, keys)
 
 
 def _texts_of(warehouse: Warehouse, users: DataFrame) -> DataFrame:
-    """What these users wrote: text_hash."""
+    """Find what these users wrote. Returns: (text_hash)."""
     if not warehouse.exists(INTERACTIONS):
         return users.select(F.lit("").alias("text_hash")).where(F.lit(False))
-    return written_texts(warehouse.read(INTERACTIONS).join(users, "user_id", "left_semi")).select("text_hash")
+    return select_written_texts(warehouse.read(INTERACTIONS).join(users, "user_id", "left_semi")).select("text_hash")
 
 
 def _forget_vectors(warehouse: Warehouse, written: DataFrame) -> int:
-    """Remove the vectors of texts that only forgotten users wrote, after their rows; returns how many. written: text_hash, stored."""
-    vectors = warehouse.read(TEXT_EMBEDDINGS).select(*TEXT_EMBEDDINGS.key).join(written, "text_hash", "left_semi")
-    for table, texts_of in ((INTERACTIONS, written_texts), (ITEMS, lambda items: items.where("text_hash IS NOT NULL"))):
-        if warehouse.exists(table):
-            vectors = vectors.join(texts_of(warehouse.read(table)).select("text_hash").distinct(), "text_hash", "left_anti")
+    """Remove the vectors of texts that only forgotten users wrote, after their rows; returns how many. written: (text_hash), staged."""
+    used = []
+    if warehouse.exists(INTERACTIONS):
+        used.append(select_written_texts(warehouse.read(INTERACTIONS)))
+    if warehouse.exists(ITEMS):
+        used.append(warehouse.read(ITEMS).where("text_hash IS NOT NULL"))
+    vectors = select_unused_vectors(warehouse.read(TEXT_EMBEDDINGS).select(*TEXT_EMBEDDINGS.key), written, used)
     return warehouse.delete_keys(TEXT_EMBEDDINGS, warehouse.stage(f"{NAME}/vectors", vectors))
 
 
 def _count(warehouse: Warehouse, users: DataFrame, path: str) -> tuple[int, int]:
-    """How many ids were given, and how many of them the table users does not know."""
-    asked = users.count()
-    if asked == 0:
-        raise ConfigError(f"--users {path}: there is no user id in it; give one per line")
+    """Count the ids, and those that the table users does not know."""
+    given = users.count()
+    if given == 0:
+        raise ConfigError(f"--users {path}: the file has no user id; give one per line")
     known = users.join(warehouse.read(USERS), "user_id", "left_semi").count() if warehouse.exists(USERS) else 0
-    return asked, asked - known
+    return given, given - known
 
 
-def _enter(warehouse: Warehouse, users: DataFrame) -> None:
-    """Note who is forgotten, before any row goes: a clean that runs next must bring nobody back."""
+def _note_forgotten(warehouse: Warehouse, users: DataFrame) -> None:
+    """Note who is forgotten, before any row goes, so that the next clean brings nobody back."""
     noted = users.select(user_hash(F.col("user_id")).alias("user_hash"), F.lit(datetime.now(UTC)).alias("forgotten_at"))
     warehouse.insert_missing(FORGOTTEN_USERS, warehouse.stage(f"{NAME}/noted", noted))
 
@@ -121,41 +130,12 @@ def _last_forgotten_at(warehouse: Warehouse) -> datetime | None:
     return None if newest is None else newest["time"]
 
 
-def _print_past(vacuumed: Sequence[Vacuumed], removed: Mapping[str, int]) -> None:
-    print(f"{'table':<24} {'rows removed':>12}   nothing of them can be read        versions kept")
-    for past in vacuumed:
-        print(f"{past.table:<24} {removed.get(past.table, 0):>12,}   {_when(past):<32}   from {past.oldest_version:,} on")
-    pending = [time for past in vacuumed for time in (past.unreadable_from, past.log_unreadable_from) if _is_ahead(time)]
-    if pending:
-        last = max(time for time in pending if time is not None)
-        print(f"Run forget_users --vacuum-only after {_shown(last)} to remove the last of it.")
-    if removed:
-        print("The report was removed, since it tells of single users: run the stage report again.")
-
-
-def _when(past: Vacuumed) -> str:
-    if past.unreadable_from is None:
-        return "nobody was forgotten"
-    data = f"after {_shown(past.unreadable_from)}" if _is_ahead(past.unreadable_from) else "now"
-    if past.log_unreadable_from is None or not _is_ahead(past.log_unreadable_from):
-        return data
-    return f"{data}, log after {_shown(past.log_unreadable_from)}"
-
-
-def _is_ahead(time: datetime | None) -> bool:
-    return time is not None and time.astimezone(UTC) > datetime.now(UTC)
-
-
-def _shown(time: datetime) -> str:
-    return f"{time.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
-
-
-def _message(has_users: bool, retention_hours: int | None, asked: int, unknown: int, removed: Mapping[str, int]) -> str:
-    """Counts alone: this text stays, and no user may stand in it."""
+def _message(has_users: bool, retention_hours: int | None, given: int, unknown: int, removed: Mapping[str, int]) -> str:
+    """Describe the run by counts alone: the run record stays, and must name no user."""
     parts = []
     if has_users:
         rows = ", ".join(f"{name} {count:,}" for name, count in removed.items())
-        parts.append(f"{asked:,} ids, {unknown:,} of them not in the table users; rows removed: {rows}")
+        parts.append(f"{given:,} ids, {unknown:,} of them not in the table users; rows removed: {rows}")
     if retention_hours is None:
         parts.append("old files kept as long as each table's retention says")
     else:

@@ -116,7 +116,7 @@ def _plan_read(table: Table, context: StageContext, made: Mapping[str, str]) -> 
     if not context.warehouse.exists(table):
         return PlannedRead(table.name, None, None)
     state = context.warehouse.describe(table)
-    return PlannedRead(table.name, state.version, state.rows)
+    return PlannedRead(table.name, state.version, state.n_rows)
 
 
 def _find_missing(table: Table, context: StageContext, made: Mapping[str, str], as_of: date | None) -> str | None:
@@ -140,7 +140,7 @@ def _would_replace(table: Table, context: StageContext, as_of: date | None) -> b
         return False
     if not table.has_as_of:
         return True
-    return as_of is not None and context.warehouse.describe(table, as_of).has_day
+    return as_of is not None and bool(context.warehouse.describe(table, as_of).has_rows)
 
 
 def format_plan(plan: Plan, context: StageContext) -> str:

@@ -1,7 +1,11 @@
-"""Write what a person reads of one day of the warehouse: WAREHOUSE/report/index.html."""
+"""report: one day of the warehouse as an HTML page, WAREHOUSE/report/index.html or another file."""
 
-from interest_tiers.report.content import Sources, build_content
+from __future__ import annotations
+
+from interest_tiers.errors import WarehouseError
+from interest_tiers.report.content import build_content
 from interest_tiers.report.page import render
+from interest_tiers.report.sources import Sources
 from interest_tiers.stages.context import StageContext
 from interest_tiers.stages.results import StageResult
 from interest_tiers.storage.schemas import (
@@ -21,23 +25,47 @@ from interest_tiers.storage.schemas import (
     USERS,
 )
 
+NO_PATH = "no report is written: a catalog holds no files; give --report-to PATH"
+
 
 def preflight(context: StageContext, show_users: bool = False, report_to: str | None = None) -> list[str]:
-    """Check that there is a place for the report."""
-    return []
+    """Note where no report will be written."""
+    return [NO_PATH] if path_of_report(context, report_to) is None else []
 
 
 def run(context: StageContext, show_users: bool = False, report_to: str | None = None) -> StageResult:
-    """Write the report of one as_of: rows, tiers, clusters, three users and the back-test, in one HTML page."""
-    path = context.warehouse.report_path()
-    config = context.config
-    content = build_content(read_sources(context), config.name, context.as_of, config.tiers.horizon_days, config.interests.levels)
+    """Write the report of one as_of: rows, tiers, clusters, three users and the back-test, in one HTML page.
+
+    show_users: show the ids of the three users, which are masked otherwise. report_to: see path_of_report.
+    """
+    from interest_tiers.stages.registry import STAGES  # it imports this module
+
+    path, config = path_of_report(context, report_to), context.config
+    if path is None:
+        return StageResult(rows_in=0, rows_out=0, message=NO_PATH)
+    stages = [stage.name for stage in STAGES if stage.name != "report"]
+    content = build_content(
+        read_sources(context), config.name, context.as_of, config.tiers.horizon_days, stages, config.interests.levels, show_users
+    )
     context.warehouse.write_text(path, render(content))
     return StageResult(rows_in=content.totals.users, rows_out=1, message=path)
 
 
+def path_of_report(context: StageContext, report_to: str | None) -> str | None:
+    """Find the file of the report; None for a catalog without report_to.
+
+    report_to: an .html file, or a folder for index.html, on any file system that Spark knows; None for the warehouse's own folder.
+    """
+    if report_to is not None:
+        return report_to if report_to.endswith(".html") else f"{report_to.rstrip('/')}/index.html"
+    try:
+        return context.warehouse.report_path()
+    except WarehouseError:
+        return None
+
+
 def read_sources(context: StageContext) -> Sources:
-    """The tables of this as_of; metrics, runs and data_quality only where there are such tables."""
+    """Read the tables of this as_of; metrics, runs and data_quality where they exist."""
     return Sources(
         interactions=context.read(INTERACTIONS, context.as_of),
         quarantine=context.read(INTERACTIONS_QUARANTINE),  # whole: a row may be there because its day cannot be read

@@ -33,8 +33,11 @@ def run_stage(stage: Stage, context: RunContext, options: Mapping[str, Any], wai
         with context.hold_claims(wait):
             result = stage.run(context, **options)
     except Exception as error:
+        damage = context.warehouse.explain_damage(error)
         status = "refused" if isinstance(error, DataQualityError) else "failed"
-        _record_failure(stage, context, status, started_at, error)
+        _record_failure(stage, context, status, started_at, damage or error)
+        if damage is not None:
+            raise damage from error
         raise
     finally:
         context.warehouse.clear_stage(f"{stage.name}/")

@@ -1,100 +1,28 @@
-"""Every table of a warehouse, declared once: columns, units, key, partition, constraints."""
+"""Declare every table of a warehouse once: columns, units, key, partition, constraints."""
 
 from __future__ import annotations
-
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 from pyspark.sql.types import (
     ArrayType,
     BooleanType,
-    DataType,
     DateType,
     DoubleType,
     FloatType,
     LongType,
     MapType,
     StringType,
-    StructField,
     StructType,
     TimestampType,
 )
+
+from interest_tiers.storage.table import NamesUsers, Table
+from interest_tiers.storage.table import optional_column as _optional
+from interest_tiers.storage.table import required_column as _required
 
 STRING, LONG, DOUBLE, DATE, TIME, BOOLEAN = (
     StringType(), LongType(), DoubleType(), DateType(), TimestampType(), BooleanType()
 )  # fmt: skip
 STRINGS, VECTOR = ArrayType(StringType()), ArrayType(FloatType())
-
-#: Table properties of Delta, and what holds where they are not set.
-DATA_RETENTION, LOG_RETENTION, STATISTICS = (
-    "delta.deletedFileRetentionDuration", "delta.logRetentionDuration", "delta.dataSkippingStatsColumns"
-)  # fmt: skip
-
-
-def _required(name: str, kind: DataType, comment: str) -> StructField:
-    return StructField(name, kind, nullable=False, metadata={"comment": comment})
-
-
-def _optional(name: str, kind: DataType, comment: str) -> StructField:
-    return StructField(name, kind, nullable=True, metadata={"comment": comment})
-
-
-@dataclass(frozen=True)
-class NamesUsers:
-    """A text of a table in which user ids may stand. within: SQL, the rows in which they may.
-
-    To forget a user, a row that cannot do without its text goes, and a text that may be null becomes null.
-    """
-
-    column: str
-    within: str = "true"
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table of the contract: what it holds, what is unique in it, what Delta refuses to store."""
-
-    name: str
-    description: str
-    stage: str  # the stage that writes it
-    key: tuple[str, ...]
-    schema: StructType
-    partition_by: str | None = None
-    constraints: Mapping[str, str] = field(default_factory=dict)
-    names_users: NamesUsers | None = None
-    added: tuple[str, ...] = ()  # columns that tables made by earlier versions lack; they are null in their rows
-
-    def added_since(self, found: StructType) -> list[StructField]:
-        """The columns that were added since a table was made with the columns found."""
-        return [column for column in self.schema.fields if column.name in self.added and column.name not in found.names]
-
-    @property
-    def has_as_of(self) -> bool:
-        return "as_of" in self.schema.names
-
-    @property
-    def has_users(self) -> bool:
-        """Whether its rows are rows of users."""
-        return "user_id" in self.schema.names
-
-    @property
-    def properties(self) -> dict[str, str]:
-        """The table properties that Delta keeps."""
-        properties = {"delta.enableDeletionVectors": "false"}
-        properties |= {f"delta.constraints.{name}": expression for name, expression in self.constraints.items()}
-        if self.has_users or self.names_users is not None:
-            properties[STATISTICS] = self._statistics
-        return properties
-
-    @property
-    def _statistics(self) -> str:
-        """The columns of which the log keeps the smallest and the largest value of each file.
-
-        No texts: they would stand in the log after their rows have gone, and no file is ordered by one.
-        """
-        kinds = LongType | DoubleType | DateType | TimestampType
-        return ",".join(f.name for f in self.schema.fields if isinstance(f.dataType, kinds) and f.name != self.partition_by)
-
 
 _AS_OF = _required("as_of", DATE, "only interactions before this day were seen")
 _USER = _required("user_id", STRING, "")
@@ -149,6 +77,7 @@ DATA_QUALITY = Table(
         _optional("example", STRING, "a row with that reason, its letters and digits masked"),
     ]),
     constraints={"passed_goes_with_limit": "(passed IS NULL) = (limit IS NULL)"},
+    is_shared=True,
 )  # fmt: skip
 
 ITEMS = Table(
@@ -208,6 +137,7 @@ TEXT_EMBEDDINGS = Table(
     ]),
     partition_by="model_id",
     constraints={"embedding_is_not_empty": "size(embedding) > 0"},
+    is_shared=True,
 )  # fmt: skip
 
 ITEM_INTERESTS = Table(
@@ -234,6 +164,7 @@ INTERESTS = Table(
         _optional("level", LONG, "place in the hierarchy, 1 is the coarsest; 1 in a flat catalogue"),
         _optional("parent_id", STRING, "the interest of the level above that holds it; null at the coarsest, and without a hierarchy"),
     ]),
+    partition_by="as_of",
     constraints={"known_kind": "kind IN ('category', 'topic')", "is_held": "n_users >= 1 AND n_items >= 1"},
     added=("level", "parent_id"),
 )  # fmt: skip
@@ -321,6 +252,7 @@ CLUSTERS = Table(
         _required("top_interests", STRINGS, "names, most characteristic first"),
         _required("model_version", STRING, ""),
     ]),
+    partition_by="as_of",
     constraints={"size_is_positive": "size >= 1", "silhouette_range": "silhouette IS NULL OR silhouette BETWEEN -1 AND 1"},
 )  # fmt: skip
 
@@ -374,6 +306,7 @@ METRICS = Table(
         _optional("lower", DOUBLE, "bound of the 95 % bootstrap interval"),
         _optional("upper", DOUBLE, "bound of the 95 % bootstrap interval"),
     ]),
+    partition_by="as_of",
     constraints={"interval": "lower IS NULL OR lower <= upper"},
 )  # fmt: skip
 
@@ -396,6 +329,7 @@ RUNS = Table(
     constraints={"known_status": "status IN ('done', 'refused', 'failed')"},
     # What a stage that ended well says is counts; an error may quote the data.
     names_users=NamesUsers("message", within="status <> 'done'"),
+    is_shared=True,
 )  # fmt: skip
 
 FORGOTTEN_USERS = Table(
@@ -404,6 +338,7 @@ FORGOTTEN_USERS = Table(
         _required("user_hash", STRING, "SHA-256 of the user id"),
         _required("forgotten_at", TIME, "UTC, the first time"),
     ]),
+    is_shared=True,
 )  # fmt: skip
 
 TABLES = (

@@ -14,7 +14,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from interest_tiers.config import Config, Tiers
-from interest_tiers.interests.catalogue import mean_embeddings, touched_texts
+from interest_tiers.interests.catalogue import average_embeddings, select_touched_texts
 from interest_tiers.interests.evidence import PAIR
 from interest_tiers.interests.features import user_interests
 from interest_tiers.spark.materialise import Materialise
@@ -122,7 +122,7 @@ def embed_inputs(inputs: TierInputs, cutoff: date) -> DataFrame:
     """Take a topic's centre, or a category's mean over the texts that users touched before the cutoff."""
     if inputs.topics is not None:
         return inputs.topics
-    return mean_embeddings(touched_texts(days_before(inputs.item_days, cutoff), inputs.items), inputs.text_embeddings)
+    return average_embeddings(select_touched_texts(days_before(inputs.item_days, cutoff), inputs.items), inputs.text_embeddings)
 
 
 def label_pairs(pairs: DataFrame, future_days: DataFrame, method: TierMethod) -> DataFrame:

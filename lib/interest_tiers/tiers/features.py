@@ -13,7 +13,7 @@ from pyspark.sql import Column, DataFrame, Window, WindowSpec
 from pyspark.sql import functions as F
 
 from interest_tiers.config import TIERS, Tiers
-from interest_tiers.interests.evidence import PAIR, exact_sum, positive_part, summed_evidence
+from interest_tiers.interests.evidence import EVIDENCE_PARTS, PAIR, exact_sum, exact_sum_of_values, summed_evidence
 from interest_tiers.interests.hierarchy import USER_LEVEL
 from interest_tiers.spark.sampling import sample_by_hash
 from interest_tiers.tiers.labels import labelled_by_mass
@@ -119,7 +119,7 @@ def _of_pairs(days: DataFrame, horizon_days: int, half_life_days: float) -> Data
             F.count(F.lit(1)).cast("double").alias("n_days"),
             F.sum("n_interactions").cast("double").alias("n_interactions"),
             F.sum(F.when(age <= last, F.col("n_interactions")).otherwise(0)).cast("double").alias("n_interactions_one"),
-            exact_sum(F.when(age <= last, F.col("value")).otherwise(0.0)).alias("value_one"),
+            exact_sum_of_values(F.when(age <= last, F.col("value")).otherwise(0.0), parts=EVIDENCE_PARTS).alias("value_one"),
             F.min("age").cast("double").alias("recency"),
             F.max("age").cast("double").alias("tenure"),
             F.avg("gap").alias("gap_mean"),
@@ -129,7 +129,7 @@ def _of_pairs(days: DataFrame, horizon_days: int, half_life_days: float) -> Data
     )
     # Whole numbers of days: their sums are exact, and the deviation does not depend on how rows are distributed.
     variance = F.col("squared_gaps") / (F.col("n_days") - 1) - F.col("gap_mean") * F.col("gap_mean")
-    deviation = F.when(F.col("n_days") > 2, F.sqrt(positive_part(variance)))
+    deviation = F.when(F.col("n_days") > 2, F.sqrt(F.greatest(F.lit(0.0), variance)))
     return summed.select(
         "*",
         deviation.alias("gap_deviation"),
@@ -168,7 +168,7 @@ def _within_users(pairs: DataFrame) -> DataFrame:
         "user_interests": F.count(F.lit(1)).over(user).cast("double"),
         "user_interests_one": F.sum((F.col("recent_one") > 0).cast("double")).over(user),
         "user_interactions_one": F.sum("n_interactions_one").over(user),
-        "user_value_one": exact_sum(F.col("value_one"), over=user),
+        "user_value_one": exact_sum_of_values(F.col("value_one"), parts=EVIDENCE_PARTS, over=user),
         **{f"user_evidence_{name}": exact_sum(F.col(f"evidence_{name}"), over=user) for name in HALF_LIVES},
     }
     pairs = pairs.withColumns(totals)
@@ -271,7 +271,7 @@ def _similar_evidence(own: DataFrame, alike: DataFrame) -> DataFrame:
     """How much of the interests alike to one a user has: user_id, interest_id, similar_interests."""
     whole = alike.groupBy("interest_id").agg(exact_sum(F.col("similarity")).alias("whole"))
     shares = alike.join(whole, "interest_id").select("interest_id", "other_id", (F.col("similarity") / F.col("whole")).alias("part"))
-    theirs = _strongest(own).withColumnRenamed("interest_id", "other_id").join(F.broadcast(shares), "other_id")
+    theirs = _strongest(own).withColumnRenamed("interest_id", "other_id").join(shares, "other_id")
     return theirs.groupBy(*PAIR).agg(exact_sum(F.col("part") * F.col("root")).alias(SIMILAR))
 
 

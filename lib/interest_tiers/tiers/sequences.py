@@ -31,7 +31,7 @@ def with_sequence(pairs: DataFrame, days: DataFrame, alike: DataFrame, cut: date
     before = days.where(F.col("event_date") < F.lit(cut))
     events = before.select(*PAIR, F.datediff(F.lit(cut), F.col("event_date")).alias("age"), "weight")
     lent = events.withColumnRenamed("interest_id", "other_id").join(
-        F.broadcast(alike.where(F.col("place") <= ALIKE_IN_SEQUENCE).select("interest_id", "other_id")), "other_id"
+        alike.where(F.col("place") <= ALIKE_IN_SEQUENCE).select("interest_id", "other_id"), "other_id"
     )
     lent = lent.join(pairs.select(*PAIR), PAIR, "left_semi").select(*PAIR, "age", "weight", F.lit(0.0).alias("is_own"))
     every = events.withColumn("is_own", F.lit(1.0)).unionByName(lent)

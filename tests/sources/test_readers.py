@@ -11,7 +11,8 @@ from pyspark.sql import functions as F
 from pyspark.testing import assertDataFrameEqual
 
 from interest_tiers.errors import ConfigError
-from interest_tiers.sources.reading import has_only_grown, list_files, merged_columns, read_source
+from interest_tiers.sources.files import list_files
+from interest_tiers.sources.readers import read_source
 
 CSV = '\ufeffuser,comment,price\nu1,"two\nlines, ""quoted""",1.5\n u2 ,,"2,5"\nu3,"a \\ backslash",\n'
 
@@ -163,14 +164,6 @@ def test_columns_that_differ_by_case_alone_are_told(spark: SparkSession, tmp_pat
         read_source(spark, str(tmp_path / "events.jsonl"), "json", {})
 
 
-def test_the_files_behind_a_path_and_their_state(spark: SparkSession, tmp_path: Path) -> None:
-    (tmp_path / "a b[1].csv").write_text("user\nu1\n", encoding="utf-8")
-    [file] = list_files(spark, str(tmp_path), "csv", {}).collect()
-    assert file["path"].endswith("/a b[1].csv")
-    assert file["state"].startswith("8 bytes, 2")
-    assert read_source(spark, str(tmp_path), "csv", {}).select("user").collect() == [("u1",)]
-
-
 @pytest.mark.parametrize("second", ["user,item\nu2,i2\n", "item,user\ni2,u2\n"])
 def test_folders_that_say_a_column_do_so_whether_headers_differ_or_not(spark: SparkSession, tmp_path: Path, second: str) -> None:
     for day, text in (("2024-01-01", "user,item\nu1,i1\n"), ("2024-01-02", second)):
@@ -194,21 +187,6 @@ def test_a_parquet_file_that_is_cut_short_is_told(spark: SparkSession, tmp_path:
     (tmp_path / "cut.parquet").write_bytes(file.read_bytes()[:2000])
     with pytest.raises(ConfigError, match=r"cannot be read as parquet: \S*cut\.parquet is cut short or damaged"):
         read_source(spark, str(tmp_path / "cut.parquet"), "parquet", {})
-
-
-def test_a_delta_table_has_grown_until_rows_are_removed(spark: SparkSession, tmp_path: Path) -> None:
-    table = str(tmp_path / "table")
-    events = spark.createDataFrame([("u1", 1)], "user string, n int")
-    events.write.format("delta").save(table)
-    [entry] = list_files(spark, table, "delta", {}).collect()
-    assert (entry["path"], entry["state"].split(" of ")[0]) == (table, "version 0")
-    assert has_only_grown(spark, table, entry["state"])
-    events.write.format("delta").mode("append").save(table)
-    spark.sql(f"OPTIMIZE delta.`{table}`")
-    assert has_only_grown(spark, table, entry["state"])
-    assert not has_only_grown(spark, table, "version 0 of another-table")
-    spark.sql(f"DELETE FROM delta.`{table}` WHERE n = 1")
-    assert not has_only_grown(spark, table, entry["state"])
 
 
 def test_some_files_alone_with_the_columns_that_the_source_had_before(spark: SparkSession, tmp_path: Path) -> None:
@@ -237,17 +215,6 @@ def test_fields_that_new_files_lack_are_null_there(spark: SparkSession, tmp_path
     got = read_source(spark, path, reader_format, {}, "what", files, before.schema)
     [row] = got.select("user", "what.item", "what.place", "what.price").collect()
     assert tuple(row) == ("u2", "i2", "home", None)
-
-
-def test_columns_are_merged_unless_their_types_differ(spark: SparkSession) -> None:
-    left, right, other = (
-        spark.createDataFrame([], text).schema
-        for text in ("a string, s struct<x: array<struct<p: int>>>", "b int, s struct<x: array<struct<q: int>>>", "a bigint")
-    )
-    merged = merged_columns(left, right)
-    assert merged is not None
-    assert merged.simpleString() == "struct<a:string,s:struct<x:array<struct<p:int,q:int>>>,b:int>"
-    assert merged_columns(left, other) is None
 
 
 def test_line_break_inside_a_quoted_field_is_one_row(spark: SparkSession, tmp_path: Path) -> None:

@@ -1,0 +1,107 @@
+"""Columns of raw rows: schemas of several files merged, parts united, arrays exploded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import reduce
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql.types import ArrayType, DataType, NullType, StringType, StructField, StructType
+
+from interest_tiers.config import UNREADABLE
+from interest_tiers.errors import ConfigError
+from interest_tiers.text import format_number, quote_name
+
+
+def merge_columns(left: StructType, right: StructType) -> StructType | None:
+    """Merge two schemas, fields of structs included; None where a column has two types."""
+    fields = {f.name: f for f in left.fields}
+    for field in right.fields:
+        kind = _merge_types(fields[field.name].dataType, field.dataType) if field.name in fields else field.dataType
+        if kind is None:
+            return None
+        fields[field.name] = StructField(field.name, kind)
+    return StructType(list(fields.values()))
+
+
+def unite(parts: Sequence[DataFrame]) -> DataFrame:
+    """Unite frames by name; a missing column is null, and a column whose types differ becomes text."""
+    kinds: dict[str, set[str]] = {}
+    for part in parts:
+        for field in part.schema.fields:
+            if not isinstance(field.dataType, NullType):
+                kinds.setdefault(field.name, set()).add(field.dataType.simpleString())
+    differing = {name for name, found in kinds.items() if len(found) > 1}
+
+    def alike(field: StructField) -> Column:
+        column = F.col(quote_name(field.name))
+        return format_number(column, field.dataType).alias(field.name) if field.name in differing else column
+
+    as_texts = [part.select(*map(alike, part.schema.fields)) for part in parts]
+    return reduce(lambda left, right: left.unionByName(right, allowMissingColumns=True), as_texts)
+
+
+def explode_rows(rows: DataFrame, path: str, explode: str) -> DataFrame:
+    """Turn the elements of an array column into rows; a row without elements stays one, with null.
+
+    Raises ConfigError when the column is missing or holds no array.
+    """
+    if explode not in rows.columns:
+        raise ConfigError(f"explode is {explode!r}: {path} has no such column; it has {', '.join(rows.columns)}")
+    if not isinstance(rows.schema[explode].dataType, ArrayType):
+        kind = rows.schema[explode].dataType.simpleString()
+        raise ConfigError(f"explode is {explode!r}: in {path} that column is no array but {kind}")
+    others = [F.col(quote_name(c)) for c in rows.columns if c != explode]
+    return rows.select(*others, F.explode_outer(F.col(quote_name(explode))).alias(explode))
+
+
+def undo_explode(known: StructType, explode: str | None) -> StructType:
+    """Return the columns that the files have, from the columns that the source has after explode_rows."""
+    return StructType([StructField(f.name, ArrayType(f.dataType)) if f.name == explode else f for f in known.fields])
+
+
+def add_missing(rows: DataFrame, known: StructType) -> DataFrame:
+    """Add the columns of ``known`` that the rows lack, null in every row."""
+    missing = [f for f in known.fields if f.name not in rows.columns]
+    return rows.select("*", *[F.lit(None).cast(f.dataType).alias(f.name) for f in missing])
+
+
+def file_columns(rows: DataFrame) -> StructType:
+    """Return the schema of raw rows without the column that the reader adds."""
+    return StructType([f for f in rows.schema.fields if f.name != UNREADABLE])
+
+
+def merge_repeats(schema: StructType) -> StructType:
+    """Merge fields of the same name, at any depth, into one."""
+    kinds: dict[str, list[DataType]] = {}
+    for field in schema.fields:
+        kinds.setdefault(field.name, []).append(field.dataType)
+    return StructType([StructField(name, _common_type(found)) for name, found in kinds.items()])
+
+
+def require_distinct_names(rows: DataFrame, path: str) -> None:
+    """Raise ConfigError for two names that differ by case alone: Spark takes them for one."""
+    seen: dict[str, str] = {}
+    for name in rows.columns:
+        if name.lower() in seen:
+            raise ConfigError(f"{path} has the columns {seen[name.lower()]!r} and {name!r}, which differ by case alone; rename one of them")
+        seen[name.lower()] = name
+
+
+def _merge_types(left: DataType, right: DataType) -> DataType | None:
+    if isinstance(left, StructType) and isinstance(right, StructType):
+        return merge_columns(left, right)
+    if isinstance(left, ArrayType) and isinstance(right, ArrayType):
+        element = _merge_types(left.elementType, right.elementType)
+        return None if element is None else ArrayType(element)
+    return left if left == right else None
+
+
+def _common_type(kinds: Sequence[DataType]) -> DataType:
+    """Return the type that holds the values of all: structs and arrays merged, text where they differ."""
+    if all(isinstance(kind, StructType) for kind in kinds):
+        return merge_repeats(StructType([field for kind in kinds for field in kind.fields]))  # type: ignore[attr-defined]
+    if all(isinstance(kind, ArrayType) for kind in kinds):
+        return ArrayType(_common_type([kind.elementType for kind in kinds]))  # type: ignore[attr-defined]
+    return kinds[0] if all(kind == kinds[0] for kind in kinds) else StringType()
