@@ -257,10 +257,10 @@ def test_a_search_without_a_network_is_for_the_half_life(warehouse: Warehouse, c
 def test_the_back_test_judges_the_network_beside_rules_and_boosting(
     warehouse: Warehouse, config: Path, spark: SparkSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(build_interests, "model_id", lambda embedding: "none")
-    monkeypatch.setattr(evaluate, "_judge_lists", lambda *given: [])
-    monkeypatch.setattr(evaluate, "cluster", lambda *given: type("C", (), {"fit": None, "user_clusters": None}))
-    monkeypatch.setattr(evaluate, "silhouettes_tried", lambda fit: [])
+    monkeypatch.setattr(inputs, "model_id", lambda embedding: "none")
+    monkeypatch.setattr(evaluate, "judge_lists", lambda *given: [])
+    monkeypatch.setattr(backtest, "cluster_users", lambda *given: type("C", (), {"fit": None, "user_clusters": None}))
+    monkeypatch.setattr(evaluate, "measure_silhouettes", lambda fit: [])
     assert run_command("evaluate", arguments(config, warehouse)) == 0
     measured = warehouse.read(METRICS).where("stage = 'evaluate'").collect()
     found = {(row["metric"], row["slice"].removeprefix("model=")): row["value"] for row in measured}
