@@ -14,7 +14,8 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 from pyspark.testing import assertDataFrameEqual
 
-from interest_tiers.stages import evaluate
+from interest_tiers.evaluation import backtest
+from interest_tiers.stages import evaluate, inputs
 from interest_tiers.storage.schemas import (
     INTERACTIONS,
     INTERESTS,
