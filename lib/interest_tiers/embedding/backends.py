@@ -54,7 +54,7 @@ def missing_packages(backend: Backend) -> list[str]:
 
 
 @once_per_worker
-def worker_encoder(config: Embedding, device: str, threads: int) -> Encoder:
+def worker_encoder(config: Embedding, device: str, threads: int, fingerprint: str = "") -> Encoder:
     """The encoder of this Python worker: the first batch loads it, every later one finds it."""
     if config.backend == "onnx":
         return OnnxEncoder(config.model, config.max_tokens, threads, config.precision)
