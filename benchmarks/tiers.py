@@ -168,36 +168,44 @@ def _run(given: Sequence[str], folder: Path, arguments: argparse.Namespace) -> s
 
 
 def prepare(folder: Path) -> None:
-    """Write the examples of Complete Journey as train_tiers has them, and the pairs that it makes them of, unless they are there."""
-    from interest_tiers.stages import build_interests, clean, embed
-    from interest_tiers.stages.context import stage_main
+    """Write the examples of Complete Journey as train_tiers has them, and the pairs that they come from, unless they exist."""
+    from interest_tiers.config import load_config
+    from interest_tiers.stages.command_line import main as run_command
+    from interest_tiers.stages.context import StageContext
+    from interest_tiers.stages.registry import find_stage
+    from interest_tiers.storage.warehouse import Warehouse
 
     _spark_settings()
     warehouse = folder / WAREHOUSE
-    given = ["--config", str(CONFIG), "--warehouse", str(warehouse)]
-    stages = () if (warehouse / "user_interests").exists() else (clean, embed, build_interests)
+    stages = () if (warehouse / "user_interests").exists() else ("clean", "embed", "build_interests")
     for stage in stages:
-        if stage.main(given) != 0:
-            raise SystemExit(f"{stage.__name__} failed")
-    # A cut is enough: its examples are repeated.
-    if stage_main("train_tiers", lambda context: _write_examples(context, folder))([*given, "--set", "tiers.training.cuts=1"]) != 0:
-        raise SystemExit("the examples could not be made")
+        if run_command([stage, "--config", str(CONFIG), "--warehouse", str(warehouse)]) != 0:
+            raise SystemExit(f"{stage} failed")
+    # One cutoff is enough: its examples are repeated.
+    config = load_config(CONFIG, ["tiers.training.cuts=1"])
+    context = StageContext(Warehouse(session.build_session("benchmark tiers"), str(warehouse)), config=config)
+    context.begin(find_stage("train_tiers"))
+    try:
+        _write_examples(context, folder)
+    finally:
+        context.warehouse.clear_stage()
 
 
-def _write_examples(context: Any, folder: Path) -> Any:
-    from interest_tiers.stages.context import StageResult
-    from interest_tiers.stages.train_tiers import ROWS_PER_FILE, TrainingOfTiers, evidence_of, model_day
+def _write_examples(context: Any, folder: Path) -> None:
+    from interest_tiers.stages.inputs import read_tier_inputs, tier_inputs_at
+    from interest_tiers.stages.models import tier_models
+    from interest_tiers.stages.train_tiers import set_up_training
     from interest_tiers.tiers.examples import fit_scaling, spread, to_numbers
+    from interest_tiers.tiers.training import ROWS_PER_FILE, TierModelTraining, model_day
 
-    training = TrainingOfTiers(context, evidence_of(context), model_day(context.as_of, context.config.tiers.training), "train_tiers")
+    setup = set_up_training(context, tier_inputs_at(context, read_tier_inputs(context)), tier_models(context))
+    training = TierModelTraining(setup, model_day(context.as_of, context.config.tiers.training))
     examples = training.training_examples
-    n_rows = examples.count()
-    numbers = spread(to_numbers(examples, []), -(-n_rows // ROWS_PER_FILE))
+    numbers = spread(to_numbers(examples, []), -(-examples.count() // ROWS_PER_FILE))
     context.warehouse.write_parquet((folder / EXAMPLES).as_uri(), numbers)
     examples.select("user_id", "interest_id", "features").coalesce(CORES).write.mode("overwrite").parquet(str(folder / PAIRS))
-    said = {"features": training.features, "scaling": asdict(fit_scaling(examples, len(training.features)))}
-    (folder / SCALING).write_text(json.dumps(said), encoding="utf-8")
-    return StageResult(n_rows, n_rows, "")
+    described = {"features": training.features, "scaling": asdict(fit_scaling(examples, len(training.features)))}
+    (folder / SCALING).write_text(json.dumps(described), encoding="utf-8")
 
 
 def measure(way: str, folder: Path, arguments: argparse.Namespace) -> Measurement:
@@ -263,7 +271,7 @@ def _write_model(folder: Path) -> None:
     network = TierNetwork(task.shape)
     network.set_scaling(task.scaling)
     save_network(folder / MODEL, network, task.shape, task.features)
-    write_json(folder / MODEL / RECORD, {"decision": {"prior": [0.1, 0.2, 0.7], "strength": 0.3}})
+    write_json(folder / MODEL / RECORD, {"fingerprint": "random", "decision": {"prior": [0.1, 0.2, 0.7], "strength": 0.3}})
 
 
 def _measure_forward(folder: Path, n_rows: int) -> Measurement:

@@ -67,7 +67,7 @@ def test_vectors_of_gone_texts_and_of_other_models_are_of_no_use(spark: SparkSes
 def counting_encoder(folder: str) -> Any:
     """worker_encoder, which also writes down each load and each text; it runs on the workers, so it carries all it needs."""
 
-    def worker_encoder(config: Embedding, device: str, threads: int) -> Any:
+    def worker_encoder(config: Embedding, device: str, threads: int, fingerprint: str) -> Any:
         import os
         from pathlib import Path
 
@@ -75,7 +75,7 @@ def counting_encoder(folder: str) -> Any:
 
         log = Path(folder) / f"{os.getpid()}"
         loads = backends.worker_encoder.cache_info().misses
-        real = backends.worker_encoder(config, device, threads)
+        real = backends.worker_encoder(config, device, threads, fingerprint)
         with log.open("a", encoding="utf-8") as lines:
             lines.writelines(f"load {device} {threads}\n" for _ in range(backends.worker_encoder.cache_info().misses - loads))
 

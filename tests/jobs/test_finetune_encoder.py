@@ -17,8 +17,8 @@ from pyspark.sql import functions as F
 from interest_tiers.config import Embedding
 from interest_tiers.embedding.encoder import SentenceEncoder
 from interest_tiers.embedding.model_folder import model_id, read_model_folder
+from interest_tiers.encoder_training import job
 from interest_tiers.encoder_training.task import LanguageTraining
-from interest_tiers.stages import finetune_encoder
 from interest_tiers.storage.schemas import INTERACTIONS, ITEMS, METRICS, RUNS
 from interest_tiers.storage.warehouse import Warehouse
 from interest_tiers.training import loop as training
@@ -110,14 +110,16 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     def here(spark: SparkSession, plan: TrainingPlan[LanguageTraining]) -> Any:
         return train(plan)
 
-    monkeypatch.setattr(finetune_encoder, "run_training", here)
+    monkeypatch.setattr(job, "run_training", here)
 
 
 def test_a_model_is_trained_by_two_processes_judged_and_recorded(shop: Warehouse, config: Path) -> None:
-    printed = require_success(submit("finetune_encoder", *arguments(config, shop, "fine_tuning.num_processes=2")))
-    folder = Path(shop.location) / "models" / "shop-contrastive"
-    assert [path.name for path in folder.parent.iterdir()] == [folder.name]  # rows and checkpoints are gone
-    assert "epoch 1/3  step 10  loss" in printed
+    ended = submit("finetune_encoder", *arguments(config, shop, "fine_tuning.num_processes=2"))
+    require_success(ended)
+    models = Path(shop.location) / "models"
+    assert [path.name for path in models.iterdir()] == ["shop-contrastive"]  # rows and checkpoints are gone
+    folder = model_in(models / "shop-contrastive")
+    assert "epoch 1/3  step 10  loss" in ended.stderr  # in the log
     record = json.loads((folder / "fine_tuning.json").read_text())
     # 12 users, 13 days before 2024-05-18 with three texts each: three pairs a day with two partners. 7 days validate.
     assert record["examples"] == {"training": 12 * 13 * 3, "validation": 12 * 7 * 3, "training_rows": 12 * 13 * 3}
@@ -140,6 +142,13 @@ def test_a_model_is_trained_by_two_processes_judged_and_recorded(shop: Warehouse
     assert (run["status"], run["rows_in"], run["rows_out"]) == ("done", 12 * 20 * 3, 10 * record["best_epoch"])
     vectors = SentenceEncoder(str(folder), 16, "cpu", 1, "fp32").encode(["garden rose", "garden soil", "games dice"], 100).vectors
     assert vectors[0] @ vectors[1] > vectors[0] @ vectors[2] + 0.2
+
+
+def model_in(folder: Path) -> Path:
+    """The one model of a folder, which its pointer names."""
+    (found,) = (path for path in folder.iterdir() if path.is_dir())
+    assert json.loads((folder / "shop.current.json").read_text())["folder"] == found.name
+    return found
 
 
 @pytest.mark.parametrize("objective", ["contrastive", "next_token"])
@@ -167,12 +176,12 @@ def test_nothing_from_the_cut_on_is_in_a_model_and_a_kill_changes_nothing(
             patch.setattr(training._Training, "_step", dies)
             with pytest.raises(KeyboardInterrupt):
                 run_command("finetune_encoder", killed)
-        left = next((tmp_path / "killed.training").iterdir())
-        assert [path.name for path in left.iterdir() if path.name in ("training", "validation")] == []  # what users wrote
+        (left,) = (path for path in (tmp_path / "killed.working").iterdir() if path.is_dir())
+        assert not (left / "rows").exists()  # what users wrote
         assert len(list((left / "checkpoints").glob("step-*"))) == 1
     assert run_command("finetune_encoder", killed) == 0
     assert run_command("finetune_encoder", arguments(config, other_shop, *overrides, f"fine_tuning.folder={tmp_path}/other")) == 0
-    folders = [tmp_path / "killed", tmp_path / "other"]
+    folders = [model_in(tmp_path / "killed"), model_in(tmp_path / "other")]
     for name in ("model.safetensors", "tokenizer.json"):
         first, second = ((folder / name).read_bytes() for folder in folders)
         assert first == second
@@ -190,7 +199,7 @@ def test_a_day_without_a_future_is_not_judged(shop: Warehouse, config: Path, tmp
     overrides = (f"fine_tuning.folder={tmp_path}/model", "fine_tuning.epochs=1")
     given = [part for part in arguments(config, shop, *overrides) if part not in ("--as-of", CUT.isoformat())]
     assert run_command("finetune_encoder", given) == 0
-    record = json.loads((tmp_path / "model" / "fine_tuning.json").read_text())
+    record = json.loads((model_in(tmp_path / "model") / "fine_tuning.json").read_text())
     assert (record["as_of"], record["metrics"]) == ("2024-06-20", {})
     assert "not judged" in last_run(shop)["message"]
 
@@ -205,8 +214,7 @@ def test_a_day_without_a_future_is_not_judged(shop: Warehouse, config: Path, tmp
         (["embedding.model=no-such-model"], ["embedding.model is 'no-such-model'"]),
         (["fine_tuning.base=scratch"], ["base is 'scratch'", "objective next_token"]),
         (["fine_tuning.num_processes=3"], ["batch_size (16) must be a multiple of num_processes (3)"]),
-        (["fine_tuning.folder=s3a://bucket/model"], ["s3a://bucket/model", "every machine sees"]),
-        (["fine_tuning.folder=tests"], ["holds something else than a model trained here"]),
+        (["fine_tuning.folder=s3a://bucket/model"], ["s3a://bucket/model", "every machine shares"]),
         (["fine_tuning.validation_days=60"], ["there are no two item texts of one basket before 2024-04-02"]),
     ],
     ids=lambda value: value[0].partition("=")[0] if "=" in value[0] else None,
@@ -225,3 +233,16 @@ def test_a_warehouse_without_interactions_names_the_stage_to_run(
 ) -> None:
     assert run_command("finetune_encoder", arguments(config, warehouse)) == 2
     assert "run the stage clean first" in capsys.readouterr().err
+
+
+def test_a_model_of_the_same_data_is_trained_once_and_a_later_one_is_refused_as_a_base(
+    shop: Warehouse, config: Path, tmp_path: Path, in_this_process: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    overrides = (f"fine_tuning.folder={tmp_path}/model", "fine_tuning.epochs=1")
+    for _ in range(2):
+        assert run_command("finetune_encoder", arguments(config, shop, *overrides)) == 0
+    assert last_run(shop)["message"].startswith(f"the model as of {CUT} was trained on the same data before")
+    folder = model_in(tmp_path / "model")
+    earlier = [*arguments(config, shop, f"embedding.model={folder}"), "--as-of", (CUT - timedelta(days=5)).isoformat()]
+    assert run_command("finetune_encoder", earlier) == 2
+    assert f"fine-tuned on days before {CUT}. Fine-tuning as of 2024-05-27 may see only days before 2024-05-27" in capsys.readouterr().err

@@ -14,7 +14,8 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 from pyspark.testing import assertDataFrameEqual
 
-from interest_tiers.stages import assign_tiers, build_interests, evaluate, train_tiers
+from interest_tiers.evaluation import backtest
+from interest_tiers.stages import evaluate, inputs
 from interest_tiers.storage.schemas import (
     INTERACTIONS,
     INTERESTS,
@@ -27,6 +28,7 @@ from interest_tiers.storage.schemas import (
     USERS,
 )
 from interest_tiers.storage.warehouse import Warehouse
+from interest_tiers.tiers import training
 from interest_tiers.tiers.model import version_of
 from interest_tiers.tiers.tier_training import TierTask
 from interest_tiers.training.launcher import run_training
@@ -125,22 +127,33 @@ def last_message(warehouse: Warehouse, stage: str) -> str:
     return str(row["message"])
 
 
+def model_of(folder: Path, day: date) -> Path:
+    """The one model of a day."""
+    (found,) = folder.glob(f"{day}-*")
+    return found
+
+
 def test_a_model_is_trained_asked_and_made_anew_only_for_other_days(warehouse: Warehouse, config: Path, spark: SparkSession) -> None:
     given = arguments(config, warehouse)
-    printed = require_success(submit("train_tiers", *given))
-    folder = Path(warehouse.location) / "models" / "tiers" / AS_OF.isoformat()
-    assert "epoch 1/3" in printed
+    ended = submit("train_tiers", *given)
+    require_success(ended)
+    folder = model_of(Path(warehouse.location) / "models" / "tiers", AS_OF)
+    assert "epoch 1/3" in ended.stderr  # in the log
     assert sorted(path.name for path in folder.parent.parent.iterdir()) == ["tiers"]  # rows and checkpoints are gone
     record = json.loads((folder / "training.json").read_text())
     assert record["data"] == {
         "cuts": "2024-05-12",
         "labels complete by": "2024-06-01",
-        "tuned on": "the held-out users at 2024-05-12",
+        "tuned on": "half of the held-out users at 2024-05-12",
+        "judged on": "the other half of the held-out users at 2024-05-12",
     }
     assert record["is_chosen"]
     assert record["attributes"] == [{"key": "home", "value": "town"}, {"key": "home", "value": "country"}]
     assert record["features"][-2:] == ["attribute_0", "attribute_1"]
     assert record["metrics"]["J"] < record["metrics"]["J_of_the_calibrated_rule"]
+    assert record["comparison"]["lower"] < record["metrics"]["J_minus_calibrated_rule"] < record["comparison"]["upper"] < 0
+    pointer = json.loads((folder.parent / "shop.current.json").read_text())
+    assert (pointer["day"], pointer["folder"], pointer["fingerprint"]) == (AS_OF.isoformat(), folder.name, record["fingerprint"])
     assert (folder / "README.md").read_text().startswith("# shop: a network of tiers, mlp")
     before = (folder / "model.safetensors").read_bytes()
 
@@ -161,13 +174,13 @@ def test_a_model_is_trained_asked_and_made_anew_only_for_other_days(warehouse: W
     given_later += ["--set", "tiers.drift.max_core_changed_share=0.0001"]
     assert run_command("build_interests", given_later) == 0
     assert run_command("assign_tiers", given_later) == 0
-    assert "the model should be trained anew, see --retrain auto" in last_message(warehouse, "assign_tiers")
-    assert not (folder.parent / later.isoformat()).exists()
+    assert "retrain the model, see --retrain auto" in last_message(warehouse, "assign_tiers")
+    assert not list(folder.parent.glob(f"{later}-*"))
     assert run_command("assign_tiers", [*given_later, "--retrain", "auto"]) == 0
-    assert last_message(warehouse, "assign_tiers").endswith(": trained anew")
+    assert last_message(warehouse, "assign_tiers").endswith(": retrained")
     anew = warehouse.read(USER_TIERS, later).localCheckpoint()
     assert {row[0] for row in anew.where("method = 'model'").select("model_version").distinct().collect()} == {
-        version_of(folder.parent / later.isoformat())
+        version_of(model_of(folder.parent, later))
     }
     measured = warehouse.read(METRICS).where(f"stage = 'assign_tiers' AND as_of = DATE'{later}'").collect()
     assert {(row["metric"], row["slice"]) for row in measured} == {
@@ -182,11 +195,11 @@ def test_a_model_is_trained_asked_and_made_anew_only_for_other_days(warehouse: W
     # What happened from the day on is changed, and the same model is found to be there; the run record says so.
     write_tables(warehouse, seed_after=3)
     assert run_command("train_tiers", given) == 0
-    assert "is there, made of the same days" in last_message(warehouse, "train_tiers")
+    assert "was trained on the same days before" in last_message(warehouse, "train_tiers")
     # Trained anew: the same weights, since nothing later is in them.
     other = config.parent / "other"
     assert run_command("train_tiers", [*given, "--set", f"tiers.training.folder={other}"]) == 0
-    assert (other / AS_OF.isoformat() / "model.safetensors").read_bytes() == before
+    assert (model_of(other, AS_OF) / "model.safetensors").read_bytes() == before
 
 
 def test_a_killed_search_goes_on_and_sees_nothing_after_the_day(
@@ -201,22 +214,27 @@ def test_a_killed_search_goes_on_and_sees_nothing_after_the_day(
             raise KeyboardInterrupt
         return run_training(session, plan)
 
-    monkeypatch.setattr(train_tiers, "run_training", killed_at_the_second)
+    monkeypatch.setattr(training, "run_training", killed_at_the_second)
     with pytest.raises(KeyboardInterrupt):
         run_command("train_tiers", given)
     models = Path(warehouse.location) / "models"
     # No rows are left, and a training of another day would not remove the trials.
-    assert [path.name for path in models.iterdir()] == ["tiers.search.training"]
-    assert [path.name for path in next((models / "tiers.search.training").iterdir()).iterdir()] == ["trials.log"]
+    assert [path.name for path in models.iterdir()] == ["tiers.working"]
+    (left,) = (path for path in (models / "tiers.working").iterdir() if path.is_dir())
+    assert [path.name for path in left.iterdir()] == ["trials.log"]
 
     # The other future changes nothing: the search goes on, by the trial that was broken off, in the same place.
     write_tables(warehouse, seed_after=3)
     assert run_command("train_tiers", given) == 0
     assert len(tried) == 3
-    assert (tried[2].settings, tried[2].checkpoints) == (tried[1].settings, tried[1].checkpoints)
-    assert {plan.task.tuning for plan in tried} == {tried[0].task.tuning}
+    # The folder bears the name of the command that works in it.
+    folders = [Path(plan.checkpoints).parents[1] for plan in tried]
+    assert folders[0] == folders[1] == left != folders[2]
+    places = [Path(plan.checkpoints).relative_to(folder) for plan, folder in zip(tried, folders, strict=True)]
+    assert (tried[2].settings, places[2]) == (tried[1].settings, places[1])
+    assert [Path(plan.task.tuning).relative_to(folder) for plan, folder in zip(tried, folders, strict=True)] == [Path("rows/tuning")] * 3
     assert [path.name for path in models.iterdir()] == ["tiers.search"]
-    found = yaml.safe_load((models / "tiers.search" / f"{AS_OF}.yaml").read_text(encoding="utf-8"))
+    found = yaml.safe_load((models / "tiers.search" / f"shop-{AS_OF}.yaml").read_text(encoding="utf-8"))
     assert found["tiers"]["training"] in [{name: plan.settings.model_dump()[name] for name in found["tiers"]["training"]} for plan in tried]
     assert tried[0].settings.width == 16  # the config's come first
     said = last_message(warehouse, "train_tiers")
@@ -227,7 +245,7 @@ def test_a_killed_search_goes_on_and_sees_nothing_after_the_day(
 def test_a_search_without_a_network_is_for_the_half_life(warehouse: Warehouse, config: Path, spark: SparkSession) -> None:
     given = [*arguments(config, warehouse, "tiers.network=rule"), "--search", "3"]
     assert run_command("train_tiers", given) == 0
-    file = Path(warehouse.location) / "models" / "tiers.search" / f"{AS_OF}.yaml"
+    file = Path(warehouse.location) / "models" / "tiers.search" / f"shop-{AS_OF}.yaml"
     before = file.read_text(encoding="utf-8")
     best = yaml.safe_load(before)["interests"]["half_life_days"]
     assert best in (2.0, 11.0, 80.0, 90.0)  # of 20 days a 13th, four times, and their geometric mean; and the config's
@@ -240,10 +258,10 @@ def test_a_search_without_a_network_is_for_the_half_life(warehouse: Warehouse, c
 def test_the_back_test_judges_the_network_beside_rules_and_boosting(
     warehouse: Warehouse, config: Path, spark: SparkSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(build_interests, "model_id", lambda embedding: "none")
-    monkeypatch.setattr(evaluate, "_judge_lists", lambda *given: [])
-    monkeypatch.setattr(evaluate, "cluster", lambda *given: type("C", (), {"fit": None, "user_clusters": None}))
-    monkeypatch.setattr(evaluate, "silhouettes_tried", lambda fit: [])
+    monkeypatch.setattr(inputs, "model_id", lambda embedding: "none")
+    monkeypatch.setattr(evaluate, "judge_lists", lambda *given: [])
+    monkeypatch.setattr(backtest, "cluster_users", lambda *given: type("C", (), {"fit": None, "user_clusters": None}))
+    monkeypatch.setattr(evaluate, "measure_silhouettes", lambda fit: [])
     assert run_command("evaluate", arguments(config, warehouse)) == 0
     measured = warehouse.read(METRICS).where("stage = 'evaluate'").collect()
     found = {(row["metric"], row["slice"].removeprefix("model=")): row["value"] for row in measured}
@@ -261,7 +279,8 @@ def test_the_back_test_judges_the_network_beside_rules_and_boosting(
         assert lower < difference < upper
     assert found["J", "user_tiers"] < found["J", "rule_calibrated"] < found["J", "rule"]
     assert found["calibration_error_core", "user_tiers"] < 0.15
-    assert (Path(warehouse.location) / "models" / "tiers" / (AS_OF - timedelta(days=HORIZON)).isoformat() / "model.json").is_file()
+    assert (model_of(Path(warehouse.location) / "models" / "tiers.backtest", AS_OF - timedelta(days=HORIZON)) / "model.json").is_file()
+    assert not (Path(warehouse.location) / "models" / "tiers").exists()
 
 
 def test_a_network_sees_every_level_of_a_hierarchy_and_parents_follow(warehouse: Warehouse, config: Path, spark: SparkSession) -> None:
@@ -269,9 +288,9 @@ def test_a_network_sees_every_level_of_a_hierarchy_and_parents_follow(warehouse:
     items = warehouse.read(ITEMS).withColumn("levels", F.array(department, F.col("category")))
     warehouse.replace(ITEMS, warehouse.stage("items", items))
     given = arguments(config, warehouse, "interests.source=[department, category]")
-    for job in (build_interests, train_tiers, assign_tiers):
-        assert job.main(given) == 0
-    record = json.loads((Path(warehouse.location) / "models" / "tiers" / AS_OF.isoformat() / "training.json").read_text())
+    for stage in ("build_interests", "train_tiers", "assign_tiers"):
+        assert run_command(stage, given) == 0
+    record = json.loads((model_of(Path(warehouse.location) / "models" / "tiers", AS_OF) / "training.json").read_text())
     assert record["features"][-3:] == ["attribute_0", "attribute_1", "level"]
     interests = warehouse.read(INTERESTS, AS_OF).select("interest_id", "level", "parent_id")
     tiers = warehouse.read(USER_TIERS, AS_OF).join(interests, "interest_id").cache()
@@ -287,10 +306,10 @@ def test_too_few_users_leave_the_rule_and_say_so(warehouse: Warehouse, config: P
     few = warehouse.read(INTERACTIONS).where("user_id IN ('u1', 'u2', 'u3')")
     warehouse.replace(INTERACTIONS, warehouse.stage("few", few))
     given = arguments(config, warehouse, "tiers.label_rules=[{sql: n_days > 1, tier: core}]")
-    for job in (build_interests, train_tiers, assign_tiers):
-        assert job.main(given) == 0
+    for stage in ("build_interests", "train_tiers", "assign_tiers"):
+        assert run_command(stage, given) == 0
     messages = {row["stage"]: row["message"] for row in warehouse.read(RUNS).collect()}
-    assert "held-out users of 10 needed; the rule decides" in messages["train_tiers"]
+    assert "10 held-out users of each needed; the rule decides" in messages["train_tiers"]
     assert warehouse.read(USER_TIERS, AS_OF).where("method != 'rule'").isEmpty()
 
 

@@ -54,7 +54,7 @@ def missing_packages(backend: Backend) -> list[str]:
 
 
 @once_per_worker
-def worker_encoder(config: Embedding, device: str, threads: int) -> Encoder:
+def worker_encoder(config: Embedding, device: str, threads: int, fingerprint: str = "") -> Encoder:
     """Load the encoder of this Python worker at the first batch; later batches find it.
 
     Raises ValueError where the precision is auto: each worker would decide for itself.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import pandas as pd
 from pyspark.sql import SparkSession
@@ -37,7 +37,7 @@ def require_model_on_workers(model: str, spark: SparkSession) -> None:
 def hosts_without_model(model: str, spark: SparkSession) -> list[str]:
     """Name the machines, of those that run a task of this job, whose workers cannot read the model."""
 
-    def unread(batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+    def unread(batches: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
         for _ in batches:
             try:
                 read_model_folder(model)

@@ -12,6 +12,7 @@ from pyspark.sql import functions as F
 
 from interest_tiers.config import Embedding
 from interest_tiers.embedding.backends import worker_encoder
+from interest_tiers.embedding.model_folder import read_model_folder
 from interest_tiers.embedding.precision import decide_precision
 from interest_tiers.spark.worker import task_resources
 
@@ -72,10 +73,13 @@ def embed_texts(texts: DataFrame, config: Embedding, n_tasks: int) -> DataFrame:
 
         return embed_by_spark_nlp(spread.sortWithinPartitions(F.length("text"), "text_hash"), config)
 
+    # Part of the workers' cache key: another model may be put at the same path later.
+    fingerprint = read_model_folder(config.model).fingerprint
+
     # By Arrow because the model is Python and a vector a row of a matrix: pandas would take it apart into numbers.
     def embed(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         device, threads = task_resources()
-        encoder = worker_encoder(config, device, threads)
+        encoder = worker_encoder(config, device, threads, fingerprint)
         for batch in batches:
             result = encoder.encode(batch.column("text").to_pylist(), config.batch_tokens)
             columns = {"text_hash": batch.column("text_hash"), "embedding": _arrays(result.vectors), "is_cut": pa.array(result.is_cut)}

@@ -1,6 +1,6 @@
-"""Examples that a language model is trained on, made from what users touched and wrote: pairs of item texts, and texts.
+"""Examples for fine-tuning, from what users touched and wrote: pairs of item texts, and texts.
 
-Every example is a row of numbers: token ids, and the keys by which rows are drawn, ordered and told apart.
+Every example becomes a row of numbers: token ids, and the keys by which rows are sampled, ordered and compared.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ MICROSECONDS_PER_HOUR = 3_600_000_000
 
 
 def baskets(interactions: DataFrame, items: DataFrame, behaviours: Sequence[str], window_hours: int) -> DataFrame:
-    """The distinct item texts that a user touched at one moment, or within one stretch of window_hours counted from 1970.
+    """Collect the distinct item texts that a user touched at one moment, or within one window of window_hours since 1970.
 
     interactions: user_id, item_id, behaviour, occurred_at. items: item_id, text_hash. behaviours: those that are touches.
     Returns user_id, basket bigint, text_hash; each once.
@@ -51,18 +51,18 @@ def baskets(interactions: DataFrame, items: DataFrame, behaviours: Sequence[str]
 
 
 def capped(baskets: DataFrame, max_texts: int, seed: int) -> DataFrame:
-    """At most so many texts of each basket, those with the smallest hashes. Adds the column place, 1 for the first."""
+    """Keep at most max_texts texts of each basket, those with the smallest hashes. Adds the column place, 1 for the first."""
     in_basket = Window.partitionBy("user_id", "basket").orderBy(F.xxhash64(F.lit(seed), "basket", "text_hash"), "text_hash")
     return baskets.withColumn("place", F.row_number().over(in_basket)).where(F.col("place") <= max_texts)
 
 
 def pairs(baskets: DataFrame, config: FineTuning) -> DataFrame:
-    """Texts of one basket, two by two.
+    """Pair the texts of one basket.
 
-    The texts of a basket stand in the order of a hash, and each is paired with those that follow, `partners` of them: the
-    work grows with touches, never with their square, and a user with a million events gives no more than max_user_examples.
+    The texts of a basket are ordered by a hash, and each is paired with the next `partners` ones. The work grows linearly with
+    touches, and a user with a million events gives no more than max_user_examples.
 
-    baskets: see there. Returns anchor_hash, positive_hash, basket, draw bigint (orders the rows by chance, the same every time).
+    baskets: see there. Returns anchor_hash, positive_hash, basket, draw bigint (a random order that is the same every time).
     """
     kept = capped(baskets, config.max_basket_texts, config.seed)
     in_basket = Window.partitionBy("user_id", "basket").orderBy("place")
@@ -77,7 +77,7 @@ def pairs(baskets: DataFrame, config: FineTuning) -> DataFrame:
 
 
 def written_texts(interactions: DataFrame, items: DataFrame, first_touches: DataFrame, config: FineTuning) -> DataFrame:
-    """What users wrote, at most max_user_examples texts of one user, and the texts of items; each text once.
+    """Collect what users wrote, at most max_user_examples texts of one user, and the texts of items; each text once.
 
     interactions: user_id, text. items: item_id, text. first_touches: item_id, the items whose texts are wanted.
     Returns text, draw bigint.
@@ -90,14 +90,14 @@ def written_texts(interactions: DataFrame, items: DataFrame, first_touches: Data
 
 
 def first_touched(interactions: DataFrame) -> DataFrame:
-    """The day on which each item was first touched: item_id, first_date."""
+    """Find the day on which each item was first touched. Returns: (item_id, first_date)"""
     return interactions.groupBy("item_id").agg(F.min("event_date").alias("first_date"))
 
 
 def shard_count(n_examples: int, batch_size: int) -> int:
-    """Into how many files examples go: every file gives the same part of every batch, so a power of two that divides it.
+    """Compute the number of files: every file gives the same part of every batch, so a power of two that divides the batch.
 
-    It does not depend on the number of processes: where they are more than files, several read one and take other rows of it.
+    It does not depend on the number of processes: where there are more of them, several read other rows of one file.
     """
     shards = 1
     while shards * 2 <= MAX_SHARDS and batch_size % (shards * 2) == 0 and n_examples >= shards * 2 * SHARD_EXAMPLES:
@@ -106,12 +106,12 @@ def shard_count(n_examples: int, batch_size: int) -> int:
 
 
 def text_frequencies(pairs: DataFrame) -> DataFrame:
-    """How many pairs have a text as their positive: positive_hash, n."""
+    """Count the pairs that have a text as their positive. Returns: (positive_hash, n)"""
     return pairs.groupBy("positive_hash").agg(F.count(F.lit(1)).alias("n"))
 
 
 def tokenised_pairs(pairs: DataFrame, frequencies: DataFrame, items: DataFrame, model: str, max_tokens: int, n_shards: int) -> DataFrame:
-    """Pairs as token ids; each distinct text is tokenised once.
+    """Tokenise pairs; each distinct text is tokenised once.
 
     pairs: see there, stored already. frequencies: see text_frequencies, of the pairs that train. items: text_hash, text.
     Returns shard int, draw, anchor and positive array<int>, anchor_text, positive_text and basket bigint (equal where the
@@ -119,7 +119,7 @@ def tokenised_pairs(pairs: DataFrame, frequencies: DataFrame, items: DataFrame, 
     """
     wanted = pairs.select(F.col("anchor_hash").alias("text_hash")).union(pairs.select("positive_hash")).distinct()
     texts = items.where("text IS NOT NULL").groupBy("text_hash").agg(F.min("text").alias("text")).join(wanted, "text_hash", "left_semi")
-    tokens = texts.select("text_hash", _token_ids(model, max_tokens)("text").alias("tokens"))
+    tokens = texts.select("text_hash", _token_ids(model, read_model_folder(model).fingerprint, max_tokens)("text").alias("tokens"))
     anchors = tokens.select(F.col("text_hash").alias("anchor_hash"), F.col("tokens").alias("anchor"))
     positives = tokens.select(F.col("text_hash").alias("positive_hash"), F.col("tokens").alias("positive"))
     counted = pairs.join(frequencies, "positive_hash", "left")
@@ -132,16 +132,19 @@ def tokenised_pairs(pairs: DataFrame, frequencies: DataFrame, items: DataFrame, 
 
 
 def token_blocks(texts: DataFrame, model: str, block_tokens: int, n_shards: int) -> DataFrame:
-    """Texts one after the other, each after the token that ends a text, cut into blocks of one length.
+    """Concatenate texts, an end-of-text token before each, and cut them into blocks of equal length.
 
     texts: text, draw. Returns shard int, draw (the number of the block in its shard), tokens array<int>; NO_TOKEN fills
     the last block of a shard.
     """
     spread = texts.select(_shard(n_shards), "draw", "text").repartition(n_shards, "shard").sortWithinPartitions("shard", "draw", "text")
 
+    # Part of the workers' cache key: another model may be put at the same path later.
+    fingerprint = read_model_folder(model).fingerprint
+
     # A pandas function over an iterator because the tokenizer is Python and blocks run on from one batch to the next.
     def pack(batches: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
-        tokenizer = _language_tokenizer(model)
+        tokenizer = _language_tokenizer(model, fingerprint)
         shard, rest, n_blocks = -1, np.zeros(0, dtype=np.int32), 0
         for batch in batches:
             for of_shard, rows in batch.groupby("shard", sort=True):
@@ -163,14 +166,14 @@ def token_blocks(texts: DataFrame, model: str, block_tokens: int, n_shards: int)
 
 def require_end_of_text(model: str) -> None:
     """Raise ConfigError for a model whose tokenizer has no token that ends a text."""
-    if _language_tokenizer(model).eos_token_id is None:
+    if _language_tokenizer(model, read_model_folder(model).fingerprint).eos_token_id is None:
         raise ConfigError(f"embedding.model is {model!r}: its tokenizer has no eos_token, so that texts cannot follow one another")
 
 
 def token_counts(blocks: DataFrame) -> DataFrame:
-    """How often each token stands where one is to be foretold: token int, n bigint. At most one row per token of the vocabulary."""
-    foretold = F.explode(F.slice("tokens", F.lit(2), F.size("tokens") - 1))
-    return blocks.select(foretold.alias("token")).where(F.col("token") != NO_TOKEN).groupBy("token").agg(F.count(F.lit(1)).alias("n"))
+    """Count the tokens to predict. Returns: (token int, n bigint), at most one row per token of the vocabulary"""
+    predicted = F.explode(F.slice("tokens", F.lit(2), F.size("tokens") - 1))
+    return blocks.select(predicted.alias("token")).where(F.col("token") != NO_TOKEN).groupBy("token").agg(F.count(F.lit(1)).alias("n"))
 
 
 def _draw(seed: int, *columns: str) -> Column:
@@ -186,11 +189,11 @@ def _capped_per_user(examples: DataFrame, max_examples: int, *ties: str) -> Data
     return examples.withColumn("place", F.row_number().over(of_user)).where(F.col("place") <= max_examples).drop("place")
 
 
-def _token_ids(model: str, max_tokens: int):  # type: ignore[no-untyped-def]
+def _token_ids(model: str, fingerprint: str, max_tokens: int):  # type: ignore[no-untyped-def]
     # A pandas UDF because the tokenizer is Python.
     @F.pandas_udf(ArrayType(IntegerType()))  # type: ignore[call-overload]
     def token_ids(batches: Iterator[pd.Series]) -> Iterator[pd.Series]:
-        tokenizer = _worker_tokenizer(model, max_tokens)
+        tokenizer = _worker_tokenizer(model, fingerprint, max_tokens)
         for batch in batches:
             yield pd.Series(tokenizer(batch.tolist()).ids)
 
@@ -198,19 +201,19 @@ def _token_ids(model: str, max_tokens: int):  # type: ignore[no-untyped-def]
 
 
 @once_per_worker
-def _worker_tokenizer(model: str, max_tokens: int) -> TextTokenizer:
+def _worker_tokenizer(model: str, fingerprint: str, max_tokens: int) -> TextTokenizer:
     return TextTokenizer(read_model_folder(model), max_tokens)
 
 
 @once_per_worker
-def _language_tokenizer(model: str) -> PreTrainedTokenizerBase:
+def _language_tokenizer(model: str, fingerprint: str) -> PreTrainedTokenizerBase:
     from transformers import AutoTokenizer
 
     return AutoTokenizer.from_pretrained(read_model_folder(model).path, trust_remote_code=False)
 
 
 def _filled(rest: np.ndarray, block_tokens: int) -> np.ndarray:
-    """The rest of a shard as one block; nothing where there is no rest, or a single token, which foretells nothing."""
+    """Pad the rest of a shard to one block. A rest of a single token is dropped: it predicts nothing."""
     if len(rest) < 2:
         return rest[:0]
     return np.pad(rest, (0, block_tokens - len(rest)), constant_values=NO_TOKEN)

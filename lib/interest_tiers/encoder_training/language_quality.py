@@ -1,4 +1,4 @@
-"""How well a language model foretells text, beside the frequencies of tokens, and how well its vectors tell categories apart."""
+"""Perplexity of a language model and of token frequencies, and how well its vectors predict categories."""
 
 from __future__ import annotations
 
@@ -15,25 +15,28 @@ from pyspark.sql import functions as F
 from interest_tiers.embedding.model_folder import read_model_folder
 from interest_tiers.spark.worker import once_per_worker, task_resources
 
-#: Blocks of tokens that go through the model at once.
+#: Blocks of tokens in a forward pass.
 BLOCKS = 16
 
-#: Inverse strengths by which a classifier of categories is held back, and folds of its training rows that choose among them.
+#: Inverse regularisation strengths of the classifier of categories, and folds of its training rows that choose among them.
 STRENGTHS, FOLDS = (0.001, 0.01, 0.1, 1.0), 3
 
 
 def perplexity(blocks: DataFrame, model: str) -> float:
-    """exp of the mean negative logarithm that a model gives to the tokens of blocks; the first of a block is not foretold.
+    """Compute exp of the mean negative log-likelihood of the tokens of blocks; the first token of a block is not predicted.
 
     blocks: tokens array<int> (see fine_tuning.token_blocks).
     """
+
+    # Part of the workers' cache key: another model may be put at the same path later.
+    fingerprint = read_model_folder(model).fingerprint
 
     # A pandas function because the model is Python; over an iterator because it must load once per task at most.
     def losses(batches: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
         device, threads = task_resources()
         for batch in batches:
             for start in range(0, len(batch), BLOCKS):
-                yield _losses(np.stack(batch["tokens"].iloc[start : start + BLOCKS].tolist()), model, device, threads)
+                yield _losses(np.stack(batch["tokens"].iloc[start : start + BLOCKS].tolist()), model, fingerprint, device, threads)
 
     of_blocks = blocks.select("tokens").mapInPandas(losses, "loss double, n bigint")
     sums = of_blocks.agg(F.sum("loss").alias("loss"), F.sum("n").alias("n")).first()
@@ -42,15 +45,15 @@ def perplexity(blocks: DataFrame, model: str) -> float:
 
 
 def unigram_perplexity(training: DataFrame, held_out: DataFrame, vocabulary: int) -> float:
-    """The same of a model that knows no more than how often each token stands in the training text, one added to every count.
+    """Compute the perplexity of token frequencies in the training text, one added to every count.
 
     training, held_out: token, n (see fine_tuning.token_counts). vocabulary: how many tokens there are.
     """
-    both = held_out.withColumnRenamed("n", "foretold").join(training, "token", "left").toPandas()
+    both = held_out.withColumnRenamed("n", "held_out").join(training, "token", "left").toPandas()
     total = training.agg(F.sum("n").alias("n")).first()
     assert total is not None  # an aggregate without keys has one row
     probability = (both["n"].fillna(0) + 1) / (int(total["n"] or 0) + vocabulary)
-    return float(np.exp(-(both["foretold"] * np.log(probability)).sum() / both["foretold"].sum()))
+    return float(np.exp(-(both["held_out"] * np.log(probability)).sum() / both["held_out"].sum()))
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,7 @@ class CategoryAccuracy:
 
 
 def category_accuracy(training: pd.DataFrame, held_out: pd.DataFrame, seed: int) -> CategoryAccuracy:
-    """How well logistic regressions on the vectors name the category; how strongly they are held back is chosen within training.
+    """Measure how well logistic regressions on the vectors predict the category; their regularisation is chosen within training.
 
     training, held_out: embedding, category. Rows of held_out whose category training lacks are always wrong.
     """
@@ -74,15 +77,15 @@ def category_accuracy(training: pd.DataFrame, held_out: pd.DataFrame, seed: int)
 
     vectors = [np.stack(rows["embedding"].tolist()) for rows in (training, held_out)]
     known, truth = training["category"], held_out["category"]
-    named = [_classifier(seed, weights).fit(vectors[0], known).predict(vectors[1]) for weights in (None, "balanced")]
+    predicted = [_classifier(seed, weights).fit(vectors[0], known).predict(vectors[1]) for weights in (None, "balanced")]
     most_frequent = np.full(len(truth), known.value_counts().sort_index().idxmax())
 
     def balanced(prediction: np.ndarray) -> float:
         return float(recall_score(truth, prediction, labels=sorted(set(truth)), average="macro", zero_division=0))
 
     return CategoryAccuracy(
-        plain=float(accuracy_score(truth, named[0])),
-        balanced=balanced(named[1]),
+        plain=float(accuracy_score(truth, predicted[0])),
+        balanced=balanced(predicted[1]),
         plain_by_chance=float(accuracy_score(truth, most_frequent)),
         balanced_by_chance=balanced(most_frequent),
     )
@@ -100,17 +103,17 @@ def _classifier(seed: int, class_weight: str | None) -> Any:
     return GridSearchCV(network, {"logisticregression__C": STRENGTHS}, scoring=scoring, cv=folds)
 
 
-def _losses(tokens: np.ndarray, model: str, device: str, threads: int) -> pd.DataFrame:
+def _losses(tokens: np.ndarray, model: str, fingerprint: str, device: str, threads: int) -> pd.DataFrame:
     import torch
 
     ids = torch.from_numpy(tokens.astype(np.int64)).to(device)
     with torch.inference_mode():
-        loss = _worker_network(model, device, threads)(ids.clamp(min=0), (ids >= 0).long()).item()
+        loss = _worker_network(model, fingerprint, device, threads)(ids.clamp(min=0), (ids >= 0).long()).item()
     return pd.DataFrame({"loss": [loss], "n": [int((tokens[:, 1:] >= 0).sum())]})
 
 
 @once_per_worker
-def _worker_network(model: str, device: str, threads: int) -> Any:
+def _worker_network(model: str, fingerprint: str, device: str, threads: int) -> Any:
     import torch
 
     from interest_tiers.encoder_training.objectives import TokenLosses, loaded_model

@@ -142,6 +142,9 @@ def _run_pipeline(arguments: argparse.Namespace) -> int:
     start = time.monotonic()
     context, options = _open(arguments, "pipeline"), _options(stages, arguments)
     results = _check_and_run(stages, context, options, arguments.wait)
+    if context.config.retention_days is not None:
+        expired = context.warehouse.expire_days(context.config.retention_days, context.as_of)
+        LOG.info("rows of expired days removed: %s", ", ".join(f"{name} {rows:,}" for name, rows in expired.items()) or "none")
     _print_summary(context, results, time.monotonic() - start)
     return 0
 

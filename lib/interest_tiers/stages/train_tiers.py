@@ -60,7 +60,7 @@ def run(context: StageContext, search: int | None = None) -> StageResult:
     if config.network == "rule":
         return StageResult(0, 0, "tiers.network is rule: nothing to train")
     inputs = read_tier_inputs(context)
-    setup = _set_up(context, tier_inputs_at(context, inputs), tier_models(context))
+    setup = set_up_training(context, tier_inputs_at(context, inputs), tier_models(context))
     day = model_day(context.as_of, config.training)
     job = TierModelTraining(setup, day)
     if job.is_trained:
@@ -79,12 +79,12 @@ def find_model(context: StageContext, inputs: TierInputs, as_of: date) -> Servin
     """Find the model that serves as_of. inputs: as of as_of."""
     if context.config.tiers.network == "rule":
         return ServingModel(None, "as tiers.network asks for")
-    return training.find_model(_set_up(context, tier_inputs_at(context, inputs), tier_models(context)), as_of)
+    return training.find_model(set_up_training(context, tier_inputs_at(context, inputs), tier_models(context)), as_of)
 
 
 def train_model(context: StageContext, inputs_at: Callable[[date], TierInputs], day: date) -> ServingModel:
     """Return the model as of a day, trained where it has not been."""
-    return training.train_model(_set_up(context, inputs_at, tier_models(context)), day)
+    return training.train_model(set_up_training(context, inputs_at, tier_models(context)), day)
 
 
 def train_for_test(context: StageContext, inputs_at: Callable[[date], TierInputs], cutoff: date) -> TrainedForTest | None:
@@ -93,7 +93,7 @@ def train_for_test(context: StageContext, inputs_at: Callable[[date], TierInputs
     if config.network == "rule":
         return None
     models = tier_models(context)
-    setup = _set_up(context, inputs_at, ModelStore(models.sibling("backtest"), models.record, models.run_id))
+    setup = set_up_training(context, inputs_at, ModelStore(models.sibling("backtest"), models.record, models.run_id))
     job = TierModelTraining(setup, model_day(cutoff, config.training))
     model = training.train_model(setup, job.day)
     if job.is_trained:
@@ -101,7 +101,8 @@ def train_for_test(context: StageContext, inputs_at: Callable[[date], TierInputs
     return TrainedForTest(model.folder, job.attributes, job.training_examples, job.cutoffs[0])
 
 
-def _set_up(context: StageContext, inputs_at: Callable[[date], TierInputs], store: ModelStore) -> TrainingSetup:
+def set_up_training(context: StageContext, inputs_at: Callable[[date], TierInputs], store: ModelStore) -> TrainingSetup:
+    """Put together what trainings of several days share. inputs_at: see tier_inputs_at."""
     materialise = context.materialise_in("training")
     return TrainingSetup(inputs_at, tier_method(context), store, materialise, context.spark, lineage_of(context))
 
@@ -112,7 +113,7 @@ def _search(context: StageContext, n_trials: int) -> StageResult:
     _require_search(network, n_trials)
     inputs, store = read_tier_inputs(context), tier_models(context)
     day = model_day(context.as_of, context.config.tiers.training)
-    job = TierModelTraining(_set_up(context, tier_inputs_at(context, inputs), store), day)
+    job = TierModelTraining(set_up_training(context, tier_inputs_at(context, inputs), store), day)
     result = job.search_half_life(n_trials) if network == "rule" else job.search(n_trials)
     file = store.sibling("search") / f"{context.config.name}-{day}.yaml"
     write_result(file, result)

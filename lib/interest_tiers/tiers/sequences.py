@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -74,16 +75,19 @@ def with_tokens(pairs: DataFrame, days_of_items: DataFrame, items: DataFrame, cu
     # A text for a user and interest is rarely that of another: no distinct first.
     every = pairs.select(*PAIR).join(texts.select(*PAIR, text.alias("text")), PAIR, "left")
 
+    # Part of the workers' cache key: another model may be put at the same path later.
+    version = (Path(model) / "tokenizer.json").stat().st_mtime_ns
+
     @F.pandas_udf("array<int>")  # type: ignore[call-overload]
     def tokens(batches: Iterator[pd.Series]) -> Iterator[pd.Series]:
         for batch in batches:
-            yield pd.Series(list(_token_ids(batch.fillna("").tolist(), model, max_tokens)), dtype=object)
+            yield pd.Series(list(_token_ids(batch.fillna("").tolist(), model, version, max_tokens)), dtype=object)
 
     return pairs.join(every.select(*PAIR, tokens(F.col("text")).alias("tokens")), PAIR)
 
 
-def _token_ids(texts: list[str], model: str, max_tokens: int) -> np.ndarray:
-    ids = _tokenizer(model)(texts, truncation=True, max_length=max_tokens, add_special_tokens=True)["input_ids"]
+def _token_ids(texts: list[str], model: str, version: int, max_tokens: int) -> np.ndarray:
+    ids = _tokenizer(model, version)(texts, truncation=True, max_length=max_tokens, add_special_tokens=True)["input_ids"]
     padded = np.zeros((len(texts), max_tokens), dtype=np.int32)
     for row, of_text in enumerate(ids):
         padded[row, : len(of_text)] = np.array(of_text, dtype=np.int32) + 1
@@ -91,7 +95,7 @@ def _token_ids(texts: list[str], model: str, max_tokens: int) -> np.ndarray:
 
 
 @once_per_worker
-def _tokenizer(model: str) -> Any:
+def _tokenizer(model: str, version: int) -> Any:
     from transformers import AutoTokenizer
 
     return AutoTokenizer.from_pretrained(model, trust_remote_code=False)
