@@ -208,7 +208,7 @@ def _embedder(way: str, file: Path, folder: Path) -> Callable[[list[str]], np.nd
         return by_plain_spark_nlp(file, folder)
     backend, precision = STAGE[way]
     model = MODEL if backend == "torch" else str(exported_model(file, folder))
-    return by_embed(Embedding(backend=backend, model=model, max_tokens=MAX_TOKENS, precision=precision), folder)  # type: ignore[arg-type]
+    return by_embed(Embedding(backend=backend, model=model, max_tokens=MAX_TOKENS, precision=precision), folder)
 
 
 def exported_model(file: Path, folder: Path) -> Path:
