@@ -246,3 +246,6 @@ def test_a_model_of_the_same_data_is_trained_once_and_a_later_one_is_refused_as_
     earlier = [*arguments(config, shop, f"embedding.model={folder}"), "--as-of", (CUT - timedelta(days=5)).isoformat()]
     assert run_command("finetune_encoder", earlier) == 2
     assert f"fine-tuned on days before {CUT}. Fine-tuning as of 2024-05-27 may see only days before 2024-05-27" in capsys.readouterr().err
+    # Whoever names the folder of the models is told which one to name.
+    assert run_command("finetune_encoder", arguments(config, shop, f"embedding.model={tmp_path}/model")) == 2
+    assert f"It holds trained models; name one of them: {folder}" in capsys.readouterr().err

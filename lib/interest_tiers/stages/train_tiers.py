@@ -90,6 +90,7 @@ def train_model(context: StageContext, inputs_at: Callable[[date], TierInputs], 
 def train_for_test(context: StageContext, inputs_at: Callable[[date], TierInputs], cutoff: date) -> TrainedForTest | None:
     """Train the model that would have served the cutoff, in a folder of the back-test; None where the config asks for the rule."""
     config = context.config.tiers
+    require_encoder_before(read_model_folder(context.config.embedding.model).path, cutoff, f"The back-test at {cutoff}")
     if config.network == "rule":
         return None
     models = tier_models(context)
