@@ -167,7 +167,9 @@ def test_a_file_of_no_table_is_not_explained(warehouse: Warehouse) -> None:
     assert warehouse.explain_damage(ValueError("something else")) is None
 
 
-def test_a_lost_race_is_run_again_and_not_for_ever(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_lost_race_is_run_again_and_not_for_ever(
+    spark: SparkSession, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr(commits, "FIRST_PAUSE_SECONDS", 0.0)
     outcomes: list[object] = [ConcurrentAppendException("lost", ""), ConcurrentAppendException("lost", ""), 7]
 
