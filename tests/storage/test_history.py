@@ -167,9 +167,11 @@ def test_a_file_of_no_table_is_not_explained(warehouse: Warehouse) -> None:
     assert warehouse.explain_damage(ValueError("something else")) is None
 
 
-def test_a_lost_race_is_run_again_and_not_for_ever(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_lost_race_is_run_again_and_not_for_ever(
+    spark: SparkSession, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr(commits, "FIRST_PAUSE_SECONDS", 0.0)
-    outcomes: list[object] = [ConcurrentAppendException("lost"), ConcurrentAppendException("lost"), 7]
+    outcomes: list[object] = [ConcurrentAppendException("lost", ""), ConcurrentAppendException("lost", ""), 7]
 
     def write() -> object:
         outcome = outcomes.pop(0)
@@ -180,7 +182,7 @@ def test_a_lost_race_is_run_again_and_not_for_ever(monkeypatch: pytest.MonkeyPat
     with caplog.at_level(logging.INFO):
         assert retry_conflicts(write, "items") == 7
     assert [record.getMessage().split(" (")[0] for record in caplog.records] == ["items: another command committed first"] * 2
-    outcomes.extend(ConcurrentAppendException("lost") for _ in range(20))
+    outcomes.extend(ConcurrentAppendException("lost", "") for _ in range(20))
     with pytest.raises(ConcurrentAppendException):
         retry_conflicts(write, "items")
     assert len(outcomes) == 20 - commits.ATTEMPTS

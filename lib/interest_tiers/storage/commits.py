@@ -10,7 +10,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-from delta.exceptions import DeltaConcurrentModificationException
+from delta.exceptions import (
+    ConcurrentAppendException,
+    ConcurrentDeleteDeleteException,
+    ConcurrentDeleteReadException,
+    ConcurrentTransactionException,
+    ConcurrentWriteException,
+    DeltaConcurrentModificationException,
+    MetadataChangedException,
+    ProtocolChangedException,
+)
 from delta.tables import DeltaTable
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
@@ -20,6 +29,18 @@ REMOVES_USERS = "removes users"
 
 #: How many of the newest commits are searched for one's own: first few, then many, as others may have committed since.
 COMMITS_SEARCHED = (5, 100)
+
+#: What Delta raises to the loser of a race. In Python they are no subclasses of the general one.
+CONFLICTS = (
+    ConcurrentAppendException,
+    ConcurrentDeleteDeleteException,
+    ConcurrentDeleteReadException,
+    ConcurrentTransactionException,
+    ConcurrentWriteException,
+    DeltaConcurrentModificationException,
+    MetadataChangedException,
+    ProtocolChangedException,
+)
 
 #: Attempts of a write, and the longest pause before the second; later pauses double.
 ATTEMPTS, FIRST_PAUSE_SECONDS = 8, 0.5
@@ -37,7 +58,7 @@ def retry_conflicts(write: Callable[[], T], what: str) -> T:
     for attempt in range(1, ATTEMPTS):
         try:
             return write()
-        except DeltaConcurrentModificationException as error:
+        except CONFLICTS as error:
             log.info("%s: another command committed first (%s), attempt %d of %d", what, type(error).__name__, attempt, ATTEMPTS)
             # Random, so that two commands do not meet again.
             time.sleep(random.uniform(0.2, 1) * FIRST_PAUSE_SECONDS * 2 ** (attempt - 1))  # noqa: S311
