@@ -14,7 +14,6 @@ from interest_tiers.encoder_training.examples import (
     NO_TOKEN,
     baskets,
     capped,
-    drawn,
     first_touched,
     pairs,
     require_end_of_text,
@@ -99,14 +98,6 @@ def test_a_user_with_a_million_events_gives_no_more_than_the_caps_allow(spark: S
     assert len(found) == 7 + 3
     rows = spark.range(100_000).selectExpr("'u' AS user_id", "1L AS basket", "CAST(id AS string) AS text_hash")
     assert capped(rows, 50, seed=1).count() == 50
-
-
-def test_examples_above_the_bound_are_sampled_by_hash(spark: SparkSession) -> None:
-    rows = spark.range(4000).selectExpr("xxhash64(id) AS draw", "id")
-    part = drawn(rows, 400, 4000)
-    assert 320 < part.count() < 480
-    assert part.exceptAll(drawn(rows.repartition(5, "id"), 400, 4000)).isEmpty()
-    assert drawn(rows, 4000, 4000).count() == 4000
 
 
 @pytest.mark.parametrize(
