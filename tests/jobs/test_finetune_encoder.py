@@ -119,7 +119,7 @@ def test_a_model_is_trained_by_two_processes_judged_and_recorded(shop: Warehouse
     models = Path(shop.location) / "models"
     assert [path.name for path in models.iterdir()] == ["shop-contrastive"]  # rows and checkpoints are gone
     folder = model_in(models / "shop-contrastive")
-    assert "epoch 1/3  step 10  loss" in ended.stderr  # in the log
+    assert "epoch 1/3  step 10  loss" in ended.stderr + ended.stdout
     record = json.loads((folder / "fine_tuning.json").read_text())
     # 12 users, 13 days before 2024-05-18 with three texts each: three pairs a day with two partners. 7 days validate.
     assert record["examples"] == {"training": 12 * 13 * 3, "validation": 12 * 7 * 3, "training_rows": 12 * 13 * 3}

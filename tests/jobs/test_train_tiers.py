@@ -138,7 +138,7 @@ def test_a_model_is_trained_asked_and_made_anew_only_for_other_days(warehouse: W
     ended = submit("train_tiers", *given)
     require_success(ended)
     folder = model_of(Path(warehouse.location) / "models" / "tiers", AS_OF)
-    assert "epoch 1/3" in ended.stderr  # in the log
+    assert "epoch 1/3" in ended.stderr + ended.stdout
     assert sorted(path.name for path in folder.parent.parent.iterdir()) == ["tiers"]  # rows and checkpoints are gone
     record = json.loads((folder / "training.json").read_text())
     assert record["data"] == {

@@ -26,9 +26,9 @@ def test_half_lives_reach_from_a_thirteenth_of_the_horizon_to_four_and_hold_the_
 
 def test_the_rule_by_each_half_life_sees_nothing_from_the_cut_on(spark: SparkSession) -> None:
     ages = [("old", 20), ("old", 21), ("old", 22), ("old", 23), ("new", 1), ("new", 2)]
-    rows = [("u", interest, CUT - timedelta(days=age), 1.0) for interest, age in ages]
-    later = [("u", "new", CUT + timedelta(days=day), 1.0) for day in range(9)]
-    days = spark.createDataFrame(rows + later, "user_id string, interest_id string, event_date date, weight double")
+    rows = [("u", 1, interest, CUT - timedelta(days=age), 1.0) for interest, age in ages]
+    later = [("u", 1, "new", CUT + timedelta(days=day), 1.0) for day in range(9)]
+    days = spark.createDataFrame(rows + later, "user_id string, level int, interest_id string, event_date date, weight double")
     found = {row["interest_id"]: (row["tier_0"], row["tier_1"]) for row in apply_rules(days, CUT, Tiers(), [5.0, 1000.0]).collect()}
     # By 5 days: 0.21 old, 1.63 new. By 1000: 3.94 old, 2.00 new.
     assert found == {"new": ("core", "secondary"), "old": ("marginal", "core")}
@@ -39,6 +39,7 @@ def test_j_is_that_of_held_out_users_by_the_calibration_of_the_others(spark: Spa
     rows = [
         (
             f"u{user}",
+            1,
             CUT,
             TIERS[label := int(random.integers(3))],
             TIERS[label] if random.random() < 0.8 else "core",
@@ -47,7 +48,7 @@ def test_j_is_that_of_held_out_users_by_the_calibration_of_the_others(spark: Spa
         for user in range(60)
         for _ in range(random.integers(1, 6))
     ]
-    examples = spark.createDataFrame(rows, "user_id string, cut date, label string, tier_0 string, tier_1 string")
+    examples = spark.createDataFrame(rows, "user_id string, level int, cut date, label string, tier_0 string, tier_1 string")
     pairs = examples.withColumn("held", is_held_out(F.col("user_id"))).toPandas()
     is_judged = is_held_out(F.col("user_id"))
     found = [measure_rule(examples.where(~is_judged), weigh(examples.where(is_judged)), tier) for tier in ("tier_0", "tier_1")]
