@@ -96,3 +96,10 @@ def test_a_stage_reads_a_table_at_the_version_of_its_first_read(context: StageCo
     assert context.input_versions["interactions"] == version
     context.begin(find_stage("recommend"))
     assert context.read(INTERACTIONS).count() == 2
+
+
+def test_a_disk_that_is_nearly_full_stops_the_run_before_its_first_stage(context: StageContext, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert make_plan(STAGES, context, {}).faults == []
+    monkeypatch.setattr(Warehouse, "free_bytes", lambda self: 2**29)
+    [fault] = make_plan(STAGES, context, {}).faults
+    assert fault.startswith("clean: --warehouse ") and "0.5 GiB of disk are free" in fault

@@ -8,6 +8,7 @@ from datetime import date, timedelta
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from interest_tiers.embedding.model_folder import read_model_folder
 from interest_tiers.evaluation.backtest import (
     COMPUTED_LISTS,
     COMPUTED_TIERS,
@@ -26,17 +27,28 @@ from interest_tiers.stages.inputs import compute_tier_inputs, tier_inputs_at, ti
 from interest_tiers.stages.results import Measurement, StageResult
 from interest_tiers.stages.train_tiers import preflight_training, train_for_test
 from interest_tiers.storage.schemas import USER_TIERS
+from interest_tiers.training.leakage import require_encoder_before
 
 
 def preflight(context: StageContext) -> list[str]:
-    """Check what the training of the back-test needs."""
-    return preflight_training(context)
+    """Check what the training of the back-test needs, and that the language model saw no day that is held back."""
+    if context.known_as_of is None:
+        return preflight_training(context, None)
+    cutoff = context.known_as_of - timedelta(days=context.config.tiers.horizon_days)
+    _require_encoder(context, cutoff)
+    return preflight_training(context, cutoff)
+
+
+def _require_encoder(context: StageContext, cutoff: date) -> None:
+    folder = read_model_folder(context.config.embedding.model).path
+    require_encoder_before(folder, cutoff, f"The back-test as of {cutoff}")
 
 
 def run(context: StageContext) -> StageResult:
     """Compute everything as of one horizon before as_of, and compare it with what users did since."""
     config, method = context.config, tier_method(context)
     cutoff = context.as_of - timedelta(days=config.tiers.horizon_days)
+    _require_encoder(context, cutoff)
     inputs = compute_tier_inputs(context, cutoff, "inputs")
     touched = inputs.item_days.where((F.col("level") == method.n_levels) & F.col("item_id").isNotNull())
     rows_in = touched.count()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import date
 from typing import Any
 
@@ -12,6 +12,11 @@ from interest_tiers.stages.context import RunContext, StageContext
 from interest_tiers.stages.declaration import Stage
 from interest_tiers.stages.registry import writers_of
 from interest_tiers.storage.schemas import INTERACTIONS, Table
+
+GIBIBYTE = 1024**3
+
+#: With less free disk than this, a run is refused.
+LEAST_FREE_BYTES = 1 * GIBIBYTE
 
 
 @dataclass(frozen=True)
@@ -69,16 +74,34 @@ def make_plan(stages: Sequence[Stage], context: StageContext, options: Mapping[s
     """Look at tables, config and session, and say what the stages would do. Reads no rows and writes nothing."""
     as_of = _known_day(stages, context)
     made: dict[str, str] = {}
-    planned = []
+    planned: list[PlannedStage] = []
     for stage in stages:
         planned.append(_plan_stage(stage, context, options.get(stage.name, {}), made, as_of))
         for table in stage.writes:
             made.setdefault(table.name, stage.name)
+    try:
+        check_disk(context)
+    except WarehouseError as error:
+        planned[0] = replace(planned[0], stops=(str(error), *planned[0].stops))
     return Plan(as_of, tuple(planned))
+
+
+def check_disk(context: RunContext) -> list[str]:
+    """Note the free disk of a warehouse in a local folder. Raises WarehouseError where next to nothing is free."""
+    free = context.warehouse.free_bytes()
+    if free is None:
+        return []
+    if free < LEAST_FREE_BYTES:
+        raise WarehouseError(
+            f"--warehouse {context.warehouse.location}: {free / GIBIBYTE:.1f} GiB of disk are free, and a run needs "
+            f"{LEAST_FREE_BYTES / GIBIBYTE:.0f} GiB or more for staging tables. Free some, or give another folder"
+        )
+    return []
 
 
 def check(stages: Sequence[Stage], context: RunContext, options: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Run the preflight of every stage before the first; returns their notes. Raises the first InterestTiersError."""
+    check_disk(context)
     return [f"{stage.name}: {note}" for stage in stages for note in stage.preflight(context, **options.get(stage.name, {}))]
 
 

@@ -9,6 +9,7 @@ from datetime import date
 from interest_tiers.embedding.model_folder import read_model_folder
 from interest_tiers.errors import ConfigError
 from interest_tiers.evaluation.backtest import TrainedForTest
+from interest_tiers.evaluation.slices import Slice
 from interest_tiers.stages.context import StageContext
 from interest_tiers.stages.inputs import read_tier_inputs, tier_inputs_at, tier_method
 from interest_tiers.stages.models import lineage_of, tier_models
@@ -25,11 +26,14 @@ from interest_tiers.training.leakage import require_encoder_before
 from interest_tiers.training.model_store import ModelStore
 
 #: What the metrics call the users that did not train.
-HELD_OUT = "users=held_out"
+HELD_OUT = str(Slice(users="held_out"))
 
 
-def preflight_training(context: StageContext) -> list[str]:
-    """Check what a training needs: a shared folder, room for its processes, MLflow, a language model of the past."""
+def preflight_training(context: StageContext, as_of: date | None) -> list[str]:
+    """Check what the training that serves as_of needs: a shared folder, room for its processes, MLflow, a language model of the past.
+
+    as_of: None where clean has yet to find it; the language model is then checked when the training starts.
+    """
     tiers = context.config.tiers
     if tiers.network == "rule":
         return []
@@ -37,8 +41,8 @@ def preflight_training(context: StageContext) -> list[str]:
     check_processes(context.spark, tiers.training.num_processes, "tiers.training.num_processes")
     require_mlflow(tiers.training.mlflow_experiment, "tiers.training.mlflow_experiment")
     folder = read_model_folder(context.config.embedding.model).path
-    if context.known_as_of is not None:
-        day = model_day(context.known_as_of, tiers.training)
+    if as_of is not None:
+        day = model_day(as_of, tiers.training)
         earliest = training_cutoffs(day, tiers.training, tiers.horizon_days)[-1]
         require_encoder_before(folder, earliest, f"The training as of {day} with cutoffs down to {earliest}")
     return []
@@ -49,7 +53,7 @@ def preflight(context: StageContext, search: int | None = None) -> list[str]:
     if search is not None:
         _require_search(context.config.tiers.network, search)
         tier_models(context)
-    return preflight_training(context)
+    return preflight_training(context, context.known_as_of)
 
 
 def run(context: StageContext, search: int | None = None) -> StageResult:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Sequence
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -246,6 +247,13 @@ class Warehouse:
         if self._folder is None:
             raise WarehouseError(f"--warehouse {self.location}: a report is a file; give --warehouse a folder for it")
         return f"{self.location}/{REPORT}/index.html"
+
+    def free_bytes(self) -> int | None:
+        """Return the free disk of a warehouse in a local folder; None for any other warehouse."""
+        if self._folder is None or not self._folder.root.startswith("file:"):
+            return None
+        folder = Path(self._folder.root.removeprefix("file:"))
+        return shutil.disk_usage(next(path for path in (folder, *folder.parents) if path.exists())).free
 
     def write_parquet(self, path: str, rows: DataFrame, partition_by: str | None = None) -> None:
         """Write rows to a Parquet folder for readers other than Spark."""
