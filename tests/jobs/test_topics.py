@@ -153,7 +153,7 @@ def test_what_comes_after_a_day_changes_nothing_in_its_topics(spark: SparkSessio
     assert later.topics is not None
     assert (found.topics.n_texts, later.topics.n_texts) == (6, 7)
     assert not np.array_equal(later.topics.centres, found.topics.centres)
-    context.warehouse.replace(INTERACTIONS, events(spark, "late yogurt"))
+    Warehouse(spark, context.warehouse.location).replace(INTERACTIONS, events(spark, "late yogurt"))
     context.begin(find_stage("build_interests"))
     same = interests_at(context, CUT)
     assert same.topics is not None

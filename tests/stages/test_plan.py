@@ -84,14 +84,15 @@ def test_the_context_refuses_a_table_that_the_stage_did_not_declare(context: Sta
 
 
 def test_a_stage_reads_a_table_at_the_version_of_its_first_read(context: StageContext, spark: SparkSession) -> None:
+    other_run = Warehouse(spark, context.warehouse.location)
     rows = "SELECT '{}' AS interaction_id, 'u' AS user_id, 'i' AS item_id, 'view' AS behaviour, "
     rows += "TIMESTAMP'2024-01-01 10:00:00' AS occurred_at, "
     rows += "DATE'2024-01-01' AS event_date, NULL AS value, NULL AS text, NULL AS given_value, 's' AS source"
-    context.warehouse.append(INTERACTIONS, spark.sql(rows.format("first")))
+    other_run.append(INTERACTIONS, spark.sql(rows.format("first")))
     context.begin(find_stage("recommend"))
     assert context.read(INTERACTIONS).count() == 1
     version = context.input_versions["interactions"]
-    context.warehouse.append(INTERACTIONS, spark.sql(rows.format("second")))
+    other_run.append(INTERACTIONS, spark.sql(rows.format("second")))
     assert context.read(INTERACTIONS).count() == 1
     assert context.input_versions["interactions"] == version
     context.begin(find_stage("recommend"))
