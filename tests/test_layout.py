@@ -19,9 +19,12 @@ DOMAIN = ("cleaning", "clustering", "embedding", "encoder_training", "evaluation
 #: Every package and module of the library, and the parts of it that it may import; each may import itself.
 #: interests.evidence, interests.hierarchy and clustering.kmeans are vocabulary that several domain packages share.
 VOCABULARY = {"interests.evidence", "interests.hierarchy", "clustering.kmeans"}
-BASE = {"errors", "config", "text"}
+BASE = {"errors", "config", "intervals", "processes", "slices", "text"}
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
+    "processes": set(),
+    "intervals": set(),
+    "slices": set(),
     "text": {"errors"},
     "config": {"errors"},
     "spark": {"errors", "conf"},
@@ -33,7 +36,7 @@ ALLOWED: dict[str, set[str]] = {
     "embedding": BASE | {"spark"},
     "clustering": BASE | {"spark"} | VOCABULARY,
     "recommend": BASE | {"spark"} | VOCABULARY,
-    "report": BASE | {"spark"} | VOCABULARY | {"evaluation.slices"},
+    "report": BASE | {"spark"} | VOCABULARY,
     # Fine-tuning trains the models that embedding runs.
     "encoder_training": BASE | {"spark", "training", "embedding"} | VOCABULARY,
     # Tiers are of interests: their features read the catalogue and the rows of user_interests.

@@ -12,9 +12,9 @@ from pyspark.sql import SparkSession
 from pyspark.testing import assertDataFrameEqual
 from sklearn.metrics import ndcg_score
 
-from interest_tiers.evaluation.intervals import Estimate
 from interest_tiers.evaluation.ranking_quality import find_future_items, measure_lists, name_lists
-from interest_tiers.evaluation.slices import Slice
+from interest_tiers.intervals import Estimate
+from interest_tiers.slices import Slice
 
 TRUTH = "items string, user_id string, item_id string"
 LISTS = "items string, model string, user_id string, item_id string, rank int"

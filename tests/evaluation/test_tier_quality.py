@@ -10,9 +10,9 @@ from pyspark.sql import functions as F
 from sklearn.metrics import f1_score, recall_score
 
 from interest_tiers.config import TIERS
-from interest_tiers.evaluation.intervals import Estimate
-from interest_tiers.evaluation.slices import Slice
 from interest_tiers.evaluation.tier_quality import PROBABILITIES, macro_f1_of_cells, measure_tiers
+from interest_tiers.intervals import Estimate
+from interest_tiers.slices import Slice
 from interest_tiers.tiers.baselines import predictions
 from interest_tiers.tiers.calibration import Calibration
 

@@ -16,8 +16,9 @@ import pytest
 from pyspark.sql import SparkSession
 
 from interest_tiers.errors import WarehouseError
+from interest_tiers.processes import process_start
 from interest_tiers.storage import claims as claims_module
-from interest_tiers.storage.claim_stores import ClaimStore, LocalClaims, RemoteClaims, new_claim, process_start
+from interest_tiers.storage.claim_stores import ClaimStore, LocalClaims, RemoteClaims, new_claim
 from interest_tiers.storage.claims import Claims, is_dead
 from interest_tiers.storage.files import Files
 from interest_tiers.storage.schemas import INTERACTIONS, RUNS, TEXT_EMBEDDINGS, USER_TIERS, USER_VECTORS

@@ -129,7 +129,7 @@ def test_an_owner_on_another_machine_is_dead_after_ten_minutes_and_its_folder_go
 ) -> None:
     folders = tmp_path / "models.working"
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(working_folder, "_this_machine", lambda: "another")
+        patch.setattr(working_folder, "machine", lambda: "another")
         with store(tmp_path / "models", "far").working_folder(DAY, FINGERPRINT) as far:
             far.checkpoints.mkdir()
             raise KeyboardInterrupt

@@ -15,6 +15,7 @@ from interest_tiers.config import Embedding, FineTuning
 from interest_tiers.embedding.texts import embed_texts
 from interest_tiers.encoder_training import examples as fine_tuning
 from interest_tiers.encoder_training import language_quality, retrieval_quality
+from interest_tiers.slices import Slice
 from interest_tiers.spark.materialise import Materialise
 from interest_tiers.spark.sampling import sample_by_hash
 
@@ -27,7 +28,7 @@ class Measure:
     """A metric of a slice: of one model, or of all."""
 
     metric: str
-    slice: str
+    slice: Slice
     value: float
 
 
@@ -67,15 +68,15 @@ def measure_retrieval(test: QualityData, models: Mapping[str, Embedding], behavi
     metric, asked = f"recall@{retrieval_quality.NEAREST}", queries.select("text_hash").distinct()
     popular = retrieval_quality.popular_texts(touched_before, candidates, asked)
     measures = [
-        Measure("n_queries", "all", queries.count()),
-        Measure("n_basket_texts", "all", n_judged),
-        Measure("n_candidates", "all", candidates.count()),
-        Measure(metric, "model=most_frequent", retrieval_quality.recall(sought, popular)),
+        Measure("n_queries", Slice("all"), queries.count()),
+        Measure("n_basket_texts", Slice("all"), n_judged),
+        Measure("n_candidates", Slice("all"), candidates.count()),
+        Measure(metric, Slice(model="most_frequent"), retrieval_quality.recall(sought, popular)),
     ]
     for name, model in models.items():
         vectors = materialise(f"vectors_{name}", embed_texts(candidates, model, n_tasks))
         nearest = retrieval_quality.nearest_texts(vectors, asked, n_tasks)
-        measures.append(Measure(metric, f"model={name}", retrieval_quality.recall(sought, nearest)))
+        measures.append(Measure(metric, Slice(model=name), retrieval_quality.recall(sought, nearest)))
     return measures
 
 
@@ -99,10 +100,10 @@ def measure_language(
     config = json.loads((Path(models[FINE_TUNED].model) / "config.json").read_text(encoding="utf-8"))
     unigram = language_quality.unigram_perplexity(fine_tuning.token_counts(training), counts, config["vocab_size"])
     return [
-        Measure("n_held_out_texts", "all", held_out.count()),
-        Measure("n_held_out_tokens", "all", n_tokens["n"]),
-        *(Measure("perplexity", f"model={name}", language_quality.perplexity(blocks, model.model)) for name, model in models.items()),
-        Measure("perplexity", "model=unigram", unigram),
+        Measure("n_held_out_texts", Slice("all"), held_out.count()),
+        Measure("n_held_out_tokens", Slice("all"), n_tokens["n"]),
+        *(Measure("perplexity", Slice(model=name), language_quality.perplexity(blocks, model.model)) for name, model in models.items()),
+        Measure("perplexity", Slice(model="unigram"), unigram),
         *_measure_categories(test, models, first, n_tasks),
     ]
 
@@ -120,15 +121,15 @@ def _measure_categories(test: QualityData, models: Mapping[str, Embedding], firs
     if rarest is None or rarest["categories"] < 2 or rarest["n"] < language_quality.FOLDS or after.isEmpty():
         return []
     texts = before.unionByName(after).groupBy("text_hash").agg(F.min("text").alias("text"))
-    measures = [Measure("n_classified_items", "all", after.count())]
+    measures = [Measure("n_classified_items", Slice("all"), after.count())]
     for name, model in models.items():
         vectors = materialise(f"classified_vectors_{name}", embed_texts(texts, model, n_tasks))
         frames = [rows.join(vectors, "text_hash").orderBy("item_id").select("embedding", "category").toPandas() for rows in windows]
         found = language_quality.category_accuracy(frames[0], frames[1], test.settings.seed)
-        measures.append(Measure("category_accuracy", f"model={name}", found.plain))
-        measures.append(Measure("category_balanced_accuracy", f"model={name}", found.balanced))
+        measures.append(Measure("category_accuracy", Slice(model=name), found.plain))
+        measures.append(Measure("category_balanced_accuracy", Slice(model=name), found.balanced))
     return [
         *measures,
-        Measure("category_accuracy", "model=most_frequent", found.plain_by_chance),
-        Measure("category_balanced_accuracy", "model=most_frequent", found.balanced_by_chance),
+        Measure("category_accuracy", Slice(model="most_frequent"), found.plain_by_chance),
+        Measure("category_balanced_accuracy", Slice(model="most_frequent"), found.balanced_by_chance),
     ]

@@ -19,13 +19,13 @@ from interest_tiers.clustering.fit import Fit
 from interest_tiers.config import Config
 from interest_tiers.evaluation.baselines import assign_to_one_cluster, find_popular_items, rank_own_items, rank_popular_items
 from interest_tiers.evaluation.boosting import fit_boosting, predict_by_boosting
-from interest_tiers.evaluation.intervals import Estimate
 from interest_tiers.evaluation.ranking_quality import find_future_items, measure_lists, name_lists
-from interest_tiers.evaluation.slices import Slice
 from interest_tiers.interests.composition import InterestMethod, sum_pairs
 from interest_tiers.interests.evidence import PAIR
+from interest_tiers.intervals import Estimate
 from interest_tiers.recommend.candidates import find_widely_used, sum_item_evidence
 from interest_tiers.recommend.composition import list_items, offer_items
+from interest_tiers.slices import Slice
 from interest_tiers.spark.materialise import Materialise, prefixed
 from interest_tiers.spark.sampling import sample_by_hash
 from interest_tiers.tiers.attributes import Attribute

@@ -8,8 +8,8 @@ import pandas as pd
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
-from interest_tiers.evaluation.intervals import Estimate, assign_bucket, divide_sums, estimate
-from interest_tiers.evaluation.slices import Slice
+from interest_tiers.intervals import Estimate, assign_bucket, divide_sums, estimate
+from interest_tiers.slices import Slice
 
 
 def find_future_items(days_after: DataFrame, own_items: DataFrame, catalogue: DataFrame, users: DataFrame) -> DataFrame:

@@ -12,8 +12,8 @@ from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
 from interest_tiers.config import TIERS
-from interest_tiers.evaluation.intervals import Estimate, assign_bucket, divide_sums, estimate, estimate_difference
-from interest_tiers.evaluation.slices import Slice
+from interest_tiers.intervals import Estimate, assign_bucket, divide_sums, estimate, estimate_difference
+from interest_tiers.slices import Slice
 from interest_tiers.tiers.objective import mean_f1, squared_error
 
 LOGGER = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from sklearn.decomposition import PCA
 
-from interest_tiers.evaluation.slices import Slice
+from interest_tiers.slices import Slice
 
 CLUSTERS_LIMIT = 1000
 MAP_USERS_LIMIT = 5000

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Any
 
-from interest_tiers.evaluation.slices import Slice
+from interest_tiers.slices import Slice
 
 #: Rows of metrics that are read at most: a few dozen measures of a few models.
 MEASURES_LIMIT = 5000

@@ -6,7 +6,7 @@ from datetime import date
 
 from pyspark.sql import functions as F
 
-from interest_tiers.evaluation.slices import Slice
+from interest_tiers.slices import Slice
 from interest_tiers.stages.context import StageContext
 from interest_tiers.stages.inputs import read_pairs, read_tier_inputs, tier_inputs_at, tier_method
 from interest_tiers.stages.results import Measurement, StageResult

@@ -7,7 +7,7 @@ from pyspark.sql import functions as F
 from interest_tiers.clustering.composition import cluster_users
 from interest_tiers.clustering.description import describe_clusters
 from interest_tiers.clustering.fit import Fit
-from interest_tiers.evaluation.slices import Slice
+from interest_tiers.slices import Slice
 from interest_tiers.stages.context import StageContext
 from interest_tiers.stages.inputs import read_pairs
 from interest_tiers.stages.results import Measurement, StageResult

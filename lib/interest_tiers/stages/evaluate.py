@@ -18,9 +18,9 @@ from interest_tiers.evaluation.backtest import (
     judge_lists,
     predict_tiers,
 )
-from interest_tiers.evaluation.intervals import Estimate
-from interest_tiers.evaluation.slices import Slice
 from interest_tiers.evaluation.tier_quality import measure_tiers
+from interest_tiers.intervals import Estimate
+from interest_tiers.slices import Slice
 from interest_tiers.stages.cluster_users import measure_silhouettes
 from interest_tiers.stages.context import StageContext
 from interest_tiers.stages.inputs import compute_tier_inputs, tier_inputs_at, tier_method

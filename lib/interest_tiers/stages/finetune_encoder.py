@@ -5,6 +5,7 @@ from __future__ import annotations
 from interest_tiers.encoder_training.job import EncoderInputs, EncoderTraining, require_trainable
 from interest_tiers.encoder_training.quality import Measure
 from interest_tiers.encoder_training.trained_folder import RECORD
+from interest_tiers.slices import Slice
 from interest_tiers.stages.context import StageContext
 from interest_tiers.stages.models import lineage_of, models_folder
 from interest_tiers.stages.results import Measurement, StageResult
@@ -39,7 +40,7 @@ def run(context: StageContext) -> StageResult:
         job.store.point(job.lineage.name, job.cutoff, job.fingerprint)
         return StageResult(0, 0, f"the model as of {job.cutoff} was trained on the same data before: {job.folder}")
     found = job.train(lambda trained, measures: context.write_metrics(_list_measurements(trained, measures)))
-    quality = ", ".join(f"{m.metric} {m.slice.removeprefix('model=')} {m.value:.4g}" for m in found.measures if m.slice != "all")
+    quality = ", ".join(f"{m.metric} {m.slice.model} {m.value:.4g}" for m in found.measures if m.slice.model)
     epochs = f"epoch {found.trained.best.epoch} of {len(found.trained.epochs)}"
     return StageResult(
         found.rows, found.step, f"{config.fine_tuning.objective}, {epochs}; {quality or 'not judged'}; model {found.folder}"
@@ -55,6 +56,6 @@ def _encoders(context: StageContext) -> ModelStore:
 
 def _list_measurements(trained: Trained, measures: list[Measure]) -> list[Measurement]:
     best = trained.best
-    validation = [] if best.validation_loss is None else [Measurement("validation_loss", "all", best.validation_loss)]
-    training = [Measurement("training_loss", "all", best.loss), *validation]
-    return [*training, *(Measurement(m.metric, m.slice, m.value) for m in measures)]
+    validation = [] if best.validation_loss is None else [Measurement("validation_loss", str(Slice("all")), best.validation_loss)]
+    training = [Measurement("training_loss", str(Slice("all")), best.loss), *validation]
+    return [*training, *(Measurement(m.metric, str(m.slice), m.value) for m in measures)]

@@ -9,7 +9,7 @@ from datetime import date
 from interest_tiers.embedding.model_folder import read_model_folder
 from interest_tiers.errors import ConfigError
 from interest_tiers.evaluation.backtest import TrainedForTest
-from interest_tiers.evaluation.slices import Slice
+from interest_tiers.slices import Slice
 from interest_tiers.stages.context import StageContext
 from interest_tiers.stages.inputs import read_tier_inputs, tier_inputs_at, tier_method
 from interest_tiers.stages.models import lineage_of, tier_models

@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
 from typing import Protocol
 
@@ -22,6 +21,7 @@ from py4j.protocol import Py4JJavaError
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
+from interest_tiers.processes import machine, process_start
 from interest_tiers.storage.commits import retry_conflicts
 from interest_tiers.storage.files import Files
 from interest_tiers.storage.location import Catalog, text_literal
@@ -265,27 +265,6 @@ def new_claim(name: str, run_id: str) -> Claim:
     """Make a claim of this process."""
     now = datetime.now(UTC)
     return Claim(name, run_id, socket.gethostname(), machine(), os.getpid(), process_start(os.getpid()) or "", now, uuid.uuid4().hex, now)
-
-
-def process_start(pid: int) -> str | None:
-    """Return the start time of a process of this machine; None when there is no such process."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    # The name of the program, in brackets, may hold spaces. Z is a process that has ended.
-    state, *fields = stat.rpartition(")")[2].split()
-    return None if state == "Z" else fields[18]
-
-
-@cache
-def machine() -> str:
-    """Identify this machine, its boot and its process namespace; empty where the system has no /proc."""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
-        return f"{socket.gethostname()} {boot} {Path('/proc/self/ns/pid').readlink()}"
-    except OSError:
-        return ""
 
 
 def _file_name(name: str) -> str:

@@ -11,7 +11,8 @@ from contextlib import ExitStack, contextmanager
 from datetime import UTC, date, datetime, timedelta
 
 from interest_tiers.errors import WarehouseError
-from interest_tiers.storage.claim_stores import Claim, ClaimStore, machine, new_claim, process_start
+from interest_tiers.processes import machine, process_start
+from interest_tiers.storage.claim_stores import Claim, ClaimStore, new_claim
 from interest_tiers.storage.table import Table
 
 #: How long a claim of another machine counts without a heartbeat. The clocks of the machines must agree to some minutes.

@@ -8,12 +8,11 @@ from pathlib import Path
 import numpy as np
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
-from scipy.stats import bootstrap
 
-from interest_tiers.config import TIERS
+from interest_tiers.intervals import assign_bucket, divide_sums, estimate
 from interest_tiers.tiers import calibration as rule
 from interest_tiers.tiers.model import Decision, load_network, save_network, score_batches
-from interest_tiers.tiers.objective import macro_f1, objective_j, squared_error
+from interest_tiers.tiers.objective import macro_f1, objective_j, squared_error, squared_errors
 from interest_tiers.tiers.shapes import RowBatch
 from interest_tiers.tiers.tier_training import TierTask
 from interest_tiers.tiers.tuning import Calibration, choose_decision, fit_calibration
@@ -24,8 +23,8 @@ FEWEST_USERS = 10
 #: Columns of the judging rows besides those of a training: the rule's squared error, and a group of users for the bootstrap.
 RULE_ERROR, USER_GROUP = "rule_error", "user_group"
 
-#: Users are resampled in groups by hash; with fewer users than groups this is the ordinary bootstrap.
-GROUPS, RESAMPLES, SEED = 500, 2000, 17
+#: Of the bootstrap.
+RESAMPLES = 2000
 
 #: Rows that are read at once.
 BATCH_ROWS = 65_536
@@ -86,7 +85,7 @@ def add_rule_error(judging: DataFrame, training: DataFrame) -> DataFrame:
     judging, training: (user_id, level, rule_tier, label, ...)
     Returns:           judging with rule_error double and user_group bigint
     """
-    group = F.pmod(F.xxhash64("user_id"), F.lit(GROUPS))
+    group = assign_bucket()
     return judging.withColumns({RULE_ERROR: _rule_error(training, "rule_tier"), USER_GROUP: group})
 
 
@@ -150,7 +149,7 @@ def _compare(probabilities: np.ndarray, rows: RowBatch, folder: Path) -> Compari
     from interest_tiers.tiers.training_rows import stored_columns
 
     stored = stored_columns(folder, [RULE_ERROR, USER_GROUP])
-    errors = ((np.eye(len(TIERS))[rows.label] - probabilities) ** 2).sum(axis=1)
+    errors = squared_errors(probabilities, rows.label)
     return compare_errors(errors, stored[RULE_ERROR], rows.weight.astype(float), stored[USER_GROUP])
 
 
@@ -159,17 +158,5 @@ def compare_errors(network: np.ndarray, of_rule: np.ndarray, weights: np.ndarray
     _, number = np.unique(groups, return_inverse=True)
     network_j, rule_j = (float((errors * weights).sum() / weights.sum()) for errors in (network, of_rule))
     differences, total = (np.bincount(number, each) for each in ((network - of_rule) * weights, weights))
-    lower = upper = None
-    if len(total) > 1:
-        interval = bootstrap(
-            (differences, total),
-            lambda sums, counts, axis: sums.sum(axis=axis) / counts.sum(axis=axis),
-            paired=True,
-            vectorized=True,
-            n_resamples=RESAMPLES,
-            batch=200,
-            method="percentile",
-            rng=np.random.default_rng(SEED),
-        ).confidence_interval
-        lower, upper = float(interval.low), float(interval.high)
-    return Comparison(network_j, rule_j, float(differences.sum() / total.sum()), lower, upper)
+    difference = estimate([differences, total], divide_sums, RESAMPLES)
+    return Comparison(network_j, rule_j, difference.value, difference.lower, difference.upper)

@@ -25,7 +25,12 @@ def objective_j(probabilities: np.ndarray, tiers: np.ndarray, weights: np.ndarra
 
     probabilities: (rows, 3). tiers: (rows,), positions in TIERS. weights: (rows,).
     """
-    return float((((np.eye(len(TIERS))[tiers] - probabilities) ** 2).sum(axis=1) * weights).sum() / weights.sum())
+    return float((squared_errors(probabilities, tiers) * weights).sum() / weights.sum())
+
+
+def squared_errors(probabilities: np.ndarray, tiers: np.ndarray) -> np.ndarray:
+    """Compute J of every row, (rows,). probabilities: (rows, 3). tiers: (rows,), positions in TIERS."""
+    return ((np.eye(len(TIERS))[tiers] - probabilities) ** 2).sum(axis=1)
 
 
 def macro_f1(tiers: np.ndarray, predicted: np.ndarray) -> float:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -20,6 +19,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pyspark.sql import DataFrame
+
+from interest_tiers.processes import machine, process_start
 
 OWNER = ".owner.json"
 
@@ -44,7 +45,7 @@ class Owner:
     run_id: str
     machine: str
     pid: int
-    started: int | None
+    started: str | None
     is_released: bool = False
 
 
@@ -81,7 +82,7 @@ def claim_folder(parent: Path, name: str, run_id: str) -> Iterator[WorkingFolder
     block ends well. Otherwise its checkpoints stay for the next command.
     """
     own = parent / f"{name}.{run_id}"
-    owner = Owner(run_id, _this_machine(), os.getpid(), _start_of(os.getpid()))
+    owner = Owner(run_id, machine(), os.getpid(), process_start(os.getpid()))
     _write_owner(own, owner)
     _clean_up(parent)
     if not _take_over(parent, name, own):
@@ -147,8 +148,8 @@ def _is_alive(folder: Path) -> bool:
         return True
     if owner.is_released:
         return False
-    if owner.machine == _this_machine() and owner.started is not None:
-        return _start_of(owner.pid) == owner.started
+    if owner.machine == machine() and owner.started is not None:
+        return process_start(owner.pid) == owner.started
     beat = _last_beat(folder)
     return beat is None or _now_in(folder.parent) - beat < DEAD_SECONDS
 
@@ -186,21 +187,3 @@ def _now_in(folder: Path) -> float:
     """Read the clock of the file system, by which heartbeats are dated; machines may disagree about the time."""
     with tempfile.NamedTemporaryFile(dir=folder, prefix=".now-") as probe:
         return Path(probe.name).stat().st_mtime
-
-
-def _this_machine() -> str:
-    """Name the set of processes in which a pid means something."""
-    parts = [socket.gethostname()]
-    with suppress(OSError):  # no Linux
-        parts += [Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip(), str(Path("/proc/self/ns/pid").readlink())]
-    return " ".join(parts)
-
-
-def _start_of(pid: int) -> int | None:
-    """Read when a process started, in clock ticks; None where it has ended, or where the system does not tell."""
-    try:
-        # The name of the program, in brackets, may hold spaces.
-        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-    except OSError:
-        return None
-    return None if fields[0] in ("Z", "X") else int(fields[19])

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyspark.sql import SparkSession
 
-from interest_tiers.evaluation.intervals import BUCKETS, Estimate, assign_bucket, divide_sums, estimate, estimate_difference
+from interest_tiers.intervals import BUCKETS, Estimate, assign_bucket, divide_sums, estimate, estimate_difference
 
 
 def interval_of(values: np.ndarray, samples: int = 2000) -> tuple[float, float, float]:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from interest_tiers.evaluation.slices import Slice
+from interest_tiers.slices import Slice
 
 #: Every text that tables of earlier versions hold.
 TEXTS = {
