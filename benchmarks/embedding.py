@@ -47,8 +47,6 @@ STAGE = {
     "embed auto": ("torch", "auto"),
     "embed fp32": ("torch", "fp32"),
     "embed bf16": ("torch", "bf16"),
-    "embed onnx fp32": ("onnx", "fp32"),
-    "embed onnx int8": ("onnx", "int8"),
     "embed openvino": ("openvino", "auto"),
     "embed openvino int8": ("openvino", "int8"),
     "embed sparknlp": ("sparknlp", "fp32"),
@@ -236,7 +234,7 @@ def token_graph(file: Path, folder: Path) -> Path:
     shutil.rmtree(new, ignore_errors=True)
     model = AutoModel.from_pretrained(exported, use_safetensors=True, attn_implementation="eager", return_dict=False).eval()
     inputs = ["input_ids", "attention_mask", "token_type_ids"]
-    write_graph(model, inputs, new / "model.onnx", output="last_hidden_state", is_one_file=True)
+    write_graph(model, inputs, new / "model.onnx", is_one_file=True)
     shutil.copytree(exported / "sparknlp" / "assets", new / "assets")
     # Put in place when all is made: nothing half-made bears the name.
     return new.rename(target)

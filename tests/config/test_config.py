@@ -208,6 +208,8 @@ def test_a_value_of_the_wrong_type_is_refused(minimal_file: Path, override: str,
         ("fine_tuning={base: scratch}", "fine_tuning: base is 'scratch', which needs objective next_token"),
         ("fine_tuning={num_processes: 5}", "fine_tuning: batch_size (64) must be a multiple of num_processes (5)"),
         ("fine_tuning.network={heads: 5}", "fine_tuning.network: width (192) must be a multiple of heads (5)"),
+        ("embedding.backend=onnx", "embedding.backend is 'onnx': Input should be 'torch', 'openvino' or 'sparknlp'"),
+        ("embedding.precision=int8", "precision is 'int8'; the backend torch has auto, fp32, bf16, fp16"),
         ("fine_tuning.objective=masked", "fine_tuning.objective is 'masked': Input should be 'contrastive' or 'next_token'"),
         ("items.columns.text=[]", "items.columns.text is []: List should have at least 1 item"),
         (

@@ -43,4 +43,4 @@ def test_the_driver_decides_by_its_processor_and_keeps_the_model_id(
 
 def test_a_worker_never_decides() -> None:
     with pytest.raises(ValueError, match="precision is auto on a worker"):
-        worker_encoder(Embedding(), "cpu", 1)
+        worker_encoder(Embedding(), "cpu", 1, "fingerprint")

@@ -11,10 +11,11 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from interest_tiers.config import Embedding, load_config
-from interest_tiers.embedding import texts
+from interest_tiers.embedding import composition, texts
 from interest_tiers.errors import InterestTiersError
 from interest_tiers.stages import embed
 from interest_tiers.stages.context import StageContext
+from interest_tiers.stages.registry import find_stage
 from interest_tiers.storage.schemas import ITEMS, TEXT_EMBEDDINGS, Table
 from interest_tiers.storage.warehouse import Warehouse
 
@@ -33,7 +34,9 @@ def context(spark: SparkSession, warehouse: Warehouse, tmp_path: Path) -> StageC
     titles = [f"title {n}" for n in range(40)]
     rows = [(f"i{n}", title, hashlib.sha256(title.encode()).hexdigest(), None, None) for n, title in enumerate(titles)]
     warehouse.replace(ITEMS, spark.createDataFrame(rows, ITEMS.schema))
-    return StageContext(load_config(path), warehouse)
+    context = StageContext(warehouse, config=load_config(path))
+    context.begin(find_stage("embed"))
+    return context
 
 
 def test_a_kill_loses_the_wave_under_way_and_no_other(context: StageContext, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,7 +80,7 @@ def test_vectors_that_do_not_come_out_are_told_before_any_of_their_wave_is_store
         vectors = rows.select("text_hash", F.when(is_right, vector).alias("embedding"), F.lit(False).alias("is_cut"))
         return vectors.where("embedding IS NOT NULL") if fault == "lost" else vectors
 
-    monkeypatch.setattr(embed, "embed_texts", faulty)
+    monkeypatch.setattr(composition, "embed_texts", faulty)
     with pytest.raises(InterestTiersError) as told:
         embed.run(context)
     assert str(told.value) == f"{given[1]} texts went into the model and {given[1] - 1} vectors came out; use another embedding.backend"

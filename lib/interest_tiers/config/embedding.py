@@ -8,12 +8,11 @@ from pydantic import Field, model_validator
 
 from interest_tiers.config.section import Section
 
-#: The engine that runs a model, and the precisions of weights and activations that it has besides auto.
-Backend = Literal["torch", "onnx", "openvino", "sparknlp"]
+#: Engines, and the precisions of weights and activations that each has besides auto.
+Backend = Literal["torch", "openvino", "sparknlp"]
 Precision = Literal["auto", "fp32", "bf16", "fp16", "int8"]
 PRECISIONS: dict[Backend, tuple[Precision, ...]] = {
     "torch": ("fp32", "bf16", "fp16"),
-    "onnx": ("fp32", "int8"),
     "openvino": ("fp32", "bf16", "int8"),
     "sparknlp": ("fp32",),
 }

@@ -1,6 +1,6 @@
-"""Sentence encoders: texts to vectors of L2 norm 1, from the model folders of model_folder; here by torch.
+"""Sentence encoders, which turn texts into vectors of L2 norm 1: the interface, the tokenizer, and the encoder by torch.
 
-Runs on Python workers; it knows nothing of Spark.
+Runs on Python workers and uses no Spark.
 """
 
 from __future__ import annotations
@@ -24,7 +24,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Vectors:
-    """vectors: float32 (texts, width), each of L2 norm 1. is_cut: whether a text was longer than the limit."""
+    """Hold the vectors of texts.
+
+    vectors: float32 (texts, width), each of L2 norm 1
+    is_cut:  bool (texts,), true where a text was longer than the limit
+    """
 
     vectors: np.ndarray
     is_cut: np.ndarray
@@ -32,7 +36,11 @@ class Vectors:
 
 @dataclass(frozen=True)
 class TokenIds:
-    """ids: the tokens of each text, the special ones among them. is_cut: whether a text had more than the limit."""
+    """Hold the tokens of texts.
+
+    ids:    token ids of each text, special tokens included
+    is_cut: bool (texts,), true where a text had more tokens than the limit
+    """
 
     ids: list[list[int]]
     is_cut: np.ndarray
@@ -43,17 +51,16 @@ class TokenIds:
 
 
 class Encoder(ABC):
-    """A model and its tokenizer, loaded once; an engine says how a batch goes through the network."""
+    """Embed texts by a model and its tokenizer, loaded once; a subclass runs the network by its engine."""
 
     def __init__(self, folder: ModelFolder, max_tokens: int) -> None:
         self._folder = folder
         self._tokenizer = TextTokenizer(folder, max_tokens)
 
     def encode(self, texts: Sequence[str], batch_tokens: int) -> Vectors:
-        """Embed texts in batches of so many tokens, padding included; order is kept.
+        """Embed texts in batches of at most batch_tokens tokens, padding included, and keep their order.
 
-        Padding is masked in attention and in pooling, so a text's vector does not depend on its neighbours
-        beyond rounding.
+        Padding is masked in attention and in pooling, so other texts of a batch change a vector by rounding only.
         """
         tokens = self._tokenizer(texts)
         vectors = np.empty((len(texts), self._folder.width), dtype=np.float32)
@@ -63,25 +70,13 @@ class Encoder(ABC):
 
     @abstractmethod
     def _batches(self, tokens: TokenIds, batch_tokens: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Which texts, each once, and their vectors: float32 (texts, width), each of L2 norm 1."""
+        """Yield positions of texts and their vectors, float32 (texts, width) of L2 norm 1; each text occurs once."""
 
 
-class PaddedEncoder(Encoder):
-    """Texts of alike length meet in a batch, each in a row of its own."""
+class SentenceEncoder(Encoder):
+    """Embed texts by torch, in padded batches of texts of similar length.
 
-    def _batches(self, tokens: TokenIds, batch_tokens: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        for which in token_batches(tokens.lengths, batch_tokens):
-            yield which, self._encode_batch([tokens.ids[text] for text in which])
-
-    @abstractmethod
-    def _encode_batch(self, ids: list[list[int]]) -> np.ndarray:
-        """The vectors of the token ids of texts."""
-
-
-class SentenceEncoder(PaddedEncoder):
-    """Embed texts by torch.
-
-    precision: of weights and activations; decide_precision turns auto into one of them. Pooling and scaling are always in fp32.
+    precision: of weights and activations; decide_precision replaces auto. Pooling and scaling are always in fp32.
     """
 
     def __init__(self, model: str, max_tokens: int, device: str, threads: int, precision: Precision = "fp32") -> None:
@@ -95,8 +90,12 @@ class SentenceEncoder(PaddedEncoder):
         self._model = AutoModel.from_pretrained(self._folder.path, trust_remote_code=False, use_safetensors=True, dtype=dtype)
         self._model.eval().to(device)
 
+    def _batches(self, tokens: TokenIds, batch_tokens: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for which in token_batches(tokens.lengths, batch_tokens):
+            yield which, self._encode_batch([tokens.ids[text] for text in which])
+
     def _encode_batch(self, ids: list[list[int]]) -> np.ndarray:
-        """On a GPU that has not the memory, in halves: other workers may share it."""
+        """Embed a batch, in halves when GPU memory runs out: other workers may share the GPU."""
         import torch
 
         try:
@@ -119,7 +118,7 @@ class SentenceEncoder(PaddedEncoder):
 
 
 class TextTokenizer:
-    """Texts to token ids, as the model folder says, and batches of them to rectangles."""
+    """Tokenise texts by the rules of a model folder, and pad batches of tokens."""
 
     def __init__(self, folder: ModelFolder, max_tokens: int) -> None:
         from transformers import AutoTokenizer
@@ -127,12 +126,12 @@ class TextTokenizer:
         self._tokenizer: PreTrainedTokenizerFast = AutoTokenizer.from_pretrained(folder.path, trust_remote_code=False)
         self._folder = folder
         self.max_tokens = min(max_tokens, folder.max_tokens)
-        # What fills a row is masked everywhere, so any id will do where the model has none for it, as in the GPT family.
+        # Padding is masked everywhere, so any id works for models without a padding token, as in the GPT family.
         self._padding = next((i for i in (self._tokenizer.pad_token_id, self._tokenizer.eos_token_id) if i is not None), 0)
 
     def __call__(self, texts: Sequence[str]) -> TokenIds:
         prepared = self.prepared(texts)
-        # One token more than the limit tells that a text is cut, at the cost of one pass for nearly all.
+        # One token above the limit shows that a text is too long; nearly all texts need a single pass.
         ids = self._ids(prepared, self.max_tokens + 1)
         is_cut = np.array([len(of_text) > self.max_tokens for of_text in ids], dtype=bool)
         cut = np.flatnonzero(is_cut)
@@ -142,18 +141,18 @@ class TextTokenizer:
         return TokenIds(ids, is_cut)
 
     def padded(self, ids: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
-        """The tokens of each text as right_padded has them."""
+        """Pad the tokens of each text to the longest; returns ids and mask, see right_padded."""
         lengths = np.array([len(of_text) for of_text in ids])
         tokens = np.fromiter(chain.from_iterable(ids), dtype=np.int64, count=int(lengths.sum()))
         return right_padded(tokens, lengths, self._padding)
 
     @property
     def rules(self) -> Tokenizer:
-        """What the model folder says of words and tokens."""
+        """Return the tokenizer's rules for words and tokens."""
         return self._tokenizer.backend_tokenizer
 
     def prepared(self, texts: Iterable[str]) -> list[str]:
-        """The texts with the model's prompt, and in lower case where it asks for that."""
+        """Prepend the model's prompt, and lower the case where the model requires it."""
         return [self._prepared(text) for text in texts]
 
     def _prepared(self, text: str) -> str:
@@ -166,14 +165,16 @@ class TextTokenizer:
         ids: list[list[int]] = self._tokenizer(
             texts, truncation=True, max_length=limit, padding=False, return_attention_mask=False, return_token_type_ids=False, verbose=False
         )["input_ids"]
-        # The empty text has no token at all in the GPT family, and a vector is wanted of it too.
+        # In the GPT family an empty text has no token, and it needs a vector too.
         return [of_text or [self._padding] for of_text in ids]
 
 
 def right_padded(tokens: np.ndarray, lengths: np.ndarray, padding: int) -> tuple[np.ndarray, np.ndarray]:
-    """Token ids and their mask, int64 (texts, longest); padding stands on the right, so positions stay as they are.
+    """Pad on the right, so that positions do not change.
 
-    tokens: of all texts, one after the other. lengths: tokens of each text.
+    tokens:  ids of all texts, concatenated
+    lengths: number of tokens of each text
+    Returns: ids and mask, both int64 (texts, longest)
     """
     mask = np.arange(lengths.max())[None, :] < lengths[:, None]
     ids = np.full(mask.shape, padding, dtype=np.int64)
@@ -182,19 +183,24 @@ def right_padded(tokens: np.ndarray, lengths: np.ndarray, padding: int) -> tuple
 
 
 def pooled(hidden: torch.Tensor, mask: torch.Tensor, pooling: Pooling) -> torch.Tensor:
-    """One vector per text, float32 (texts, width), from those of its tokens (texts, tokens, width); padding stands on the right."""
+    """Pool the vectors of tokens into one vector per text.
+
+    hidden:  (texts, tokens, width), padded on the right
+    mask:    (texts, tokens), 1 for tokens and 0 for padding
+    Returns: float32 (texts, width)
+    """
     import torch
 
     if pooling == "cls":
         return hidden[:, 0].float()
-    if pooling == "lasttoken":  # by a product, which every exporter of graphs knows
+    if pooling == "lasttoken":  # as a product, which graphs can be exported from
         mask = torch.arange(mask.shape[1], device=mask.device) == mask.sum(dim=1, keepdim=True) - 1
     weights = mask.unsqueeze(-1).float()
     return (hidden.float() * weights).sum(dim=1) / weights.sum(dim=1)
 
 
 def token_batches(lengths: np.ndarray, batch_tokens: int) -> Iterator[np.ndarray]:
-    """Positions of texts, longest first, in batches whose longest text times size stays within batch_tokens."""
+    """Yield positions of texts, longest first, in batches whose size times longest text is at most batch_tokens."""
     order = np.argsort(-lengths, kind="stable")
     start = 0
     while start < len(order):

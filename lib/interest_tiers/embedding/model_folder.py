@@ -30,7 +30,6 @@ FAMILIES: dict[Family, frozenset[str]] = {
 }
 
 #: What export_encoder adds to a model folder: graphs for these backends, and of each part whose weights are in it.
-ONNX: Final = "onnx"
 OPENVINO: Final = "openvino"
 SPARK_NLP: Final = "sparknlp"
 RECORD = "export.json"
@@ -109,16 +108,17 @@ def read_model_folder(model: str) -> ModelFolder:
 
 
 def model_id(config: Embedding) -> str:
-    """Name of the vectors that a model gives: its folder's name or package, the token limit, a fingerprint (see ModelFolder).
+    """Name the vectors of a model: its folder or package, the token limit, and the fingerprint of fingerprint_encoder."""
+    return f"{Path(config.model).name}-{config.max_tokens}-{fingerprint_encoder(config)}"
 
-    Backend and precision are not in it, since they give the same vectors but for rounding; int8 gives others, and by OpenVINO others with
-    each calibration.
+
+def fingerprint_encoder(config: Embedding) -> str:
+    """Fingerprint what decides the vectors: the model folder, and for int8 its calibration.
+
+    Other backends and precisions are not in it, because they change vectors by rounding only.
     """
     folder = read_model_folder(config.model)
-    name = f"{Path(config.model).name}-{config.max_tokens}-{folder.fingerprint}"
-    if config.precision != "int8":
-        return name
-    return f"{name}-int8-{calibration(folder)}" if config.backend == "openvino" else f"{name}-int8"
+    return f"{folder.fingerprint}-int8-{calibration(folder)}" if config.precision == "int8" else folder.fingerprint
 
 
 def exported(folder: ModelFolder, backend: Backend) -> Path:

@@ -1,4 +1,4 @@
-"""Texts to vectors by Spark NLP, in the JVM, from the graph that export writes into a model folder."""
+"""Embeds texts by Spark NLP in the JVM, with the graph that export_encoder writes into a model folder."""
 
 from __future__ import annotations
 
@@ -20,24 +20,25 @@ from interest_tiers.spark.worker import once_per_worker
 if TYPE_CHECKING:
     from sparknlp.annotator import BertSentenceEmbeddings
 
-#: More texts of alike length at once are slower on a CPU, where memory is the limit.
+#: Larger batches are slower on a CPU, where memory bandwidth is the limit.
 TEXTS_PER_BATCH = 16
 
 
 def embed_by_spark_nlp(texts: DataFrame, config: Embedding) -> DataFrame:
-    """Embed texts in the order in which they come, TEXTS_PER_BATCH at a time.
+    """Embed texts in their order, TEXTS_PER_BATCH at a time. The session must have Spark NLP, see require_jars.
 
-    texts: text_hash, text. Returns text_hash, embedding array<float> (L2 norm 1), is_cut (longer than config.max_tokens).
-    The session has Spark NLP; see require_jars.
+    texts:   (text_hash, text)
+    Returns: (text_hash, embedding array<float> of L2 norm 1, is_cut boolean: longer than config.max_tokens)
     """
     from sparknlp.base import DocumentAssembler
 
     spark = texts.sparkSession
-    limit = min(config.max_tokens, read_model_folder(config.model).max_tokens)
-    model = _loaded(spark, spark.sparkContext.applicationId, config.model, limit)
-    given = texts.select("text_hash", _tokenised(F.col("text"), config.model, limit).alias("tokenised"))
-    given = given.select("text_hash", "tokenised.words", "tokenised.is_cut")
-    documents = DocumentAssembler().setInputCol("words").setOutputCol("document").transform(given)
+    folder = read_model_folder(config.model)
+    limit, fingerprint = min(config.max_tokens, folder.max_tokens), folder.fingerprint
+    model = _load_model(spark, spark.sparkContext.applicationId, config.model, limit, fingerprint)
+    tokenised = texts.select("text_hash", _tokenise(F.col("text"), config.model, limit, fingerprint).alias("tokenised"))
+    words = tokenised.select("text_hash", "tokenised.words", "tokenised.is_cut")
+    documents = DocumentAssembler().setInputCol("words").setOutputCol("document").transform(words)
     return model.transform(documents).select("text_hash", F.element_at("vectors.embeddings", 1).alias("embedding"), "is_cut")
 
 
@@ -49,8 +50,8 @@ def require_jars(spark: SparkSession) -> None:
 
 
 @lru_cache(maxsize=1)
-def _loaded(spark: SparkSession, application: str, model: str, limit: int) -> BertSentenceEmbeddings:
-    """The model, loaded once in an application: Spark NLP gives every model's file the same name, and a second one would clash."""
+def _load_model(spark: SparkSession, application: str, model: str, limit: int, fingerprint: str) -> BertSentenceEmbeddings:
+    """Load the model once per application: Spark NLP names the file of every model alike, and a second one would clash."""
     from sparknlp.annotator import BertSentenceEmbeddings
 
     folder = read_model_folder(model)
@@ -66,15 +67,18 @@ def _loaded(spark: SparkSession, application: str, model: str, limit: int) -> Be
     )
 
 
-def _tokenised(text: Column, model: str, limit: int) -> Column:
-    """words: what Spark NLP is given, see word_pieces.as_words. is_cut: whether the text has more than limit tokens."""
+def _tokenise(text: Column, model: str, limit: int, fingerprint: str) -> Column:
+    """Tokenise texts for Spark NLP.
 
-    # A pandas UDF because the tokenizer of the model, whose words and number of tokens count, is Python.
+    Returns: struct (words string: see word_pieces.as_words, is_cut boolean: the text has more than limit tokens)
+    """
+
+    # A pandas UDF because the model's own tokenizer, which decides words and token counts, is a Python object.
     @F.pandas_udf("words string, is_cut boolean")  # type: ignore[call-overload]
     def tokenised(texts: pd.Series) -> pd.DataFrame:
-        tokenizer = _tokenizer(model, limit)
-        given = texts.tolist()
-        return pd.DataFrame({"words": as_words(tokenizer.prepared(given), tokenizer.rules), "is_cut": tokenizer(given).is_cut})
+        tokenizer = _load_tokenizer(model, limit, fingerprint)
+        listed = texts.tolist()
+        return pd.DataFrame({"words": as_words(tokenizer.prepared(listed), tokenizer.rules), "is_cut": tokenizer(listed).is_cut})
 
     as_struct: Any = tokenised
     column: Column = as_struct(text)
@@ -82,6 +86,6 @@ def _tokenised(text: Column, model: str, limit: int) -> Column:
 
 
 @once_per_worker
-def _tokenizer(model: str, limit: int) -> TextTokenizer:
-    """The tokenizer of this Python worker."""
+def _load_tokenizer(model: str, limit: int, fingerprint: str) -> TextTokenizer:
+    """Load the tokenizer of this Python worker. fingerprint: part of the cache key, because a folder can change."""
     return TextTokenizer(read_model_folder(model), limit)

@@ -1,4 +1,4 @@
-"""Texts to vectors on Spark: each distinct text once per model."""
+"""Selects the texts to embed and embeds them on Spark, each distinct text once per model."""
 
 from __future__ import annotations
 
@@ -12,20 +12,22 @@ from pyspark.sql import functions as F
 
 from interest_tiers.config import Embedding
 from interest_tiers.embedding.backends import worker_encoder
-from interest_tiers.embedding.model_folder import read_model_folder
+from interest_tiers.embedding.model_folder import fingerprint_encoder
 from interest_tiers.embedding.precision import decide_precision
 from interest_tiers.spark.worker import task_resources
 
-#: A task that embeds more texts than this would be long to repeat when a worker is lost.
+#: Limit per task and wave: a lost task, or a killed run, repeats at most this much.
 TEXTS_PER_TASK = 20_000
 
 EMBEDDED = "text_hash string, embedding array<float>, is_cut boolean"
 
 
 def pending_texts(texts: DataFrame, embedded: DataFrame | None, model_id: str) -> DataFrame:
-    """Distinct texts without a vector of this model: text_hash, text.
+    """Select the distinct texts without a vector of this model.
 
-    texts: text_hash, text. embedded: text_hash, model_id, or None when nothing was ever embedded.
+    texts:    (text_hash, text)
+    embedded: (text_hash, model_id), or None before the first embedding
+    Returns:  (text_hash, text), one row per text
     """
     distinct = texts.where(F.col("text").isNotNull()).groupBy("text_hash").agg(F.min("text").alias("text"))
     if embedded is None:
@@ -35,10 +37,12 @@ def pending_texts(texts: DataFrame, embedded: DataFrame | None, model_id: str) -
 
 
 def unused_vectors(embedded: DataFrame, texts: DataFrame, model_id: str | None) -> DataFrame:
-    """Which vectors nothing refers to: text_hash, model_id.
+    """Select the vectors whose text is no longer used.
 
-    embedded: text_hash, model_id. texts: text_hash, those in use. model_id: the vectors of other models are unused too; None: those of any
-    model may be used.
+    embedded: (text_hash, model_id)
+    texts:    (text_hash), the texts in use
+    model_id: vectors of other models count as unused; None keeps the vectors of every model
+    Returns:  (text_hash, model_id), one row per unused vector
     """
     keys = embedded.select("text_hash", "model_id")
     used = texts.where(F.col("text_hash").isNotNull()).select("text_hash").distinct()
@@ -50,9 +54,9 @@ def unused_vectors(embedded: DataFrame, texts: DataFrame, model_id: str | None) 
 
 
 def waves(texts: DataFrame, n_texts: int, parallelism: int) -> Iterator[DataFrame]:
-    """The texts in parts, each as many as the tasks that run at once can take; by hash, so that they are the same when read again.
+    """Split texts into waves of about TEXTS_PER_TASK texts per parallel task, so that each can be stored before the next.
 
-    texts: text_hash, …. Each part is a unit of work that can be stored before the next begins.
+    texts: (text_hash, ...). The split is by hash, so that a wave has the same texts when it is computed again.
     """
     n_waves = math.ceil(n_texts / (parallelism * TEXTS_PER_TASK))
     for wave in range(n_waves):
@@ -60,12 +64,11 @@ def waves(texts: DataFrame, n_texts: int, parallelism: int) -> Iterator[DataFram
 
 
 def embed_texts(texts: DataFrame, config: Embedding, n_tasks: int) -> DataFrame:
-    """Embed texts.
+    """Embed texts on n_tasks tasks.
 
-    texts: text_hash, text; n_tasks: they are spread over so many tasks.
-    Returns text_hash, embedding array<float> (L2 norm 1), is_cut (longer than config.max_tokens).
+    texts:   (text_hash, text)
+    Returns: (text_hash, embedding array<float> of L2 norm 1, is_cut boolean: longer than config.max_tokens)
     """
-
     config = decide_precision(config, texts.sparkSession)
     spread = texts.repartition(n_tasks, "text_hash")
     if config.backend == "sparknlp":
@@ -73,10 +76,10 @@ def embed_texts(texts: DataFrame, config: Embedding, n_tasks: int) -> DataFrame:
 
         return embed_by_spark_nlp(spread.sortWithinPartitions(F.length("text"), "text_hash"), config)
 
-    # Part of the workers' cache key: another model may be put at the same path later.
-    fingerprint = read_model_folder(config.model).fingerprint
+    # Part of the workers' cache key: the model at this path can change while the workers live.
+    fingerprint = fingerprint_encoder(config)
 
-    # By Arrow because the model is Python and a vector a row of a matrix: pandas would take it apart into numbers.
+    # Arrow because the model is Python and its vectors are one matrix, which pandas would split into objects.
     def embed(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         device, threads = task_resources()
         encoder = worker_encoder(config, device, threads, fingerprint)
@@ -85,11 +88,11 @@ def embed_texts(texts: DataFrame, config: Embedding, n_tasks: int) -> DataFrame:
             columns = {"text_hash": batch.column("text_hash"), "embedding": _arrays(result.vectors), "is_cut": pa.array(result.is_cut)}
             yield pa.RecordBatch.from_pydict(columns)
 
-    # In an order of their own, so that the same texts meet in a batch again: with another neighbour a vector is rounded otherwise.
+    # Sorted so that a rerun forms the same batches: the other texts of a batch change the rounding of a vector.
     return spread.sortWithinPartitions("text_hash").select("text_hash", "text").mapInArrow(embed, EMBEDDED)
 
 
 def _arrays(rows: np.ndarray) -> pa.ListArray:
-    """The rows of a matrix; nothing is copied."""
+    """Wrap the rows of a matrix as Arrow lists, without a copy."""
     n_rows, width = rows.shape
     return pa.ListArray.from_arrays(pa.array(np.arange(n_rows + 1, dtype=np.int32) * width), pa.array(rows.ravel()))

@@ -1,0 +1,66 @@
+"""Embeds the texts that a model has not embedded yet, in waves that a caller stores one after the other."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from interest_tiers.config import Embedding
+from interest_tiers.embedding.model_folder import model_id
+from interest_tiers.embedding.texts import embed_texts, pending_texts, waves
+from interest_tiers.errors import InterestTiersError
+from interest_tiers.spark.materialise import Materialise
+
+
+@dataclass(frozen=True)
+class EmbeddedWave:
+    """Hold the materialised vectors of one wave; the next wave replaces them.
+
+    vectors: (text_hash, model_id, embedding array<float> of L2 norm 1), one row per text
+    n_texts: rows of vectors
+    n_cut:   texts longer than max_tokens
+    seconds: time to embed them
+    """
+
+    vectors: DataFrame
+    n_texts: int
+    n_cut: int
+    seconds: float
+
+
+def embed_pending_texts(
+    texts: DataFrame, embedded: DataFrame | None, config: Embedding, materialise: Materialise, parallelism: int
+) -> Iterator[EmbeddedWave]:
+    """Embed each distinct text that has no vector of this model, wave by wave; yields nothing when every text has one.
+
+    texts:       (text_hash, text)
+    embedded:    (text_hash, model_id), or None before the first embedding
+    parallelism: tasks that run at once
+    Raises InterestTiersError when a wave has fewer vectors than texts; none of its vectors is yielded.
+    """
+    model = model_id(config)
+    pending = materialise("pending", pending_texts(texts, embedded, model))
+    for wave in waves(pending, pending.count(), parallelism):
+        start = time.monotonic()
+        # One name for all waves, so that staging holds one wave. Materialised because a merge reads its rows more than once.
+        vectors = materialise("vectors", embed_texts(wave, config, parallelism))
+        seconds = time.monotonic() - start
+        n_texts = wave.count()
+        n_cut = _count_cut(vectors, n_texts)
+        yield EmbeddedWave(vectors.select("text_hash", F.lit(model).alias("model_id"), "embedding"), n_texts, n_cut, seconds)
+
+
+def _count_cut(vectors: DataFrame, n_texts: int) -> int:
+    """Count the texts that were cut. Raises InterestTiersError unless there are n_texts vectors."""
+    counts = vectors.agg(F.count("embedding").alias("embedded"), F.count_if("is_cut").alias("cut")).first()
+    assert counts is not None  # an aggregate without keys has one row
+    if counts["embedded"] != n_texts:
+        raise InterestTiersError(
+            f"{n_texts:,} texts went into the model and {counts['embedded']:,} vectors came out; use another embedding.backend"
+        )
+    n_cut: int = counts["cut"]
+    return n_cut
