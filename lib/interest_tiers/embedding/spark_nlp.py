@@ -20,7 +20,7 @@ from interest_tiers.spark.worker import once_per_worker
 if TYPE_CHECKING:
     from sparknlp.annotator import BertSentenceEmbeddings
 
-#: Larger batches are slower on a CPU, where memory bandwidth is the limit.
+#: Larger batches are slower on a CPU, where memory is the limit.
 TEXTS_PER_BATCH = 16
 
 

@@ -16,7 +16,7 @@ from interest_tiers.embedding.model_folder import fingerprint_encoder
 from interest_tiers.embedding.precision import decide_precision
 from interest_tiers.spark.worker import task_resources
 
-#: Limit per task and wave: a lost task, or a killed run, repeats at most this much.
+#: Texts per task of a wave, on average. A lost task repeats its texts, a killed run those of one wave.
 TEXTS_PER_TASK = 20_000
 
 EMBEDDED = "text_hash string, embedding array<float>, is_cut boolean"
