@@ -43,7 +43,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     export_encoder(sources["BERT mean"], exported["BERT mean"], CALIBRATION_TEXTS)
     export_encoder(sources["GPT"], exported["GPT"])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(export, "left_out", lambda folder: {"sparknlp": "one is enough"})
+        patch.setattr(export, "find_left_out", lambda folder: {"sparknlp": "one is enough"})
         export_encoder(sources["BERT cls"], exported["BERT cls"])
     return {name: str(folder) for name, folder in exported.items()}
 
@@ -125,15 +125,15 @@ def test_int8_has_the_id_of_what_it_was_calibrated_on(folders: dict[str, str], t
 def test_int8_without_calibration_is_refused_with_the_command_that_makes_it(folders: dict[str, str]) -> None:
     config = Embedding(model=folders["GPT"], backend="openvino", precision="int8")
     for asked in (require_backend, model_id):
-        with pytest.raises(ConfigError, match=r"openvino has no graph of it: run export_encoder .* --calibration-texts FILE"):
+        with pytest.raises(ConfigError, match=r"openvino has no graph of it\. Run export_encoder .* --calibration-texts FILE"):
             asked(config)
     require_backend(Embedding(model=folders["GPT"], backend="openvino"))
 
 
 def test_calibration_for_an_engine_that_is_left_out_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(export, "missing_packages", lambda names: [name for name in names if name == "openvino"])
+    monkeypatch.setattr(export, "find_missing_packages", lambda names: [name for name in names if name == "openvino"])
     source = small_bert(tmp_path / "bert")
-    assert export.left_out(read_model_folder(source)) == {"openvino": "it needs openvino: pip install 'interest-tiers[openvino]'"}
+    assert export.find_left_out(read_model_folder(source)) == {"openvino": "it needs openvino: pip install 'interest-tiers[openvino]'"}
     with pytest.raises(ConfigError, match="is for openvino, which is left out: it needs openvino"):
         export_encoder(source, tmp_path / "made", ["milk"])
     assert not (tmp_path / "made").exists()
@@ -176,7 +176,7 @@ def test_the_fingerprint_of_int8_changes_with_its_calibration(folders: dict[str,
 
 def test_a_model_that_no_backend_can_be_exported_for_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = small_gpt(tmp_path / "gpt", "mean")
-    monkeypatch.setattr(export, "missing_packages", lambda names: ["onnxscript"])
+    monkeypatch.setattr(export, "find_missing_packages", lambda names: ["onnxscript"])
     with pytest.raises(ConfigError) as raised:
         export_encoder(source, tmp_path / "made")
     assert str(raised.value) == (
@@ -189,7 +189,7 @@ def test_a_model_that_no_backend_can_be_exported_for_is_refused(tmp_path: Path, 
 @pytest.mark.parametrize("backend", ["openvino", "sparknlp"])
 def test_a_folder_without_the_graph_is_refused_with_the_command_that_makes_it(tmp_path: Path, backend: str) -> None:
     config = Embedding(model=small_bert(tmp_path / "bert"), backend=backend)  # type: ignore[arg-type]
-    with pytest.raises(ConfigError, match=rf"has no {backend}/export\.json: make a folder that has it by interest-tiers export_encoder"):
+    with pytest.raises(ConfigError, match=rf"has no {backend}/export\.json\. Run interest-tiers export_encoder"):
         require_backend(config)
 
 
@@ -220,7 +220,7 @@ def test_a_graph_that_gives_other_vectors_is_refused(folders: dict[str, str], tm
         graph.parent.mkdir(parents=True)
         shutil.copyfile(other, graph)
 
-    monkeypatch.setattr(export, "left_out", lambda folder: {"openvino": "one graph is enough"})
+    monkeypatch.setattr(export, "find_left_out", lambda folder: {"openvino": "one graph is enough"})
     monkeypatch.setattr(export, "write_graph", write_other)
     with pytest.raises(InterestTiersError, match=r"gives other vectors than .* Use embedding\.backend torch for this model"):
         export_encoder(source, tmp_path / "made")

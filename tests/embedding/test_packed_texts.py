@@ -16,8 +16,8 @@ from transformers import AutoConfig, AutoModel
 from interest_tiers.embedding import packed_texts
 from interest_tiers.embedding.export import _packed
 from interest_tiers.embedding.model_folder import FAMILIES, Pooling, read_model_folder
-from interest_tiers.embedding.openvino_encoder import graph_inputs
-from interest_tiers.embedding.packed_texts import PACKABLE, SHORTEST, UNIT, pack, unfit_for_packing
+from interest_tiers.embedding.openvino_encoder import build_inputs
+from interest_tiers.embedding.packed_texts import PACKABLE, SHORTEST, UNIT, explain_unpackable, pack
 from tests.embedding.folders import MODEL, small_gpt
 
 SIZE = {
@@ -103,7 +103,7 @@ def test_a_text_becomes_in_a_row_what_it_becomes_alone(tmp_path: Path, kind: str
     ids = [draw.integers(3, 100, length).tolist() for length in (30, 22, 20, 17, 9, 5, 1)]
     (packed,) = pack(ids, 768)
     with torch.inference_mode():
-        hidden = _packed(folder)(*(torch.from_numpy(rows) for rows in graph_inputs(packed, folder.first_position).values()))
+        hidden = _packed(folder)(*(torch.from_numpy(rows) for rows in build_inputs(packed, folder.first_position).values()))
         alone = [model(input_ids=torch.tensor([ids[text]])).last_hidden_state[0] for text in packed.which]
     torch.testing.assert_close(hidden.flatten(0, 1)[packed.cells], torch.cat(alone), rtol=1e-3, atol=1e-3)
     assert packed.ids.shape[0] < len(ids)
@@ -111,12 +111,12 @@ def test_a_text_becomes_in_a_row_what_it_becomes_alone(tmp_path: Path, kind: str
 
 def test_only_known_families_share_rows(tmp_path: Path) -> None:
     assert all(PACKABLE[family] < FAMILIES[family] for family in FAMILIES)
-    assert unfit_for_packing(read_model_folder(small_gpt(tmp_path / "gpt", "mean"))) is None
+    assert explain_unpackable(read_model_folder(small_gpt(tmp_path / "gpt", "mean"))) is None
     folder = read_model_folder(small_gpt(tmp_path / "windows", "mean"))
     config = folder.path / "config.json"
     config.write_text(config.read_text(encoding="utf-8").replace('"gpt2"', '"mistral"'), encoding="utf-8")
-    assert unfit_for_packing(read_model_folder(str(folder.path))) == f"it is a mistral, not one of {', '.join(sorted(PACKABLE['GPT']))}"
+    assert explain_unpackable(read_model_folder(str(folder.path))) == f"it is a mistral, not one of {', '.join(sorted(PACKABLE['GPT']))}"
     sliding = read_model_folder(small_gpt(tmp_path / "sliding", "mean"))
     said = json.loads((sliding.path / "config.json").read_text(encoding="utf-8"))
     (sliding.path / "config.json").write_text(json.dumps(said | {"use_sliding_window": True}), encoding="utf-8")
-    assert unfit_for_packing(sliding) == "its config.json has use_sliding_window, and a row has no windows"
+    assert explain_unpackable(sliding) == "its config.json has use_sliding_window, and a row has no windows"

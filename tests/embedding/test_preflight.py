@@ -9,18 +9,18 @@ import pytest
 from pyspark.sql import SparkSession
 
 from interest_tiers.config import Embedding
-from interest_tiers.embedding.preflight import hosts_without_model, preflight, require_model_on_workers
+from interest_tiers.embedding.preflight import find_hosts_without_model, preflight, require_model_on_workers
 from interest_tiers.errors import ConfigError
 from tests.embedding.folders import MODEL
 
 
 def test_a_model_that_all_machines_have_passes(spark: SparkSession) -> None:
     preflight(Embedding(), spark)
-    assert hosts_without_model(MODEL, spark) == []
+    assert find_hosts_without_model(MODEL, spark) == []
 
 
 def test_machines_that_cannot_read_the_model_are_named_with_what_to_give(spark: SparkSession, tmp_path: Path) -> None:
-    assert hosts_without_model(str(tmp_path), spark) == [socket.gethostname()]
+    assert find_hosts_without_model(str(tmp_path), spark) == [socket.gethostname()]
     with pytest.raises(ConfigError, match=rf"workers on {socket.gethostname()} cannot read\. Give a folder at a path that every machine"):
         require_model_on_workers(str(tmp_path), spark)
 

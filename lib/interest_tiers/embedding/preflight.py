@@ -1,4 +1,4 @@
-"""Checks what embedding needs before any stage runs: the model, its engine, and what the machines of a cluster see."""
+"""Checks before any stage runs that the model, its engine and, on a cluster, every worker's copy of the model are there."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from interest_tiers.errors import ConfigError
 
 
 def preflight(config: Embedding, spark: SparkSession) -> None:
-    """Raise ConfigError where a run of the stage embed would fail: no engine, model folder or jars, or a model that workers lack."""
+    """Raise ConfigError when the stage embed would fail: no engine, model folder or jars, or workers that cannot read the model."""
     require_backend(config)
     if config.backend == "sparknlp":
         require_jars(spark)
@@ -25,8 +25,8 @@ def preflight(config: Embedding, spark: SparkSession) -> None:
 
 
 def require_model_on_workers(model: str, spark: SparkSession) -> None:
-    """Raise ConfigError where a machine that runs tasks cannot read the model; runs one short job."""
-    hosts = hosts_without_model(model, spark)
+    """Raise ConfigError when a machine that runs tasks cannot read the model; runs one short job."""
+    hosts = find_hosts_without_model(model, spark)
     if hosts:
         raise ConfigError(
             f"embedding.model is {model!r}, which the workers on {', '.join(hosts)} cannot read. "
@@ -34,8 +34,8 @@ def require_model_on_workers(model: str, spark: SparkSession) -> None:
         )
 
 
-def hosts_without_model(model: str, spark: SparkSession) -> list[str]:
-    """Name the machines, of those that run a task of this job, whose workers cannot read the model."""
+def find_hosts_without_model(model: str, spark: SparkSession) -> list[str]:
+    """List the machines whose workers cannot read the model, among those that run a task of this job."""
 
     def unread(batches: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
         for _ in batches:

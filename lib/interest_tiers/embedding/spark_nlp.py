@@ -12,15 +12,15 @@ from pyspark.sql import functions as F
 
 from interest_tiers.config import Embedding
 from interest_tiers.embedding.encoder import TextTokenizer
-from interest_tiers.embedding.model_folder import SPARK_NLP, exported, read_model_folder
-from interest_tiers.embedding.word_pieces import as_words
+from interest_tiers.embedding.model_folder import SPARK_NLP, find_export, read_model_folder
+from interest_tiers.embedding.word_pieces import split_words
 from interest_tiers.errors import ConfigError
 from interest_tiers.spark.worker import once_per_worker
 
 if TYPE_CHECKING:
     from sparknlp.annotator import BertSentenceEmbeddings
 
-#: Larger batches are slower on a CPU, where memory bandwidth is the limit.
+#: Larger batches are slower on a CPU, where memory is the limit.
 TEXTS_PER_BATCH = 16
 
 
@@ -55,7 +55,7 @@ def _load_model(spark: SparkSession, application: str, model: str, limit: int, f
     from sparknlp.annotator import BertSentenceEmbeddings
 
     folder = read_model_folder(model)
-    graph = exported(folder, SPARK_NLP)
+    graph = find_export(folder, SPARK_NLP)
     loaded = BertSentenceEmbeddings.loadSavedModel(str(graph.resolve()), spark)
     return (
         loaded.setInputCols(["document"])
@@ -70,7 +70,7 @@ def _load_model(spark: SparkSession, application: str, model: str, limit: int, f
 def _tokenise(text: Column, model: str, limit: int, fingerprint: str) -> Column:
     """Tokenise texts for Spark NLP.
 
-    Returns: struct (words string: see word_pieces.as_words, is_cut boolean: the text has more than limit tokens)
+    Returns: struct (words string: see word_pieces.split_words, is_cut boolean: the text has more than limit tokens)
     """
 
     # A pandas UDF because the model's own tokenizer, which decides words and token counts, is a Python object.
@@ -78,7 +78,7 @@ def _tokenise(text: Column, model: str, limit: int, fingerprint: str) -> Column:
     def tokenised(texts: pd.Series) -> pd.DataFrame:
         tokenizer = _load_tokenizer(model, limit, fingerprint)
         listed = texts.tolist()
-        return pd.DataFrame({"words": as_words(tokenizer.prepared(listed), tokenizer.rules), "is_cut": tokenizer(listed).is_cut})
+        return pd.DataFrame({"words": split_words(tokenizer.prepared(listed), tokenizer.rules), "is_cut": tokenizer(listed).is_cut})
 
     as_struct: Any = tokenised
     column: Column = as_struct(text)

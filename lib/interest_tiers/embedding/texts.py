@@ -16,13 +16,13 @@ from interest_tiers.embedding.model_folder import fingerprint_encoder
 from interest_tiers.embedding.precision import decide_precision
 from interest_tiers.spark.worker import task_resources
 
-#: Limit per task and wave: a lost task, or a killed run, repeats at most this much.
+#: Texts per task of a wave, on average. A lost task repeats its texts, a killed run those of one wave.
 TEXTS_PER_TASK = 20_000
 
 EMBEDDED = "text_hash string, embedding array<float>, is_cut boolean"
 
 
-def pending_texts(texts: DataFrame, embedded: DataFrame | None, model_id: str) -> DataFrame:
+def select_pending_texts(texts: DataFrame, embedded: DataFrame | None, model_id: str) -> DataFrame:
     """Select the distinct texts without a vector of this model.
 
     texts:    (text_hash, text)
@@ -36,7 +36,7 @@ def pending_texts(texts: DataFrame, embedded: DataFrame | None, model_id: str) -
     return distinct.join(done, "text_hash", "left_anti")
 
 
-def unused_vectors(embedded: DataFrame, texts: DataFrame, model_id: str | None) -> DataFrame:
+def select_unused_vectors(embedded: DataFrame, texts: DataFrame, model_id: str | None) -> DataFrame:
     """Select the vectors whose text is no longer used.
 
     embedded: (text_hash, model_id)
@@ -53,7 +53,7 @@ def unused_vectors(embedded: DataFrame, texts: DataFrame, model_id: str | None) 
     return of_gone_texts.where(~is_other).unionByName(keys.where(is_other))
 
 
-def waves(texts: DataFrame, n_texts: int, parallelism: int) -> Iterator[DataFrame]:
+def split_into_waves(texts: DataFrame, n_texts: int, parallelism: int) -> Iterator[DataFrame]:
     """Split texts into waves of about TEXTS_PER_TASK texts per parallel task, so that each can be stored before the next.
 
     texts: (text_hash, ...). The split is by hash, so that a wave has the same texts when it is computed again.
@@ -85,14 +85,14 @@ def embed_texts(texts: DataFrame, config: Embedding, n_tasks: int) -> DataFrame:
         encoder = worker_encoder(config, device, threads, fingerprint)
         for batch in batches:
             result = encoder.encode(batch.column("text").to_pylist(), config.batch_tokens)
-            columns = {"text_hash": batch.column("text_hash"), "embedding": _arrays(result.vectors), "is_cut": pa.array(result.is_cut)}
+            columns = {"text_hash": batch.column("text_hash"), "embedding": _wrap_rows(result.vectors), "is_cut": pa.array(result.is_cut)}
             yield pa.RecordBatch.from_pydict(columns)
 
     # Sorted so that a rerun forms the same batches: the other texts of a batch change the rounding of a vector.
     return spread.sortWithinPartitions("text_hash").select("text_hash", "text").mapInArrow(embed, EMBEDDED)
 
 
-def _arrays(rows: np.ndarray) -> pa.ListArray:
+def _wrap_rows(rows: np.ndarray) -> pa.ListArray:
     """Wrap the rows of a matrix as Arrow lists, without a copy."""
     n_rows, width = rows.shape
     return pa.ListArray.from_arrays(pa.array(np.arange(n_rows + 1, dtype=np.int32) * width), pa.array(rows.ravel()))

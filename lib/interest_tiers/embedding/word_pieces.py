@@ -1,4 +1,4 @@
-"""What of a BERT's tokenizer Spark NLP can do, and how texts must be put so that it does it as the model's own would."""
+"""Rewrites texts so that Spark NLP's WordPiece tokenizer yields the model's own tokens, and checks which models allow that."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from tokenizers import Tokenizer
 
 from interest_tiers.embedding.model_folder import ModelFolder
 
-#: The tokenizer of the model takes a longer word for unknown, Spark NLP one twice as long.
+#: Longer words are unknown to the model's tokenizer; the limit of Spark NLP is twice as high.
 LONGEST_WORD = 100
 
 
-def unfit_for_spark_nlp(folder: ModelFolder) -> str | None:
-    """Why Spark NLP's BERT cannot run a model; None where it can."""
+def explain_unfit_for_spark_nlp(folder: ModelFolder) -> str | None:
+    """Explain why Spark NLP's BERT cannot run a model; None when it can."""
     config, tokenizer = (json.loads((folder.path / name).read_text(encoding="utf-8")) for name in ("config.json", "tokenizer.json"))
     kind, model = config["model_type"], tokenizer["model"]
     if kind != "bert":
@@ -30,26 +30,26 @@ def unfit_for_spark_nlp(folder: ModelFolder) -> str | None:
 
 
 def _unfit_words(tokenizer: dict[str, Any]) -> str | None:
-    """Spark NLP takes accents from letters always, so a model that keeps them, or the case, would get other words."""
+    """Explain why words would differ; None when they do not. Spark NLP always strips accents and lowers the case."""
     normalizer, pre_tokenizer = tokenizer.get("normalizer") or {}, tokenizer.get("pre_tokenizer") or {}
     if (normalizer.get("type"), pre_tokenizer.get("type")) != ("BertNormalizer", "BertPreTokenizer"):
         return "its tokenizer.json has other rules for words than BERT's (BertNormalizer, BertPreTokenizer)"
-    # Accents go with the case where nothing is said of them.
+    # Without a setting of its own, strip_accents follows lowercase.
     if not normalizer.get("lowercase") or normalizer.get("strip_accents") is False:
-        return "it tells words apart by case or accents"
+        return "it distinguishes words by case or accents"
     return None
 
 
-def spark_nlp_vocabulary(folder: ModelFolder) -> list[str]:
-    """The vocabulary in the order of its ids, of a model that Spark NLP can run."""
+def list_vocabulary(folder: ModelFolder) -> list[str]:
+    """List the vocabulary of a WordPiece model in the order of its ids."""
     vocabulary: dict[str, int] = json.loads((folder.path / "tokenizer.json").read_text(encoding="utf-8"))["model"]["vocab"]
     return sorted(vocabulary, key=vocabulary.__getitem__)
 
 
-def as_words(texts: Sequence[str], tokenizer: Tokenizer) -> list[str]:
-    """The words of each text as the tokenizer makes them, apart by blanks, which all tokenizers of BERT understand alike.
+def split_words(texts: Sequence[str], tokenizer: Tokenizer) -> list[str]:
+    """Split each text into the tokenizer's words, joined by blanks, which every BERT tokenizer splits alike.
 
-    What is unknown for its length is made twice as long, so that it is unknown to Spark NLP as well.
+    A word above LONGEST_WORD is doubled, so that it is unknown to Spark NLP as well.
     """
     return [" ".join(_unknown_when_long(word) for word in _words(text, tokenizer)) for text in texts]
 

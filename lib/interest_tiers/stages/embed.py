@@ -23,13 +23,12 @@ def preflight(context: StageContext) -> list[str]:
 
 def run(context: StageContext) -> StageResult:
     """Embed the texts that this model has not embedded yet, and store each wave before the next is embedded."""
-    check_embedding(context.config.embedding, context.spark)
     config = decide_precision(context.config.embedding, context.spark)
     embedded = context.read(TEXT_EMBEDDINGS) if context.exists(TEXT_EMBEDDINGS) else None
     parallelism = context.spark.sparkContext.defaultParallelism
     n_texts = n_cut = n_added = 0
     seconds = 0.0
-    for wave in embed_pending_texts(texts_in_use(context), embedded, config, context.materialise, parallelism):
+    for wave in embed_pending_texts(read_texts_in_use(context), embedded, config, context.materialise, parallelism):
         n_added += context.warehouse.insert_missing(TEXT_EMBEDDINGS, wave.vectors)
         n_texts, n_cut, seconds = n_texts + wave.n_texts, n_cut + wave.n_cut, seconds + wave.seconds
     model = model_id(config)
@@ -40,7 +39,7 @@ def run(context: StageContext) -> StageResult:
     return StageResult(n_texts, n_added, f"{speed}, {n_cut:,} longer than {config.max_tokens} tokens; model {model} in {config.precision}")
 
 
-def texts_in_use(context: StageContext) -> DataFrame:
+def read_texts_in_use(context: StageContext) -> DataFrame:
     """Read the texts of items, and those of users before as_of where they are evidence.
 
     Returns: (text_hash, text), not distinct

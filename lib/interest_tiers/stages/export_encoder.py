@@ -41,13 +41,13 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _export(model: str, target: Path, calibration_texts: Path | None) -> None:
-    from interest_tiers.embedding.export import export_encoder, left_out
+    from interest_tiers.embedding.export import export_encoder, find_left_out
 
     texts = [] if calibration_texts is None else _read_texts(calibration_texts)
     for exported in export_encoder(model, target, texts):
         cosines = f"mean {exported.mean_cosine:.5f}, least {exported.least_cosine:.5f} of {exported.texts} texts"
         print(f"{exported.graph}   cosine with torch: {cosines}", flush=True)
-    for backend, reason in left_out(read_model_folder(model)).items():
+    for backend, reason in find_left_out(read_model_folder(model)).items():
         print(f"{target / backend}   left out: {reason}", flush=True)
 
 

@@ -1,29 +1,27 @@
-"""prune_embeddings: remove the vectors that nothing refers to, and join small files."""
+"""prune_embeddings: deletes the vectors of texts that are no longer used, and compacts the table."""
 
 from pyspark.sql import functions as F
 
 from interest_tiers.embedding.model_folder import model_id
-from interest_tiers.embedding.texts import unused_vectors
+from interest_tiers.embedding.texts import select_unused_vectors
 from interest_tiers.stages.context import StageContext
-from interest_tiers.stages.embed import texts_in_use
+from interest_tiers.stages.embed import read_texts_in_use
 from interest_tiers.stages.results import StageResult
 from interest_tiers.storage.schemas import TEXT_EMBEDDINGS
 
-NAME = "prune_embeddings"
-
-#: Of each model a line is printed, up to so many.
+#: Limit of models that are printed, one a line.
 MODELS_NAMED = 50
 
 
 def run(context: StageContext, other_models: bool = False, dry_run: bool = False) -> StageResult:
-    """Say how many vectors of each model nothing refers to, remove them, and join the files that are left.
+    """Print the number of unused vectors per model, delete them, and compact the table.
 
-    Files go from the storage when they are older than the retention of the table, as forget_users and VACUUM have it.
+    Storage is freed when the deleted files are older than the table's retention, as by forget_users and VACUUM.
     """
     warehouse, embedded = context.warehouse, context.read(TEXT_EMBEDDINGS)
     model = model_id(context.config.embedding)
     n_vectors = embedded.count()
-    unused = warehouse.stage(f"{NAME}/unused", unused_vectors(embedded, texts_in_use(context), model if other_models else None))
+    unused = context.materialise("unused", select_unused_vectors(embedded, read_texts_in_use(context), model if other_models else None))
     counts = unused.groupBy("model_id").count().orderBy(F.desc("count"), "model_id").limit(MODELS_NAMED).collect()
     for row in counts:
         print(f"{row['model_id']:<60} {row['count']:>12,} of no use", flush=True)
