@@ -265,8 +265,8 @@ def _outcomes(before: DataFrame, cut: date, config: Tiers) -> DataFrame:
         F.count(F.lit(1)).alias("n"), *[F.count_if(F.col("label") == tier).alias(tier) for tier in TIERS[:2]]
     )
     total = counts.groupBy("level").agg(*[F.sum(name).alias(f"all_{name}") for name in ("n", *TIERS[:2])])
-    beside = counts.join(F.broadcast(total), "level")
-    return beside.select(
+    with_total = counts.join(F.broadcast(total), "level")
+    return with_total.select(
         "interest_id",
         *[
             ((F.col(tier) + PRIOR_PAIRS * F.col(f"all_{tier}") / F.col("all_n")) / (F.col("n") + PRIOR_PAIRS)).alias(f"interest_{tier}")
@@ -284,10 +284,10 @@ def similar_interests(own: DataFrame) -> DataFrame:
     """
     strongest = _strongest(own)
     n_users = own.select("user_id").distinct().count()
-    drawn = sample_by_hash(strongest, "user_id", SIMILARITY_USERS, n_users)
-    others = drawn.select(*USER_LEVEL, F.col("interest_id").alias("other_id"), F.col("root").alias("other_root"))
+    sampled = sample_by_hash(strongest, "user_id", SIMILARITY_USERS, n_users)
+    others = sampled.select(*USER_LEVEL, F.col("interest_id").alias("other_id"), F.col("root").alias("other_root"))
     both = (
-        drawn.join(others, USER_LEVEL).groupBy("interest_id", "other_id").agg(exact_sum(F.col("root") * F.col("other_root")).alias("dot"))
+        sampled.join(others, USER_LEVEL).groupBy("interest_id", "other_id").agg(exact_sum(F.col("root") * F.col("other_root")).alias("dot"))
     )
     norms = both.where("interest_id = other_id").select("interest_id", F.sqrt("dot").alias("norm"))
     other_norms = norms.select(F.col("interest_id").alias("other_id"), F.col("norm").alias("other_norm"))

@@ -39,13 +39,13 @@ def parents_raised(tiers: DataFrame) -> DataFrame:
     So its probabilities remain a distribution, and the one from which that tier was decided.
     Of several interests with the best tier, the interest itself comes first, then the largest p_core, p_secondary, the first id.
     """
-    said = [name for name in tiers.columns if name not in ("user_id", "interest_id")]
+    prediction = [name for name in tiers.columns if name not in ("user_id", "interest_id")]
     own, holder = F.col("interest_id"), F.explode(ancestors(F.col("interest_id"))).alias("holder")
-    voices = tiers.select("user_id", own, holder, *said)
+    voices = tiers.select("user_id", own, holder, *prediction)
     is_own = F.col("interest_id") == F.col("holder")
     # A minimum, because interest_id breaks ties and a text cannot be negated.
     order = [place_of(F.col("tier")), ~is_own, -F.col("p_core"), -F.col("p_secondary"), F.col("interest_id")]
-    best = F.min(F.struct(*[column.alias(f"order_{place}") for place, column in enumerate(order)], *said)).alias("best")
+    best = F.min(F.struct(*[column.alias(f"order_{place}") for place, column in enumerate(order)], *prediction)).alias("best")
     # A user with borrowed evidence may have an interest without having its parent.
     raised = voices.groupBy("user_id", "holder").agg(best, F.max(is_own).alias("is_there")).where("is_there")
-    return raised.select("user_id", F.col("holder").alias("interest_id"), *[F.col(f"best.{name}").alias(name) for name in said])
+    return raised.select("user_id", F.col("holder").alias("interest_id"), *[F.col(f"best.{name}").alias(name) for name in prediction])

@@ -27,8 +27,8 @@ def ordered(scores: torch.Tensor, tier: torch.Tensor, tier_weights: torch.Tensor
     It is the sum over the bounds between tiers of (y - p)²: y is 1 if the label is above the bound, else 0; p is its probability.
     So predicting marginal for core costs more than predicting secondary for core.
     """
-    said, true = (torch.cumsum(p, dim=1)[:, :-1] for p in (torch.softmax(scores, dim=1), _one_hot(tier)))
-    return ((true - said) ** 2).sum(dim=1) * tier_weights[tier]
+    predicted, true = (torch.cumsum(p, dim=1)[:, :-1] for p in (torch.softmax(scores, dim=1), _one_hot(tier)))
+    return ((true - predicted) ** 2).sum(dim=1) * tier_weights[tier]
 
 
 def _one_hot(tier: torch.Tensor) -> torch.Tensor:

@@ -34,8 +34,8 @@ def interest_points(embeddings: DataFrame) -> DataFrame:
     Returns:    (interest_id, text_0 double, text_1 double, ...), one row per interest with an embedding
     """
     known = embeddings.where(F.col("embedding").isNotNull()).select("interest_id", "embedding")
-    drawn = sample_by_hash(known, "interest_id", FITTED_INTERESTS, known.count()).orderBy("interest_id").collect()
-    mean, directions = _components(np.array([row["embedding"] for row in drawn], dtype=np.float64))
+    sampled = sample_by_hash(known, "interest_id", FITTED_INTERESTS, known.count()).orderBy("interest_id").collect()
+    mean, directions = _components(np.array([row["embedding"] for row in sampled], dtype=np.float64))
     names = [f"text_{place}" for place in range(COMPONENTS)]
 
     def points(batches: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
