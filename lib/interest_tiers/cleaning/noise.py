@@ -1,4 +1,4 @@
-"""Finds noise that shows only beside other rows: repeats, robots and shared accounts, values far from the others.
+"""Finds noise that shows only in comparison with other rows: repeats, robots and shared accounts, outlying values.
 
 Every decision about a day uses only the rows of that day. A late event changes its own day and no other.
 """
@@ -32,15 +32,16 @@ VALUE_FAR_OFF = "value: far from the others of its day"
 
 
 def has_day_rules(noise: Noise, values: Mapping[str, ValueRange]) -> bool:
-    """Whether the config has a rule on the rows of a whole day."""
+    """Check whether the config has a rule on the rows of a whole day."""
     return noise.bots is not None or noise.repeat_seconds is not None or bool(_deviating(values))
 
 
 def settle_days(rows: DataFrame, noise: Noise, values: Mapping[str, ValueRange]) -> DataFrame:
-    """Judge the good rows of whole days beside each other.
+    """Judge the good rows of whole days by comparison with each other.
 
-    rows: (interaction_id, user_id, item_id, behaviour, occurred_at, event_date, value, given_value, …)
-    Returns: the same columns, reasons array<string> and is_flagged boolean, one row per row.
+    rows:    (interaction_id, user_id, item_id, behaviour, occurred_at, event_date, value, given_value, ...)
+    Returns: the same columns, reasons array<string> and is_flagged boolean, one row per row
+
     value and given_value are clipped where the config says so. A row that is no noise has no reasons.
     is_flagged marks a user's day that looks like a robot's.
     """

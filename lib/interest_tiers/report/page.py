@@ -13,7 +13,7 @@ from interest_tiers.report.rows import REASONS_LIMIT
 
 #: Shown for a missing value.
 MISSING = "–"
-#: Metrics that are drawn; the tables hold all.
+#: Metrics with a chart; the tables hold all metrics.
 DRAWN_FOR_TIERS = ("J", "macro_f1")
 DRAWN_FOR_RECOMMENDATIONS = ("ndcg", "recall", "coverage")
 
