@@ -191,9 +191,9 @@ def _read_kept() -> dict[str, dict]:
 
 def _write_kept(kept: dict[str, dict]) -> None:
     RESULTS.parent.mkdir(exist_ok=True)
-    aside = RESULTS.with_suffix(".tmp")
-    aside.write_text(json.dumps(kept, indent=1), encoding="utf-8")
-    aside.replace(RESULTS)
+    temporary = RESULTS.with_suffix(".tmp")
+    temporary.write_text(json.dumps(kept, indent=1), encoding="utf-8")
+    temporary.replace(RESULTS)
 
 
 def _processor() -> str:

@@ -154,13 +154,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 def judge_goals(measured: dict[str, Measurement]) -> list[str]:
     """Write one line per goal: met, not met or not measured."""
     lines = []
-    for way, beside in (("training", "training in memory"), ("scoring", "forward in memory")):
+    for way, reference in (("training", "training in memory"), ("scoring", "forward in memory")):
         goal = f"(goal: at least {LEAST_SHARE[way]:g})"
-        if way not in measured or beside not in measured:
-            lines.append(f"no data {way} over {beside}, rows/s {goal}")
+        if way not in measured or reference not in measured:
+            lines.append(f"no data {way} over {reference}, rows/s {goal}")
             continue
-        share = measured[way].speed / measured[beside].speed
-        lines.append(f"{'met    ' if share >= LEAST_SHARE[way] else 'NOT MET'} {way} over {beside}, rows/s: {share:.2f} {goal}")
+        share = measured[way].speed / measured[reference].speed
+        lines.append(f"{'met    ' if share >= LEAST_SHARE[way] else 'NOT MET'} {way} over {reference}, rows/s: {share:.2f} {goal}")
     if "training" in measured:
         growth = measured["training"].last_gib / measured["training"].first_gib
         met = "met    " if growth <= MOST_GROWTH else "NOT MET"
@@ -250,10 +250,10 @@ def _measure_training(way: str, folder: Path, arguments: argparse.Namespace) -> 
 
 
 def _task(folder: Path, settings: TierTraining, training: str, tuning: str) -> TimedTask:
-    said = json.loads((folder / SCALING).read_text(encoding="utf-8"))
-    scaling = Scaling(**{name: tuple(values) for name, values in said["scaling"].items()})
-    shape = build_shape("mlp", settings, len(said["features"]), scaling, None)
-    return TimedTask(settings, shape, tuple(said["features"]), scaling, training, tuning)
+    described = json.loads((folder / SCALING).read_text(encoding="utf-8"))
+    scaling = Scaling(**{name: tuple(values) for name, values in described["scaling"].items()})
+    shape = build_shape("mlp", settings, len(described["features"]), scaling, None)
+    return TimedTask(settings, shape, tuple(described["features"]), scaling, training, tuning)
 
 
 def _repeated(examples: Path, target: Path, n_rows: int) -> tuple[Path, int]:

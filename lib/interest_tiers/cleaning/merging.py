@@ -51,8 +51,8 @@ def drop_stored_rows(assessed: DataFrame, stored: DataFrame) -> DataFrame:
     Returns:  the columns of assessed
     """
     known = stored.select("interaction_id", F.lit(True).alias("is_stored"))
-    beside = assessed.join(known, "interaction_id", "left")
-    return beside.where(~is_good() | F.col("is_stored").isNull()).drop("is_stored")
+    matched = assessed.join(known, "interaction_id", "left")
+    return matched.where(~is_good() | F.col("is_stored").isNull()).drop("is_stored")
 
 
 def count_copies(assessed: DataFrame, stored: DataFrame) -> DataFrame:

@@ -38,8 +38,8 @@ def sought(queries: DataFrame, baskets: DataFrame) -> DataFrame:
     baskets: (user_id, basket bigint, text_hash), from judged_baskets
     Returns: (basket bigint, query_hash, text_hash), one row per text to retrieve
     """
-    asked = queries.select("basket", F.col("text_hash").alias("query_hash"))
-    return asked.join(baskets.select("basket", "text_hash"), "basket").where("query_hash <> text_hash")
+    by_hash = queries.select("basket", F.col("text_hash").alias("query_hash"))
+    return by_hash.join(baskets.select("basket", "text_hash"), "basket").where("query_hash <> text_hash")
 
 
 def nearest_texts(vectors: DataFrame, query_hashes: DataFrame, n_tasks: int) -> DataFrame:
@@ -52,9 +52,9 @@ def nearest_texts(vectors: DataFrame, query_hashes: DataFrame, n_tasks: int) -> 
     The vectors of the queries must fit the driver and every task; fine_tuning.max_queries bounds their number.
     A task compares BLOCK texts at a time and holds NEAREST per query.
     """
-    asked = vectors.join(query_hashes, "text_hash", "left_semi").orderBy("text_hash").collect()
-    names = pd.Index([row["text_hash"] for row in asked])
-    queries = np.array([row["embedding"] for row in asked], dtype=np.float32)
+    rows = vectors.join(query_hashes, "text_hash", "left_semi").orderBy("text_hash").collect()
+    names = pd.Index([row["text_hash"] for row in rows])
+    queries = np.array([row["embedding"] for row in rows], dtype=np.float32)
 
     # A pandas function because numpy multiplies matrices; over an iterator because a task keeps the best of all its batches.
     def best_of_task(batches: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
