@@ -77,10 +77,8 @@ TaskKind = TypeVar("TaskKind", bound=Task, covariant=True)
 class TrainingPlan(Generic[TaskKind]):
     """The input of every process of a training. Paths must mean the same on every machine.
 
-    n_rows:      number of training rows
-    checkpoints: folder from which an interrupted training resumes
-    result:      folder of the best weights
-    device:      cpu or cuda; threads: of one process
+    n_rows: number of training rows. checkpoints: folder from which an interrupted training resumes.
+    result: folder of the best weights. device: cpu or cuda. threads: of one process.
     """
 
     settings: Training
