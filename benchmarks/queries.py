@@ -1,7 +1,7 @@
-"""Clean and aggregate, three times: by the library's functions, by hand in Spark SQL, and in DuckDB's SQL.
+"""Cleans and aggregates in three ways: by the library's functions, by hand in Spark SQL, and in DuckDB's SQL.
 
-From raw purchases to user_interests: exact duplicates dropped by all columns, rows without quantity and dropped
-categories left out, ids as text, times and values checked; then days of items, days of interests, interests of users.
+The query computes user_interests from raw purchases. It drops exact duplicates, rows without quantity, and items of dropped categories.
+It casts ids to text, and checks times and values. Then it aggregates days of items, days of interests and interests of users.
 """
 
 from __future__ import annotations
@@ -23,14 +23,17 @@ AS_OF = date(2018, 1, 2)
 
 
 def items_of(spark: SparkSession, products: Path) -> DataFrame:
-    """The catalogue: item_id, category, is_dropped."""
+    """Build the catalogue.
+
+    Returns: (item_id, category, is_dropped boolean), one row per item
+    """
     source = load_config(CONFIG).items
     assessed = assess_items(spark.read.parquet(str(products)), source, str(products))
     return build_catalogue(count_item_versions(assessed)).select("item_id", "category", "is_dropped")
 
 
 def by_library(spark: SparkSession, transactions: Path, items: Path) -> DataFrame:
-    """The library's cleaning and evidence in one query; columns of user_interests but as_of."""
+    """Run the library's cleaning and evidence in one query; returns the columns of user_interests except as_of."""
     config = load_config(CONFIG)
     known = spark.read.parquet(str(items))
     good = clean_rows(config, spark.read.parquet(str(transactions)), known.where("is_dropped"))
@@ -39,14 +42,18 @@ def by_library(spark: SparkSession, transactions: Path, items: Path) -> DataFram
 
 
 def clean_rows(config: Config, raw: DataFrame, dropped: DataFrame) -> DataFrame:
-    """The good rows, by the library."""
+    """Clean with the library, and keep the good rows.
+
+    raw:     the columns of the package
+    dropped: (item_id, ...), items of dropped categories
+    """
     source = config.interactions[0]
     assessed = assess_interactions(raw, source, "interactions", source.path, config.behaviours, config.values, dropped, AS_OF)
     return assessed.where(is_good())
 
 
 def by_hand(spark: SparkSession, transactions: Path, items: Path) -> DataFrame:
-    """What an expert would write for this data set alone in Spark SQL."""
+    """Run the query that an expert would write for this data set alone in Spark SQL."""
     spark.read.parquet(str(transactions)).createOrReplaceTempView("transactions")
     spark.read.parquet(str(items)).createOrReplaceTempView("items")
     return spark.sql(SPARK_SQL)

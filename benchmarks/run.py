@@ -1,6 +1,6 @@
-"""make bench: measure every engine on data of every size, print a table, and say of every goal whether it was met.
+"""Measures every engine on data of every size, prints a table, and checks every goal. `make bench` runs it.
 
-What was measured with the same code is kept in benchmarks/results/measurements.json and not measured again.
+Measurements are kept in benchmarks/results/measurements.json. They are not repeated while the code is the same.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ PROJECT = Path(__file__).parents[1]
 RESULTS = PROJECT / "benchmarks" / "results" / "measurements.json"
 WARM_UP_MILLIONS = 1.5
 
-#: Short runs differ from one to the next, so the fastest of several counts.
+#: The times of short runs vary, so the fastest of several counts.
 RUNS_OF_SHORT = 3
 SHORT_MILLIONS = 5
 
-#: What the name of a skewed data set ends with.
+#: Suffix of the name of a skewed data set.
 SKEWED = " skewed"
 
-#: (size, engine), the size in million rows, as text.
+#: By (size, engine), the size in million rows, as text.
 Measured = dict[tuple[str, str], Measurement]
 
 
@@ -62,12 +62,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     for line in [*judge_goals(measured), *(f"failed  {name}" for name in failed)]:
         print(line)
     print(f"measurements are in {RESULTS.relative_to(PROJECT)}")
-    # Where an alternative does not finish, that is a result too.
+    # An alternative that does not finish is a result too, so only the library's failures count.
     return 0 if agree and not any(name.startswith("library") for name in failed) else 1
 
 
 def judge_goals(measured: Measured) -> list[str]:
-    """One line per goal, whether met, not met or not measured; measured: (size, engine) to measurement."""
+    """Write one line per goal: met, not met or not measured. measured: (size, engine) to measurement."""
     lines = []
 
     def judge(text: str, value: float | None, bound: float, at_least: bool = False) -> None:
@@ -79,7 +79,7 @@ def judge_goals(measured: Measured) -> list[str]:
             lines.append(f"{'met    ' if met else 'NOT MET'} {text}: {value:.2f} {goal}")
 
     def faster(one: tuple[str, str], other: tuple[str, str]) -> float | None:
-        """How many times the rows per second of the other."""
+        """Divide the rows per second of one by those of the other; None where one is missing."""
         return _rate(measured[one]) / _rate(measured[other]) if one in measured and other in measured else None
 
     def largest_peak(engine: str) -> float | None:
@@ -101,7 +101,7 @@ def judge_goals(measured: Measured) -> list[str]:
 
 
 def _data_sets(arguments: argparse.Namespace) -> Iterator[tuple[str, float, bool]]:
-    """Name, million rows, whether skewed; the smallest first, the skewed ones right after the even ones of their size."""
+    """List data sets as name, million rows and whether skewed: smallest first, skewed after even of the same size."""
     sizes = [(f"{size:g}", size, False) for size in arguments.sizes]
     skewed = [(f"{size:g}{SKEWED}", size, True) for size in arguments.skew]
     yield from sorted(sizes + skewed, key=lambda data_set: data_set[1:])
@@ -117,7 +117,7 @@ def _rate(measurement: Measurement) -> float:
 
 
 def _measure(engine: str, millions: float, is_skewed: bool, folder: Path, settings: Sequence[str]) -> Measurement | None:
-    """A measurement in a process of its own; None if it fails. Data are written before, outside of what is timed."""
+    """Measure in a process of its own; None if it fails. The data are written first, which is not timed."""
     items = _prepare_items(folder)
     warm_up = data.transactions(folder, WARM_UP_MILLIONS)
     transactions = data.transactions(folder, millions, is_skewed)
@@ -166,7 +166,7 @@ def _key(size: str, engine: str, settings: Sequence[str]) -> str:
 
 
 def _code() -> str:
-    """A fingerprint of all that decides what is measured."""
+    """Compute the fingerprint of the code and configuration that a measurement depends on."""
     sources = [
         path for folder in ("lib", "benchmarks", "conf") for path in (PROJECT / folder).rglob("*") if path.suffix in (".py", ".conf")
     ]
@@ -191,9 +191,9 @@ def _read_kept() -> dict[str, dict]:
 
 def _write_kept(kept: dict[str, dict]) -> None:
     RESULTS.parent.mkdir(exist_ok=True)
-    aside = RESULTS.with_suffix(".tmp")
-    aside.write_text(json.dumps(kept, indent=1), encoding="utf-8")
-    aside.replace(RESULTS)
+    temporary = RESULTS.with_suffix(".tmp")
+    temporary.write_text(json.dumps(kept, indent=1), encoding="utf-8")
+    temporary.replace(RESULTS)
 
 
 def _processor() -> str:

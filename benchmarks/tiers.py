@@ -1,7 +1,8 @@
-"""Rows a second of training a network of tiers, beside the same loop on rows in memory, and of asking it, beside the network alone.
+"""Measures rows per second of training a tier network, and of predicting with it.
 
-Each measurement is a process of its own on two cores. The rows are the examples that train_tiers makes of Complete Journey; more of
-them are the same files under further names.
+Training is compared with the same loop on rows in memory, prediction with the network alone.
+Each measurement is a process of its own on two cores. The rows are the examples that train_tiers builds from Complete Journey.
+For more rows, the same files are linked under further names.
 """
 
 from __future__ import annotations
@@ -33,26 +34,33 @@ from interest_tiers.training.loop import Rows, TrainingPlan, train
 PROJECT = Path(__file__).parents[1]
 CONFIG = PROJECT / "conf" / "complete_journey.yaml"
 
-#: What of a folder is what: the warehouse that examples come from, examples as a training has them, pairs as they are asked, a network.
+#: Names in the folder: the warehouse, training examples built from it, pairs to predict, a network, the scaling of its features.
 WAREHOUSE, EXAMPLES, PAIRS, MODEL, SCALING = "tiers-warehouse", "tiers-examples", "tiers-pairs", "tiers-model", "tiers-scaling.json"
 
-#: Steps that are not timed: the first row groups are read, and threads start.
+#: Steps that are not timed, while the first row groups are read and threads start.
 WARM_UP_STEPS = 50
 
-#: Rows that the loop in memory goes through again and again, as one tensor.
+#: Rows that the loop in memory cycles through.
 ROWS_IN_MEMORY = 500_000
 
 WAYS = ("training in memory", "training", "forward in memory", "scoring")
 
-#: Least share of the way in memory that the other must reach, and most growth of memory from the second tenth of the steps to the last.
+#: Goals: least share of the speed in memory, and most growth of memory from the second tenth of the steps to the last.
 LEAST_SHARE = {"training": 0.8, "scoring": 0.6}
 MOST_GROWTH = 1.05
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """rows: timed. seconds: wall clock; cpu_seconds: of all threads and processes. waiting_seconds: of the loop, for rows.
-    first_gib, last_gib: most resident memory in the second and the last tenth of the steps."""
+    """One way to train or predict.
+
+    rows:            timed rows
+    seconds:         wall clock
+    cpu_seconds:     of all threads and processes
+    waiting_seconds: time that the loop waited for rows
+    first_gib:       peak resident memory in the second tenth of the steps
+    last_gib:        peak resident memory in the last tenth of the steps
+    """
 
     way: str
     rows: int
@@ -69,7 +77,7 @@ class Measurement:
 
 @dataclass
 class TimedRows:
-    """Rows that note when each step asked for them, how long it waited, and how much memory there was."""
+    """Rows that record when each step requested them, how long it waited, and the resident memory."""
 
     rows_of_step: Rows
     asked: list[float] = field(default_factory=list)
@@ -89,7 +97,7 @@ class TimedRows:
 
 @dataclass(frozen=True)
 class RowsInMemory:
-    """The same in every step's turn, from one matrix."""
+    """Rows from one matrix, which the steps cycle through."""
 
     all_rows: RowBatch
     n_rows: int
@@ -101,7 +109,7 @@ class RowsInMemory:
 
 @dataclass(frozen=True)
 class TimedTask(TierTask):
-    """A training whose rows are timed; in_memory: whether they are read first, and then stay."""
+    """A training whose rows are timed. in_memory: whether they are read before the first step, and kept."""
 
     in_memory: bool = False
     timed: list[TimedRows] = field(default_factory=list)
@@ -115,7 +123,7 @@ class TimedTask(TierTask):
 
 
 def _in_memory(rows: PetastormRows, batch_size: int) -> RowBatch:
-    """The first rows that the reader gives, as one matrix."""
+    """Read the first ROWS_IN_MEMORY rows into one matrix."""
     return RowBatch.join([rows.rows(step) for step in range(ROWS_IN_MEMORY // batch_size)])
 
 
@@ -144,15 +152,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def judge_goals(measured: dict[str, Measurement]) -> list[str]:
-    """One line per goal, whether met, not met or not measured."""
+    """Write one line per goal: met, not met or not measured."""
     lines = []
-    for way, beside in (("training", "training in memory"), ("scoring", "forward in memory")):
+    for way, reference in (("training", "training in memory"), ("scoring", "forward in memory")):
         goal = f"(goal: at least {LEAST_SHARE[way]:g})"
-        if way not in measured or beside not in measured:
-            lines.append(f"no data {way} over {beside}, rows/s {goal}")
+        if way not in measured or reference not in measured:
+            lines.append(f"no data {way} over {reference}, rows/s {goal}")
             continue
-        share = measured[way].speed / measured[beside].speed
-        lines.append(f"{'met    ' if share >= LEAST_SHARE[way] else 'NOT MET'} {way} over {beside}, rows/s: {share:.2f} {goal}")
+        share = measured[way].speed / measured[reference].speed
+        lines.append(f"{'met    ' if share >= LEAST_SHARE[way] else 'NOT MET'} {way} over {reference}, rows/s: {share:.2f} {goal}")
     if "training" in measured:
         growth = measured["training"].last_gib / measured["training"].first_gib
         met = "met    " if growth <= MOST_GROWTH else "NOT MET"
@@ -168,7 +176,7 @@ def _run(given: Sequence[str], folder: Path, arguments: argparse.Namespace) -> s
 
 
 def prepare(folder: Path) -> None:
-    """Write the examples of Complete Journey as train_tiers has them, and the pairs that they come from, unless they exist."""
+    """Write the training examples of Complete Journey, as train_tiers builds them, and the pairs to predict."""
     from interest_tiers.config import load_config
     from interest_tiers.stages.command_line import main as run_command
     from interest_tiers.stages.context import StageContext
@@ -218,7 +226,7 @@ def measure(way: str, folder: Path, arguments: argparse.Namespace) -> Measuremen
 
 
 def _measure_training(way: str, folder: Path, arguments: argparse.Namespace) -> Measurement:
-    """An epoch of the training of the default network, or its first steps, in this process with a thread per core."""
+    """Measure an epoch of training the default network, or its first steps, in this process with a thread per core."""
     rows, n_rows = _repeated(folder / EXAMPLES, folder / "tiers-repeated", int(arguments.millions * 1e6))
     settings = TierTraining(epochs=1, max_epoch_steps=arguments.steps or 10**9)
     workplace = folder / "tiers-training"
@@ -242,14 +250,14 @@ def _measure_training(way: str, folder: Path, arguments: argparse.Namespace) -> 
 
 
 def _task(folder: Path, settings: TierTraining, training: str, tuning: str) -> TimedTask:
-    said = json.loads((folder / SCALING).read_text(encoding="utf-8"))
-    scaling = Scaling(**{name: tuple(values) for name, values in said["scaling"].items()})
-    shape = build_shape("mlp", settings, len(said["features"]), scaling, None)
-    return TimedTask(settings, shape, tuple(said["features"]), scaling, training, tuning)
+    described = json.loads((folder / SCALING).read_text(encoding="utf-8"))
+    scaling = Scaling(**{name: tuple(values) for name, values in described["scaling"].items()})
+    shape = build_shape("mlp", settings, len(described["features"]), scaling, None)
+    return TimedTask(settings, shape, tuple(described["features"]), scaling, training, tuning)
 
 
 def _repeated(examples: Path, target: Path, n_rows: int) -> tuple[Path, int]:
-    """A folder with the same files under further names until there are so many rows, and how many there are."""
+    """Link the same files under further names until there are n_rows; returns the folder and its number of rows."""
     files = sorted(examples.glob("*.parquet"))
     rows_of_file = [pq.read_metadata(file).num_rows for file in files]
     shutil.rmtree(target, ignore_errors=True)
@@ -263,7 +271,7 @@ def _repeated(examples: Path, target: Path, n_rows: int) -> tuple[Path, int]:
 
 
 def _write_model(folder: Path) -> None:
-    """A network of random weights: it takes as long as a trained one."""
+    """Write a network of random weights, which takes as long as a trained one."""
     from interest_tiers.tiers.networks import TierNetwork
     from interest_tiers.training.record import write_json
 
@@ -275,7 +283,7 @@ def _write_model(folder: Path) -> None:
 
 
 def _measure_forward(folder: Path, n_rows: int) -> Measurement:
-    """The network alone on rows in memory, in batches as the stage has them, a thread per core."""
+    """Measure the network alone on rows in memory, with the batch size of the stage and a thread per core."""
     import torch
 
     network = load_network(folder / MODEL)
@@ -296,11 +304,11 @@ def _measure_forward(folder: Path, n_rows: int) -> Measurement:
 
 
 def _measure_scoring(folder: Path, n_rows: int) -> Measurement:
-    """As assign_tiers asks the network: from Parquet through scored to a sink that drops the rows, a task per core."""
+    """Measure prediction as in assign_tiers: from Parquet through predict_pairs to a sink that drops the rows, a task per core."""
     _spark_settings()
     spark = session.build_session("benchmark tiers")
     pairs, found = _repeated(folder / PAIRS, folder / "tiers-repeated-pairs", n_rows)
-    # What is not timed starts the workers, which load the model.
+    # An untimed run first: it starts the workers, which load the model.
     predict_pairs(spark.read.parquet(str(folder / PAIRS)), str(folder / MODEL)).write.format("noop").mode("overwrite").save()
     start, cpu = time.perf_counter(), cpu_seconds()
     predict_pairs(spark.read.parquet(str(pairs)), str(folder / MODEL)).write.format("noop").mode("overwrite").save()
@@ -308,7 +316,7 @@ def _measure_scoring(folder: Path, n_rows: int) -> Measurement:
 
 
 def _spark_settings() -> None:
-    """Settings of the sessions of this process."""
+    """Set the Spark settings of all sessions of this process."""
     own = {"spark.master": f"local[{CORES}]", "spark.ui.enabled": "false", "spark.ui.showConsoleProgress": "false"}
     settings = session.packaged_settings() | own | {"spark.driver.memory": f"{MEMORY_GIB}g"}
     session.packaged_settings = lambda: settings

@@ -47,7 +47,7 @@ def given_column(raw: DataFrame, ref: ColumnRef) -> Column:
 
 
 def is_unreadable(raw: DataFrame) -> Column:
-    """Whether the reader could not parse a row."""
+    """Check whether the reader failed to parse a row."""
     return source_column(UNREADABLE).isNotNull() if UNREADABLE in raw.columns else F.lit(False)
 
 
@@ -108,7 +108,7 @@ def identifier(column: Column, kind: DataType) -> Column:
 
 
 def is_blank(column: Column) -> Column:
-    """Whether a text means a missing value."""
+    """Check whether a text means a missing value."""
     return F.lower(F.btrim(column.cast("string"), F.lit(BLANKS))).isin(*MISSING_IDS)
 
 
@@ -130,14 +130,14 @@ def instant(column: Column, kind: DataType, how: OccurredAt) -> Column:
 
 
 def is_epoch(kind: DataType, how: OccurredAt) -> bool:
-    """Whether a time is a count since 1970-01-01 UTC."""
+    """Check whether a time is a count since 1970-01-01 UTC."""
     if isinstance(kind, TimestampType | DateType | TimestampNTZType):
         return False
     return how.unit is not None or (isinstance(kind, NumericType) and how.format is None)
 
 
 def plausible_in_another_unit(column: Column, how: OccurredAt, latest: date) -> Column:
-    """Whether a count gives a plausible time in another unit, such as seconds that were read as milliseconds."""
+    """Check whether a count gives a plausible time in another unit, such as seconds that were read as milliseconds."""
     others = [unit for unit in _UNITS_PER_SECOND if unit != (how.unit or "s")]
     times = [_from_epoch(column, unit) for unit in others]
     plausible = [(time >= F.lit(how.earliest)) & (time < F.lit(latest)) for time in times]

@@ -48,7 +48,7 @@ class Increment:
             self.added.pop(name, None)
 
     def rebuilds_all(self, config: Config) -> bool:
-        """Whether every source of interactions is read whole."""
+        """Check whether every source of interactions is read whole."""
         return config.named_sources.keys() <= self.rebuilt.keys()
 
 

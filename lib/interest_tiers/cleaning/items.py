@@ -80,9 +80,10 @@ def dropped_items(versions: DataFrame) -> DataFrame:
 
 
 def moves_interactions(before: DataFrame, now: DataFrame, touched: DataFrame) -> bool:
-    """Whether stored interactions belong into the other table, because items were dropped or are dropped no longer.
+    """Check whether stored interactions must move to the other table, because items were dropped or are dropped no longer.
 
-    before, now: (item_id), the dropped items (see dropped_items). touched: (item_id), the items of stored interactions.
+    before, now: (item_id), the dropped items (see dropped_items)
+    touched:     (item_id), the items of stored interactions
     """
     returned, dropped = before.join(now, "item_id", "left_anti"), now.join(before, "item_id", "left_anti")
     if not returned.isEmpty():
@@ -107,7 +108,7 @@ def build_catalogue(versions: DataFrame) -> DataFrame:
 
 
 def matches_any(column: Column, patterns: list[str]) -> Column:
-    """Whether a text matches one of the patterns, in which * matches any text; false for null."""
+    """Check whether a text matches one of the patterns, in which * matches any text; false for null."""
     if not patterns:
         return F.lit(False)
     expression = "|".join(map(wildcard_to_regex, patterns))

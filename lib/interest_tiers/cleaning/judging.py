@@ -1,4 +1,4 @@
-"""Judges interactions: new rows beside stored ones, and the rows of a day beside each other. Nothing is written here."""
+"""Judges interactions: new rows against stored ones, and the rows of a day against each other. Nothing is written here."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Materialise = Callable[[str, DataFrame], DataFrame]
 
 @dataclass(frozen=True)
 class Judged:
-    """Interactions with every reason, and the days that were judged anew.
+    """Interactions with every reason, and the days that were judged again.
 
     rows: the columns of the table interactions, and (reasons array<string>, raw, copies bigint, is_new, is_flagged, is_noise).
     days: rows of these days replace the stored ones; None where they replace the whole table.
@@ -97,14 +97,14 @@ def replaced_quarantine(judged: Judged | None, rebuilt: Collection[str], config:
 
 
 def _judge_days(assessed: DataFrame, config: Config) -> DataFrame:
-    """Add the reasons that show only beside the other rows of a day."""
+    """Add the reasons that show only in comparison with the other rows of a day."""
     settled = settle_days(assessed.where(is_good()).drop("reasons", "raw"), config.noise, config.values)
     settled = settled.withColumn("is_noise", ~is_good()).withColumn("raw", F.when(F.col("is_noise"), clean_row()))
     return _without_noise(assessed.where(~is_good())).unionByName(settled)
 
 
 def _without_noise(assessed: DataFrame) -> DataFrame:
-    """Mark rows that are not judged beside the others of their day."""
+    """Mark rows that are not compared with the others of their day."""
     return assessed.withColumns({"is_flagged": F.lit(False), "is_noise": F.lit(False)})
 
 

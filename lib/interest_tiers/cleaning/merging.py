@@ -25,8 +25,8 @@ def clean_row() -> Column:
 def restore_given_values(interactions: DataFrame, values: Mapping[str, ValueRange]) -> DataFrame:
     """Restore rows as they were before their day was judged.
 
-    interactions: as the table, and any other columns.
-    Returns the same columns; value and given_value follow from the bounds of the behaviours alone.
+    interactions: the columns of the table interactions, and any others
+    Returns:      the same columns; value and given_value follow from the bounds of the behaviours alone
     """
     given = interactions.withColumn("value", F.coalesce("given_value", "value"))
     clipped = clip_value(values)
@@ -36,20 +36,31 @@ def restore_given_values(interactions: DataFrame, values: Mapping[str, ValueRang
 def restore_noise(quarantine: DataFrame, values: Mapping[str, ValueRange]) -> DataFrame:
     """Restore the rows that are quarantined as noise, as they were before their day was judged.
 
-    quarantine: as the table interactions_quarantine. Returns the columns of the table interactions.
+    quarantine: the columns of the table interactions_quarantine
+    Returns:    the columns of the table interactions
     """
     noise = quarantine.where("is_noise").select("source", "event_date", F.from_json("raw", CLEAN_ROW, WHOLE_TIMES).alias("row"))
     return restore_given_values(noise.select("row.*", "event_date", "source", F.lit(None).cast("double").alias("given_value")), values)
 
 
 def drop_stored_rows(assessed: DataFrame, stored: DataFrame) -> DataFrame:
-    """Leave out the good rows that are stored already. stored: (interaction_id), one row per interaction."""
+    """Leave out the good rows that are stored already.
+
+    assessed: (interaction_id, reasons array<string>, ...)
+    stored:   (interaction_id, ...), one row per interaction
+    Returns:  the columns of assessed
+    """
     known = stored.select("interaction_id", F.lit(True).alias("is_stored"))
-    beside = assessed.join(known, "interaction_id", "left")
-    return beside.where(~is_good() | F.col("is_stored").isNull()).drop("is_stored")
+    matched = assessed.join(known, "interaction_id", "left")
+    return matched.where(~is_good() | F.col("is_stored").isNull()).drop("is_stored")
 
 
 def count_copies(assessed: DataFrame, stored: DataFrame) -> DataFrame:
-    """Add copies bigint to stored rows: how often they were read again, 0 where they were not."""
+    """Count how often stored rows were read again.
+
+    assessed: (interaction_id, copies bigint, reasons array<string>, ...)
+    stored:   (interaction_id, ...), one row per interaction
+    Returns:  the columns of stored and copies bigint, 0 for a row that was not read again
+    """
     again = assessed.where(is_good()).select("interaction_id", "copies")
     return stored.join(again, "interaction_id", "left").withColumn("copies", F.coalesce("copies", F.lit(0)))

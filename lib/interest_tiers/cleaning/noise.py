@@ -1,4 +1,4 @@
-"""Finds noise that shows only beside other rows: repeats, robots and shared accounts, values far from the others.
+"""Finds noise that shows only in comparison with other rows: repeats, robots and shared accounts, outlying values.
 
 Every decision about a day uses only the rows of that day. A late event changes its own day and no other.
 """
@@ -32,15 +32,16 @@ VALUE_FAR_OFF = "value: far from the others of its day"
 
 
 def has_day_rules(noise: Noise, values: Mapping[str, ValueRange]) -> bool:
-    """Whether the config has a rule on the rows of a whole day."""
+    """Check whether the config has a rule on the rows of a whole day."""
     return noise.bots is not None or noise.repeat_seconds is not None or bool(_deviating(values))
 
 
 def settle_days(rows: DataFrame, noise: Noise, values: Mapping[str, ValueRange]) -> DataFrame:
-    """Judge the good rows of whole days beside each other.
+    """Judge the good rows of whole days by comparison with each other.
 
-    rows: (interaction_id, user_id, item_id, behaviour, occurred_at, event_date, value, given_value, …)
-    Returns: the same columns, reasons array<string> and is_flagged boolean, one row per row.
+    rows:    (interaction_id, user_id, item_id, behaviour, occurred_at, event_date, value, given_value, ...)
+    Returns: the same columns, reasons array<string> and is_flagged boolean, one row per row
+
     value and given_value are clipped where the config says so. A row that is no noise has no reasons.
     is_flagged marks a user's day that looks like a robot's.
     """
@@ -98,12 +99,12 @@ def _with_value_reasons(rows: DataFrame, values: Mapping[str, ValueRange]) -> Da
         deviations = F.when(F.col("behaviour") == behaviour, F.lit(bounds.deviations)).otherwise(deviations)
     limits = spread.select(*key, _beyond(deviations, -1).alias("low"), _beyond(deviations, 1).alias("high"))
     # A row per day and behaviour, so small enough to broadcast.
-    beside = rows.join(F.broadcast(limits), key, "left")
+    with_limits = rows.join(F.broadcast(limits), key, "left")
     size, sign = F.abs("value"), F.signum("value")
     is_off = F.coalesce((F.col("value") != 0) & ((size < F.col("low")) | (size > F.col("high"))), F.lit(False))
     clips = F.col("behaviour").isin(*[behaviour for behaviour, bounds in ranges.items() if bounds.action == "clip"])
     clipped = sign * F.least(F.greatest(size, F.col("low")), F.col("high"))
-    return beside.withColumns(
+    return with_limits.withColumns(
         {
             "reasons": _added(is_off & ~clips, F.lit(VALUE_FAR_OFF)),
             "given_value": F.when(is_off & clips, F.coalesce("given_value", "value")).otherwise(F.col("given_value")),
@@ -130,10 +131,10 @@ def _with_bots(rows: DataFrame, bots: Bots) -> DataFrame:
     suspects = _suspects(rows, bots)
     if bots.action == "cap":
         return _capped(rows, suspects)
-    beside = rows.join(suspects.withColumn("suspected", F.lit(True)), user_day, "left")
+    joined = rows.join(suspects.withColumn("suspected", F.lit(True)), user_day, "left")
     is_suspect = F.coalesce("suspected", F.lit(False))
     reasons = _added(is_suspect, F.col("bot_reason")) if bots.action == "quarantine" else F.col("reasons")
-    return beside.withColumns({"is_flagged": is_suspect, "reasons": reasons}).drop("suspected", "bot_reason", "bound")
+    return joined.withColumns({"is_flagged": is_suspect, "reasons": reasons}).drop("suspected", "bot_reason", "bound")
 
 
 def _suspects(rows: DataFrame, bots: Bots) -> DataFrame:

@@ -92,7 +92,7 @@ def collect_reasons(reasons: Sequence[Column]) -> Column:
 
 
 def is_good() -> Column:
-    """Whether a row has no reasons. Comet has no size()."""
+    """Check whether a row has no reasons. Comet cannot run size(), so this does without it."""
     return F.col("reasons")[0].isNull()
 
 

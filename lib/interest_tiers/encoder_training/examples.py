@@ -1,4 +1,4 @@
-"""Examples for fine-tuning, from what users touched and wrote: pairs of item texts, and texts.
+"""Builds examples for fine-tuning: pairs of item texts that users touched together, and texts that users wrote.
 
 Every example becomes a row of numbers: token ids, and the keys by which rows are sampled, ordered and compared.
 """
@@ -23,10 +23,10 @@ from interest_tiers.spark.worker import once_per_worker
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-#: Examples are stored in so many files at most, whatever the number of processes, so that it does not change what is trained.
+#: Most files of examples. It does not depend on the number of processes, so the processes do not change what is trained.
 MAX_SHARDS = 16
 
-#: A file holds so many examples where there are enough.
+#: Fewest examples per file on average, where there are enough.
 SHARD_EXAMPLES = 256
 
 #: Fills the last block of a shard; no token has this id.
@@ -36,10 +36,13 @@ MICROSECONDS_PER_HOUR = 3_600_000_000
 
 
 def baskets(interactions: DataFrame, items: DataFrame, behaviours: Sequence[str], window_hours: int) -> DataFrame:
-    """Collect the distinct item texts that a user touched at one moment, or within one window of window_hours since 1970.
+    """Collect the distinct item texts that a user touched within one window of window_hours, or at one moment.
 
-    interactions: user_id, item_id, behaviour, occurred_at. items: item_id, text_hash. behaviours: those that are touches.
-    Returns user_id, basket bigint, text_hash; each once.
+    interactions: (user_id, item_id, behaviour, occurred_at)
+    items:        (item_id, text_hash)
+    behaviours:   those that count as touches
+    window_hours: length of the windows, counted from 1970; 0 for one moment
+    Returns:      (user_id, basket bigint, text_hash), one row per text of a basket
     """
     microseconds = F.unix_micros("occurred_at")
     stretch = microseconds if window_hours == 0 else F.floor(microseconds / (window_hours * MICROSECONDS_PER_HOUR))
@@ -51,18 +54,23 @@ def baskets(interactions: DataFrame, items: DataFrame, behaviours: Sequence[str]
 
 
 def capped(baskets: DataFrame, max_texts: int, seed: int) -> DataFrame:
-    """Keep at most max_texts texts of each basket, those with the smallest hashes. Adds the column place, 1 for the first."""
+    """Keep at most max_texts texts of each basket, those with the smallest hashes.
+
+    baskets: (user_id, basket bigint, text_hash)
+    Returns: the same columns and place int, 1 for the first of a basket
+    """
     in_basket = Window.partitionBy("user_id", "basket").orderBy(F.xxhash64(F.lit(seed), "basket", "text_hash"), "text_hash")
     return baskets.withColumn("place", F.row_number().over(in_basket)).where(F.col("place") <= max_texts)
 
 
 def pairs(baskets: DataFrame, config: FineTuning) -> DataFrame:
-    """Pair the texts of one basket.
+    """Pair the texts of each basket.
 
-    The texts of a basket are ordered by a hash, and each is paired with the next `partners` ones. The work grows linearly with
-    touches, and a user with a million events gives no more than max_user_examples.
+    baskets: (user_id, basket bigint, text_hash)
+    Returns: (anchor_hash, positive_hash, basket bigint, draw bigint), one row per pair; draw is a reproducible random order
 
-    baskets: see there. Returns anchor_hash, positive_hash, basket, draw bigint (a random order that is the same every time).
+    The texts of a basket are ordered by a hash, and each is paired with the next `partners` ones.
+    So the work is linear in touches. A user with a million events contributes at most max_user_examples.
     """
     kept = capped(baskets, config.max_basket_texts, config.seed)
     in_basket = Window.partitionBy("user_id", "basket").orderBy("place")
@@ -77,10 +85,12 @@ def pairs(baskets: DataFrame, config: FineTuning) -> DataFrame:
 
 
 def written_texts(interactions: DataFrame, items: DataFrame, first_touches: DataFrame, config: FineTuning) -> DataFrame:
-    """Collect what users wrote, at most max_user_examples texts of one user, and the texts of items; each text once.
+    """Collect what users wrote, at most max_user_examples texts of one user, and the texts of items.
 
-    interactions: user_id, text. items: item_id, text. first_touches: item_id, the items whose texts are wanted.
-    Returns text, draw bigint.
+    interactions:  (user_id, text)
+    items:         (item_id, text)
+    first_touches: (item_id), the items whose texts are included
+    Returns:       (text, draw bigint), one row per distinct text
     """
     written = interactions.where("text IS NOT NULL").groupBy("text").agg(F.min("user_id").alias("user_id"))
     own = _capped_per_user(written.withColumn("draw", _draw(config.seed, "text")), config.max_user_examples, "text")
@@ -90,14 +100,18 @@ def written_texts(interactions: DataFrame, items: DataFrame, first_touches: Data
 
 
 def first_touched(interactions: DataFrame) -> DataFrame:
-    """Find the day on which each item was first touched. Returns: (item_id, first_date)"""
+    """Find the day on which each item was first touched.
+
+    interactions: (item_id, event_date)
+    Returns:      (item_id, first_date), one row per item
+    """
     return interactions.groupBy("item_id").agg(F.min("event_date").alias("first_date"))
 
 
 def shard_count(n_examples: int, batch_size: int) -> int:
-    """Compute the number of files: every file gives the same part of every batch, so a power of two that divides the batch.
+    """Compute the number of files: a power of two that divides the batch, since every file contributes equally to each batch.
 
-    It does not depend on the number of processes: where there are more of them, several read other rows of one file.
+    It does not depend on the number of processes. Where they outnumber the files, several read different rows of one file.
     """
     shards = 1
     while shards * 2 <= MAX_SHARDS and batch_size % (shards * 2) == 0 and n_examples >= shards * 2 * SHARD_EXAMPLES:
@@ -106,16 +120,24 @@ def shard_count(n_examples: int, batch_size: int) -> int:
 
 
 def text_frequencies(pairs: DataFrame) -> DataFrame:
-    """Count the pairs that have a text as their positive. Returns: (positive_hash, n)"""
+    """Count the pairs that have a text as their positive.
+
+    pairs:   (positive_hash, ...)
+    Returns: (positive_hash, n bigint), one row per text
+    """
     return pairs.groupBy("positive_hash").agg(F.count(F.lit(1)).alias("n"))
 
 
 def tokenised_pairs(pairs: DataFrame, frequencies: DataFrame, items: DataFrame, model: str, max_tokens: int, n_shards: int) -> DataFrame:
     """Tokenise pairs; each distinct text is tokenised once.
 
-    pairs: see there, stored already. frequencies: see text_frequencies, of the pairs that train. items: text_hash, text.
-    Returns shard int, draw, anchor and positive array<int>, anchor_text, positive_text and basket bigint (equal where the
-    texts and the baskets are), log_frequency float (of the positive: ln of one more than its pairs).
+    pairs:       (anchor_hash, positive_hash, basket bigint, draw bigint), read several times, so already stored
+    frequencies: (positive_hash, n bigint), of the training pairs (see text_frequencies)
+    items:       (text_hash, text)
+    Returns:     (shard int, draw bigint, anchor array<int>, positive array<int>, anchor_text bigint, positive_text bigint,
+                 basket bigint, log_frequency float), one row per pair
+
+    anchor_text, positive_text and basket are equal where the texts and baskets are. log_frequency is ln(1 + n) of the positive.
     """
     wanted = pairs.select(F.col("anchor_hash").alias("text_hash")).union(pairs.select("positive_hash")).distinct()
     texts = items.where("text IS NOT NULL").groupBy("text_hash").agg(F.min("text").alias("text")).join(wanted, "text_hash", "left_semi")
@@ -134,8 +156,10 @@ def tokenised_pairs(pairs: DataFrame, frequencies: DataFrame, items: DataFrame, 
 def token_blocks(texts: DataFrame, model: str, block_tokens: int, n_shards: int) -> DataFrame:
     """Concatenate texts, an end-of-text token before each, and cut them into blocks of equal length.
 
-    texts: text, draw. Returns shard int, draw (the number of the block in its shard), tokens array<int>; NO_TOKEN fills
-    the last block of a shard.
+    texts:   (text, draw bigint)
+    Returns: (shard int, draw bigint, tokens array<int>), one row per block; draw is the number of the block in its shard
+
+    NO_TOKEN pads the last block of a shard.
     """
     spread = texts.select(_shard(n_shards), "draw", "text").repartition(n_shards, "shard").sortWithinPartitions("shard", "draw", "text")
 
@@ -171,7 +195,11 @@ def require_end_of_text(model: str) -> None:
 
 
 def token_counts(blocks: DataFrame) -> DataFrame:
-    """Count the tokens to predict. Returns: (token int, n bigint), at most one row per token of the vocabulary"""
+    """Count the tokens to predict.
+
+    blocks:  (tokens array<int>), from token_blocks
+    Returns: (token int, n bigint), one row per token that occurs
+    """
     predicted = F.explode(F.slice("tokens", F.lit(2), F.size("tokens") - 1))
     return blocks.select(predicted.alias("token")).where(F.col("token") != NO_TOKEN).groupBy("token").agg(F.count(F.lit(1)).alias("n"))
 
@@ -213,7 +241,7 @@ def _language_tokenizer(model: str, fingerprint: str) -> PreTrainedTokenizerBase
 
 
 def _filled(rest: np.ndarray, block_tokens: int) -> np.ndarray:
-    """Pad the rest of a shard to one block. A rest of a single token is dropped: it predicts nothing."""
+    """Pad the rest of a shard to one block. A rest of a single token is dropped, since it has no token to predict."""
     if len(rest) < 2:
         return rest[:0]
     return np.pad(rest, (0, block_tokens - len(rest)), constant_values=NO_TOKEN)

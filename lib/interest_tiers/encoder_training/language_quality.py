@@ -1,4 +1,4 @@
-"""Perplexity of a language model and of token frequencies, and how well its vectors predict categories."""
+"""Measures a language model: perplexity, also of token frequencies, and how well its vectors predict categories."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from interest_tiers.spark.worker import once_per_worker, task_resources
 #: Blocks of tokens in a forward pass.
 BLOCKS = 16
 
-#: Inverse regularisation strengths of the classifier of categories, and folds of its training rows that choose among them.
+#: Inverse regularisation strengths of the category classifier, and cross-validation folds that choose among them.
 STRENGTHS, FOLDS = (0.001, 0.01, 0.1, 1.0), 3
 
 
 def perplexity(blocks: DataFrame, model: str) -> float:
-    """Compute exp of the mean negative log-likelihood of the tokens of blocks; the first token of a block is not predicted.
+    """Compute the perplexity of token blocks: exp of the mean negative log-likelihood, without the first token of a block.
 
-    blocks: tokens array<int> (see fine_tuning.token_blocks).
+    blocks: (tokens array<int>), from examples.token_blocks
     """
 
     # Part of the workers' cache key: another model may be put at the same path later.
     fingerprint = read_model_folder(model).fingerprint
 
-    # A pandas function because the model is Python; over an iterator because it must load once per task at most.
+    # A pandas function because the model is Python; over an iterator so that it loads once per task at most.
     def losses(batches: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
         device, threads = task_resources()
         for batch in batches:
@@ -45,9 +45,10 @@ def perplexity(blocks: DataFrame, model: str) -> float:
 
 
 def unigram_perplexity(training: DataFrame, held_out: DataFrame, vocabulary: int) -> float:
-    """Compute the perplexity of token frequencies in the training text, one added to every count.
+    """Compute the perplexity of a unigram model: token frequencies of the training text, with one added to every count.
 
-    training, held_out: token, n (see fine_tuning.token_counts). vocabulary: how many tokens there are.
+    training, held_out: (token int, n bigint), from examples.token_counts
+    vocabulary:         number of tokens
     """
     both = held_out.withColumnRenamed("n", "held_out").join(training, "token", "left").toPandas()
     total = training.agg(F.sum("n").alias("n")).first()
@@ -58,8 +59,11 @@ def unigram_perplexity(training: DataFrame, held_out: DataFrame, vocabulary: int
 
 @dataclass(frozen=True)
 class CategoryAccuracy:
-    """Of a classifier and of the most frequent category. plain: share of the rows that it names right. balanced: the same
-    within each category, averaged over them, by a classifier to which all count alike; of one category, 1 over their number.
+    """Accuracy of a category classifier, and of always predicting the most frequent category (by_chance).
+
+    plain:              share of rows whose category is predicted
+    balanced:           accuracy within each category, averaged; of a classifier that weighs all categories alike
+    balanced_by_chance: 1 over the number of categories
     """
 
     plain: float
@@ -69,9 +73,12 @@ class CategoryAccuracy:
 
 
 def category_accuracy(training: pd.DataFrame, held_out: pd.DataFrame, seed: int) -> CategoryAccuracy:
-    """Measure how well logistic regressions on the vectors predict the category; their regularisation is chosen within training.
+    """Measure how well logistic regressions on the vectors predict the category.
 
-    training, held_out: embedding, category. Rows of held_out whose category training lacks are always wrong.
+    training, held_out: (embedding, category)
+
+    Cross-validation within training chooses the regularisation.
+    A row of held_out whose category is not in training is always wrong.
     """
     from sklearn.metrics import accuracy_score, recall_score
 

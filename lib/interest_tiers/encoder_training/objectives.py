@@ -1,6 +1,6 @@
-"""What a language model is trained for: the losses of a batch, and of its parts on several processes together.
+"""Training objectives of a language model: the losses of a batch, also where several processes share the batch.
 
-What an objective has is said in training.Objective. Runs on the processes of the training; it knows nothing of Spark.
+They implement training.loop.Objective and run in the training processes, without Spark.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from interest_tiers.errors import ConfigError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-#: Of a target that does not count, as torch's cross entropy has it.
+#: Target that does not count; the default of torch's cross entropy.
 IGNORED = -100
 
 
@@ -32,7 +32,7 @@ def objective_of(settings: FineTuning, folder: ModelFolder, device: str) -> Cont
 
 
 def loaded_model(folder: ModelFolder, objective: str) -> Any:
-    """The network of a folder in fp32, with its language-model head where the objective needs one."""
+    """Load the network of a folder in fp32, with its language-model head where the objective needs one."""
     from transformers import AutoModel, AutoModelForCausalLM
 
     kind = AutoModel if objective == "contrastive" else AutoModelForCausalLM
@@ -47,12 +47,12 @@ def loaded_model(folder: ModelFolder, objective: str) -> Any:
 
 
 class _OfLanguageModel:
-    """What both objectives have: a model of a folder, saved as one."""
+    """Base of both objectives: a model that is loaded from a folder and saved to one."""
 
     model: Any
     network: nn.Module
 
-    #: A model may have parts that give no vector, such as the pooler of a BERT.
+    #: A model may have parts that the vector does not depend on, such as the pooler of a BERT.
     has_unused_parameters = True
 
     def __init__(self, settings: FineTuning, device: str) -> None:
@@ -65,13 +65,14 @@ class _OfLanguageModel:
 
 
 class Contrastive(_OfLanguageModel):
-    """InfoNCE over the pairs of a batch: each anchor is to find its positive among the positives of all.
+    """InfoNCE with in-batch negatives: each anchor must identify its positive among the positives of the batch.
 
-    Equal to sentence-transformers' MultipleNegativesRankingLoss with scale 1 / temperature, but that what is no true
-    negative does not count as one. A text is a negative as often as it is a positive, so that frequent texts are pushed
-    away from all; frequency_correction takes that back. Sources: van den Oord et al., Representation Learning with
-    Contrastive Predictive Coding, 2018; Henderson et al., Efficient Natural Language Response Suggestion, 2017; Yi et al.,
-    Sampling-Bias-Corrected Neural Modeling for Large Corpus Item Recommendations, 2019.
+    It equals sentence-transformers' MultipleNegativesRankingLoss with scale 1 / temperature, but masks false negatives.
+    A text is a negative as often as it is a positive, so frequent texts are pushed away from every anchor.
+    frequency_correction undoes that (logQ correction).
+    Sources: van den Oord et al., Representation Learning with Contrastive Predictive Coding, 2018;
+    Henderson et al., Efficient Natural Language Response Suggestion, 2017;
+    Yi et al., Sampling-Bias-Corrected Neural Modeling for Large Corpus Item Recommendations, 2019.
     """
 
     def __init__(self, folder: ModelFolder, settings: FineTuning, device: str) -> None:
@@ -80,7 +81,7 @@ class Contrastive(_OfLanguageModel):
         self.network = TextVectors(self.model, folder.pooling)
 
     def training_loss(self, network: nn.Module, rows: pa.Table) -> tuple[torch.Tensor, float]:
-        # Each process sees all vectors, its own with their gradient: the sum of their gradients is that of the whole batch.
+        # Each process sees all vectors, but only its own carry a gradient. Summed over processes, that is the gradient of the batch.
         anchors, positives = (gathered(vectors) for vectors in self._vectors(network, rows))
         loss = self._loss(anchors, positives, [gathered(column) for column in self._columns(rows)])
         return loss * processes(), loss.item()
@@ -100,7 +101,7 @@ class Contrastive(_OfLanguageModel):
         return [torch.tensor(rows[name].to_numpy(), device=self._device) for name in names]
 
     def _vectors(self, network: nn.Module, rows: pa.Table) -> tuple[torch.Tensor, torch.Tensor]:
-        """Of anchors and positives, by one call: a call of DistributedDataParallel belongs to one pass backward."""
+        """Embed anchors and positives in one call: DistributedDataParallel allows one forward pass per backward pass."""
         both = [rows[name].combine_chunks() for name in ("anchor", "positive")]
         ids, mask = (torch.from_numpy(array).to(self._device) for array in padded(_chunked(both)))
         vectors = network(ids, mask)
@@ -108,7 +109,7 @@ class Contrastive(_OfLanguageModel):
 
 
 class NextToken(_OfLanguageModel):
-    """The mean negative logarithm of the probability of each token after those before it."""
+    """Causal language modelling: the mean negative log-likelihood of each token given those before it."""
 
     def __init__(self, folder: ModelFolder, settings: FineTuning, device: str) -> None:
         super().__init__(settings, device)
@@ -127,7 +128,7 @@ class NextToken(_OfLanguageModel):
         return network(*self._tokens(rows)).item(), self._n_foretold(rows)
 
     def _tokens(self, rows: pa.Table) -> tuple[torch.Tensor, torch.Tensor]:
-        """Token ids and which of them are tokens; the rest fills the last block."""
+        """Return token ids and their mask, both (blocks, tokens); the mask is 0 where the last block is padded."""
         ids = torch.from_numpy(padded(rows["tokens"])[0]).to(self._device)
         return ids.clamp(min=0), (ids >= 0).long()
 
@@ -136,7 +137,7 @@ class NextToken(_OfLanguageModel):
 
 
 class TextVectors(nn.Module):
-    """Token ids and mask (texts, tokens) to vectors of L2 norm 1 (texts, width)."""
+    """Maps token ids and mask, (texts, tokens), to vectors of L2 norm 1, (texts, width)."""
 
     def __init__(self, model: Any, pooling: Pooling) -> None:
         super().__init__()
@@ -149,7 +150,7 @@ class TextVectors(nn.Module):
 
 
 class TokenLosses(nn.Module):
-    """Token ids and mask (blocks, tokens) to the sum of the losses of all tokens but the first of each block."""
+    """Maps token ids and mask, (blocks, tokens), to the summed loss of all tokens but the first of each block."""
 
     def __init__(self, model: Any) -> None:
         super().__init__()
@@ -164,19 +165,21 @@ class TokenLosses(nn.Module):
 def contrastive_loss(
     anchors: torch.Tensor, positives: torch.Tensor, not_negative: torch.Tensor, temperature: float, discount: torch.Tensor
 ) -> torch.Tensor:
-    """Mean over the pairs of -ln of the softmax of (cosine / temperature - discount), at the pair's own positive.
+    """Compute the mean over pairs of -ln softmax(cosine / temperature - discount), at the pair's own positive.
 
-    anchors, positives: (pairs, width), L2 norm 1. not_negative: bool (pairs, pairs), true where the positive of a column is
-    left out for the anchor of a row. discount: (pairs), of each positive.
+    anchors, positives: (pairs, width), L2 norm 1
+    not_negative:       bool (pairs, pairs), true where the positive of a column is masked for the anchor of a row
+    discount:           (pairs,), of each positive
     """
     scores = (anchors.float() @ positives.float().T / temperature - discount).masked_fill(not_negative, -torch.inf)
     return nn.functional.cross_entropy(scores, torch.arange(len(scores), device=scores.device))
 
 
 def false_negatives(anchor_text: torch.Tensor, positive_text: torch.Tensor, basket: torch.Tensor) -> torch.Tensor:
-    """Which positives of a batch are no negatives of an anchor: its own text, the text it is to find, texts of its basket.
+    """Find the positives of a batch that are no negatives of an anchor: its own text, its positive, texts of its basket.
 
-    Each: int64 (pairs). Returns bool (pairs of the anchors, pairs of the positives), false for a pair's own positive.
+    anchor_text, positive_text, basket: int64 (pairs,)
+    Returns: bool (pairs, pairs), anchors by positives; false for a pair's own positive
     """
     same = (positive_text[None, :] == positive_text[:, None]) | (positive_text[None, :] == anchor_text[:, None])
     left_out = same | (basket[None, :] == basket[:, None])
@@ -184,12 +187,12 @@ def false_negatives(anchor_text: torch.Tensor, positive_text: torch.Tensor, bask
 
 
 def processes() -> int:
-    """How many train together."""
+    """Return the number of processes that train together."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
 def gathered(own: torch.Tensor) -> torch.Tensor:
-    """The rows of all processes in the order of their ranks; those of this process with their gradient."""
+    """Gather the rows of all processes in the order of their ranks; only those of this process keep their gradient."""
     if processes() == 1:
         return own
     parts = [torch.empty_like(own) for _ in range(processes())]

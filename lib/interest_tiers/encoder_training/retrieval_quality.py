@@ -1,4 +1,4 @@
-"""How well a model finds the other texts of a basket: recall among the texts nearest to one of them."""
+"""Measures how well a model retrieves the other texts of a basket: recall among the texts nearest to one of them."""
 
 from __future__ import annotations
 
@@ -9,20 +9,22 @@ import pandas as pd
 from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
-#: Among so many nearest texts the others of the basket are sought.
+#: Nearest texts per query, the k of recall at k.
 NEAREST = 100
 
-#: So many vectors are compared with the queries at once.
+#: Vectors in one product with the queries; bounds the memory of a task.
 BLOCK = 2048
 
-#: Of a text with itself, below every cosine.
+#: Score of a text with itself. Below every cosine, so that a query never retrieves itself.
 NO_SCORE = -2.0
 
 
 def judged_baskets(baskets: DataFrame, candidates: DataFrame) -> DataFrame:
-    """The texts of each basket that are candidates, where there are two or more: user_id, basket, text_hash.
+    """Keep the candidate texts of each basket, and only baskets with two or more of them.
 
-    baskets: user_id, basket, text_hash. candidates: text_hash.
+    baskets:    (user_id, basket bigint, text_hash)
+    candidates: (text_hash)
+    Returns:    (user_id, basket bigint, text_hash), one row per text of a basket
     """
     known = baskets.join(candidates.select("text_hash"), "text_hash", "left_semi")
     n_texts = F.count(F.lit(1)).over(Window.partitionBy("user_id", "basket"))
@@ -30,25 +32,31 @@ def judged_baskets(baskets: DataFrame, candidates: DataFrame) -> DataFrame:
 
 
 def sought(queries: DataFrame, baskets: DataFrame) -> DataFrame:
-    """What each query is to find: basket, query_hash, text_hash, for every other text of its basket.
+    """Pair each query with its ground truth: every other text of its basket.
 
-    queries: basket, text_hash. baskets: see judged_baskets.
+    queries: (basket bigint, text_hash)
+    baskets: (user_id, basket bigint, text_hash), from judged_baskets
+    Returns: (basket bigint, query_hash, text_hash), one row per text to retrieve
     """
-    asked = queries.select("basket", F.col("text_hash").alias("query_hash"))
-    return asked.join(baskets.select("basket", "text_hash"), "basket").where("query_hash <> text_hash")
+    by_hash = queries.select("basket", F.col("text_hash").alias("query_hash"))
+    return by_hash.join(baskets.select("basket", "text_hash"), "basket").where("query_hash <> text_hash")
 
 
 def nearest_texts(vectors: DataFrame, query_hashes: DataFrame, n_tasks: int) -> DataFrame:
-    """The NEAREST texts by cosine to each query text, the query itself left out: query_hash, text_hash. Exact.
+    """Find the NEAREST texts by cosine to each query text, exactly; the query itself is left out.
 
-    vectors: text_hash, embedding of L2 norm 1. query_hashes: text_hash, each once; so few that their vectors fit the driver
-    and every task (fine_tuning.max_queries). A task compares BLOCK texts at a time and holds NEAREST per query.
+    vectors:      (text_hash, embedding array<float> of L2 norm 1)
+    query_hashes: (text_hash), one row per query text
+    Returns:      (query_hash, text_hash), at most NEAREST rows per query
+
+    The vectors of the queries must fit the driver and every task; fine_tuning.max_queries bounds their number.
+    A task compares BLOCK texts at a time and holds NEAREST per query.
     """
-    asked = vectors.join(query_hashes, "text_hash", "left_semi").orderBy("text_hash").collect()
-    names = pd.Index([row["text_hash"] for row in asked])
-    queries = np.array([row["embedding"] for row in asked], dtype=np.float32)
+    rows = vectors.join(query_hashes, "text_hash", "left_semi").orderBy("text_hash").collect()
+    names = pd.Index([row["text_hash"] for row in rows])
+    queries = np.array([row["embedding"] for row in rows], dtype=np.float32)
 
-    # A pandas function over an iterator because products of matrices are numpy's, and a task keeps the best of all its batches.
+    # A pandas function because numpy multiplies matrices; over an iterator because a task keeps the best of all its batches.
     def best_of_task(batches: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
         scores = np.zeros((len(names), 0), dtype=np.float32)
         texts = np.zeros((len(names), 0), dtype=object)
@@ -72,7 +80,13 @@ def nearest_texts(vectors: DataFrame, query_hashes: DataFrame, n_tasks: int) -> 
 
 
 def popular_texts(baskets: DataFrame, candidates: DataFrame, query_hashes: DataFrame) -> DataFrame:
-    """The NEAREST texts of a model that knows no more than how many baskets had each: query_hash, text_hash; see nearest_texts."""
+    """Retrieve the NEAREST most frequent texts for each query: the popularity baseline.
+
+    baskets:      (user_id, basket bigint, text_hash); a text counts once per basket
+    candidates:   (text_hash)
+    query_hashes: (text_hash), one row per query text
+    Returns:      (query_hash, text_hash), at most NEAREST rows per query
+    """
     counted = baskets.join(candidates.select("text_hash"), "text_hash", "left_semi").groupBy("text_hash").count()
     popular = counted.orderBy(F.desc("count"), "text_hash").limit(NEAREST + 1)
     offered = query_hashes.select(F.col("text_hash").alias("query_hash")).crossJoin(F.broadcast(popular)).where("query_hash <> text_hash")
@@ -81,9 +95,10 @@ def popular_texts(baskets: DataFrame, candidates: DataFrame, query_hashes: DataF
 
 
 def recall(sought: DataFrame, nearest: DataFrame) -> float:
-    """Mean over the queries of the share of the sought texts that are among the nearest.
+    """Compute the mean recall over the queries: the share of a query's texts that are among the nearest.
 
-    sought: basket, query_hash, text_hash. nearest: query_hash, text_hash.
+    sought:  (basket bigint, query_hash, text_hash), the ground truth
+    nearest: (query_hash, text_hash), the retrieved texts
     """
     found = sought.join(nearest.withColumn("is_found", F.lit(1.0)), ["query_hash", "text_hash"], "left")
     of_query = found.groupBy("basket", "query_hash").agg(F.avg(F.coalesce("is_found", F.lit(0.0))).alias("recall"))
@@ -93,7 +108,7 @@ def recall(sought: DataFrame, nearest: DataFrame) -> float:
 
 
 def _best(scores: np.ndarray, texts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The NEAREST columns of each row with the highest scores, in no order."""
+    """Keep the NEAREST columns with the highest scores of each row, unsorted."""
     if scores.shape[1] <= NEAREST:
         return scores, texts
     kept = np.argpartition(-scores, NEAREST - 1, axis=1)[:, :NEAREST]

@@ -1,4 +1,4 @@
-"""The fine-tuning of a language model as a task of the loop: its rows and its losses. See training.loop.Task."""
+"""Fine-tuning of a language model as a training.loop.Task: its rows and its losses."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LanguageTraining:
-    """A language model and its rows. start: base model, a folder or package. training, validation: folders of Parquet."""
+    """A language model and its rows.
+
+    start: base model, a folder or package. training, validation: folders of Parquet.
+    """
 
     settings: FineTuning
     start: str

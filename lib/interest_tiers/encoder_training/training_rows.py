@@ -1,6 +1,6 @@
-"""The rows of training, read from Parquet by every process of it, in an order that is a function of the seed and the step.
+"""Reads the training rows of one process from Parquet; their order is a function of the seed and the step.
 
-Reads with Arrow; it knows nothing of Spark.
+Reads with Arrow, without Spark.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from interest_tiers.embedding.encoder import right_padded
 
 @dataclass(frozen=True)
 class Shard:
-    """A Parquet file, and how many rows each of its row groups has."""
+    """A Parquet file and the number of rows in each of its row groups."""
 
     file: Path
     group_rows: tuple[int, ...]
@@ -30,7 +30,7 @@ class Shard:
 
 
 def shards_in(folder: str | Path) -> list[Shard]:
-    """The files below a folder that hold rows, by name."""
+    """List the files below a folder that hold rows, sorted by path."""
     shards = []
     for file in sorted(Path(folder).rglob("*.parquet")):
         metadata = pq.read_metadata(file)
@@ -43,13 +43,14 @@ def shards_in(folder: str | Path) -> list[Shard]:
 class Batches:
     """The part of every batch that one process trains on.
 
-    A batch takes the same number of rows from every shard, and process r of w the r-th w-th of it, so that what all
-    processes see at a step depends on the seed and the step alone. A shard that is used up begins again, its row groups and
-    the rows within them in another order. Memory holds one row group per shard that the process reads.
+    A batch takes the same number of rows from every shard. Process r of w takes the r-th of w equal parts of it.
+    So the rows of a step over all processes depend on the seed and the step alone.
+    An exhausted shard starts over, with its row groups and the rows within them in another order.
+    Memory holds one row group per shard that the process reads.
     """
 
     def __init__(self, shards: Sequence[Shard], batch_size: int, seed: int, rank: int = 0, processes: int = 1) -> None:
-        """Raises ValueError where there is no shard, or batch_size is no multiple of shards and processes."""
+        """Raise ValueError without shards, or where batch_size is no multiple of the shards and of the processes."""
         if not shards or batch_size % len(shards) or batch_size % processes:
             raise ValueError(f"{batch_size} rows a batch cannot be split over {len(shards)} shards and {processes} processes")
         self._shards = list(shards)
@@ -60,7 +61,7 @@ class Batches:
         self._loaded: dict[int, tuple[tuple[int, int], pa.Table]] = {}
 
     def rows(self, step: int) -> pa.Table:
-        """The rows of this process at a step, 0 for the first."""
+        """Return the rows of this process at a step; the first step is 0."""
         parts = []
         for number in range(self._first // self._per_shard, (self._end - 1) // self._per_shard + 1):
             offset = number * self._per_shard
@@ -69,7 +70,7 @@ class Batches:
         return pa.concat_tables(parts)
 
     def _of_shard(self, number: int, position: int, n_rows: int) -> list[pa.Table]:
-        """So many rows from a position of the endless order of one shard on."""
+        """Return n_rows of a shard from a position on; positions run on through every pass over the shard."""
         shard, parts = self._shards[number], []
         while n_rows:
             turn, within = divmod(position, shard.n_rows)
@@ -83,7 +84,7 @@ class Batches:
         return parts
 
     def _group(self, number: int, turn: int, group: int) -> pa.Table:
-        """A row group in its order of this turn."""
+        """Return a row group in the order of this pass over the shard."""
         held = self._loaded.get(number)
         if held is None or held[0] != (turn, group):
             with pq.ParquetFile(self._shards[number].file) as file:
@@ -100,7 +101,10 @@ def _group_order(seed: int, shard: int, turn: int, n_groups: int) -> np.ndarray:
 
 
 def validation_batches(folder: str | Path, batch_size: int, rank: int, processes: int) -> list[pa.Table]:
-    """Every processes-th batch of the rows of a folder, as stored; the last may be smaller. They are held in memory."""
+    """Split the rows of a folder, as stored, into batches, and return every processes-th one from batch number rank on.
+
+    The last batch may be smaller. The rows are held in memory.
+    """
     shards = shards_in(folder)
     if not shards:
         return []
@@ -109,7 +113,7 @@ def validation_batches(folder: str | Path, batch_size: int, rank: int, processes
 
 
 def padded(rows: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
-    """Lists of token ids as encoder.right_padded has them, padded with 0."""
+    """Pad lists of token ids with 0 on the right; returns ids and mask (see encoder.right_padded)."""
     lists = rows.combine_chunks()
     tokens, lengths = (part.to_numpy(zero_copy_only=False) for part in (lists.flatten(), lists.value_lengths()))
     return right_padded(tokens, lengths, 0)

@@ -183,7 +183,7 @@ class BackTest:
 
     @property
     def headline(self) -> Comparison | None:
-        """The tiers that are drawn and judged in words: those of the finest level."""
+        """The tiers that the chart and the verdict are about: those of the finest level."""
         return self.levels[-1] if self.levels else self.tiers
 
 

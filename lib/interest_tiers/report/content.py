@@ -1,7 +1,7 @@
-"""What the report shows: from the tables of a warehouse to small frozen values.
+"""Builds the content of the report: from the tables of a warehouse to small frozen values.
 
-Spark does the counting. What is collected is bounded by a constant, or by the number of stages, tiers or clusters. No raw row leaves
-the warehouse, and user ids only where show_users asks for them.
+Spark does the counting. The rows collected are bounded by a constant, or by the number of stages, tiers or clusters.
+No raw row leaves the warehouse, and user ids only with show_users.
 """
 
 from __future__ import annotations
@@ -84,8 +84,11 @@ def build_content(
 ) -> Content:
     """Summarise the tables of one as_of.
 
-    name: of the data set. horizon_days: the days that the back-test holds back. stages: whose runs are shown, in this order.
-    levels: of a hierarchy of interests, coarse to fine. show_users: False masks the ids of users.
+    name:         of the data set
+    horizon_days: days that the back-test holds back
+    stages:       stages whose runs are shown, in this order
+    levels:       of a hierarchy of interests, coarse to fine
+    show_users:   False masks the ids of users
     """
     measures = _collect_measures(sources.metrics, as_of)
     clusters = list_clusters(sources.clusters)

@@ -13,7 +13,7 @@ from interest_tiers.report.rows import REASONS_LIMIT
 
 #: Shown for a missing value.
 MISSING = "–"
-#: Metrics that are drawn; the tables hold all.
+#: Metrics with a chart; the tables hold all metrics.
 DRAWN_FOR_TIERS = ("J", "macro_f1")
 DRAWN_FOR_RECOMMENDATIONS = ("ndcg", "recall", "coverage")
 
@@ -72,5 +72,5 @@ def format_measure(value: float | None, unit: str) -> str:
 
 def _draw_recommendations(back_test: BackTest) -> Picture | None:
     found = {column.metric for comparison in back_test.recommendations for column in comparison.columns}
-    drawn = [m for base in DRAWN_FOR_RECOMMENDATIONS for m in sorted(found) if m.partition("@")[0] == base]
-    return draw_comparisons(back_test.recommendations, drawn)
+    metrics = [m for base in DRAWN_FOR_RECOMMENDATIONS for m in sorted(found) if m.partition("@")[0] == base]
+    return draw_comparisons(back_test.recommendations, metrics)

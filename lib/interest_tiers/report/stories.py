@@ -72,9 +72,9 @@ class Story:
 def choose_story_users(sources: Sources) -> tuple[str, ...]:
     """Choose the users of the stories; the same tables give the same users.
 
-    Of each of the largest clusters, this is the user with the smallest SHA-256 of the id among those that have
-    STORY_CORE_INTERESTS core interests and recommendations. Where these are too few, smaller clusters follow, then further users
-    of the same clusters, then users who have less.
+    Candidates have STORY_CORE_INTERESTS core interests and recommendations.
+    Each of the largest clusters contributes its candidate with the smallest SHA-256 of the id.
+    Where these are too few, smaller clusters follow, then further users of the same clusters, then users who have less.
     """
     core = count_tiers_per_user(sources.user_tiers).select("user_id", "core")
     served = sources.recommendations.where("rank = 1").select("user_id", F.lit(True).alias("served"))

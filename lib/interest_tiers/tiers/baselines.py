@@ -1,4 +1,4 @@
-"""What the calibrated rule says of pairs, beside the rule as a certainty and the class prior."""
+"""Predicts pairs with the baselines: the calibrated rule, the rule with probability 1, and the class prior."""
 
 from __future__ import annotations
 
@@ -11,12 +11,18 @@ from interest_tiers.tiers.calibration import Calibration
 
 
 def predictions(labelled: DataFrame, calibration: Calibration, name: str = "rule") -> DataFrame:
-    """What a calibrated rule and its baselines say of the same pairs.
+    """Predict the same pairs with a rule, its calibrated forms, and the class prior.
 
-    labelled: user_id, NAME_tier, label; level, where there is a hierarchy. calibration: of an earlier cut. name: of the rule.
-    Returns model, user_id, label, tier, p_core, p_secondary, p_marginal; level, where there is one. Models: NAME (its tier as a certainty),
-    NAME_calibrated (its tier, probabilities as calibrated), NAME_calibrated_argmax (the likeliest tier), and beside the first rule
-    class_prior (the shares of the earlier cut for everyone).
+    labelled:    (user_id, level, NAME_tier, label)
+    calibration: of an earlier cutoff
+    name:        of the rule
+    Returns:     (user_id, level, label, model, tier, p_core, p_secondary, p_marginal), one row per pair and model
+
+    The models are:
+    NAME                   the rule's tier, with probability 1
+    NAME_calibrated        the rule's tier, with calibrated probabilities
+    NAME_calibrated_argmax the likeliest tier by the calibrated probabilities
+    class_prior            the likeliest tier by the shares of the earlier cutoff, the same for all pairs; only where name is rule
     """
     rule_tier = F.col(f"{name}_tier")
     calibrated = calibration.columns(rule_tier)
@@ -37,7 +43,7 @@ def _model(name: str, tier: Column, probabilities: list[Column]) -> Column:
 
 
 def _likeliest(probabilities: list[Column]) -> Column:
-    """The tier with the largest probability, the higher tier on a tie."""
+    """Select the tier with the largest probability, the higher tier on a tie."""
     options = F.array(*[F.struct(p.alias("p"), F.lit(-place).alias("place")) for place, p in enumerate(probabilities)])
     names = F.array(*[F.lit(tier) for tier in TIERS])
     return F.element_at(names, 1 - F.array_max(options)["place"])

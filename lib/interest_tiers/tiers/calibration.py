@@ -1,4 +1,4 @@
-"""How often each tier of the rule turned out core, secondary and marginal: honest probabilities for a rule."""
+"""Calibrates the rule: how often each of its tiers was followed by a label of core, secondary or marginal."""
 
 from __future__ import annotations
 
@@ -13,9 +13,12 @@ from interest_tiers.config import TIERS
 
 @dataclass(frozen=True)
 class Calibration:
-    """probabilities[rule tier][tier]: the chance that an interest the rule calls so turns out so; each row sums to 1.
+    """Probabilities of the tiers given the rule's tier.
 
-    of_levels: the same of each level of a hierarchy; none where there is no hierarchy.
+    probabilities: probabilities[rule tier][tier]; each row sums to 1
+    prior:         probabilities of the tiers over all pairs
+    n_pairs:       labelled pairs that were counted
+    of_levels:     the calibration of each level
     """
 
     probabilities: Mapping[str, Mapping[str, float]]
@@ -24,14 +27,17 @@ class Calibration:
     of_levels: Mapping[int, Calibration] = field(default_factory=dict)
 
     def columns(self, rule_tier: Column) -> list[Column]:
-        """p_core, p_secondary, p_marginal for a column that holds the rule's tier; of the column level, where there is a hierarchy."""
+        """Build p_core, p_secondary and p_marginal from a column with the rule's tier.
+
+        They also depend on the column level, for the levels in of_levels.
+        """
         table = {
             tier: F.create_map(*[part for rule in TIERS for part in (F.lit(rule), F.lit(self.probabilities[rule][tier]))]) for tier in TIERS
         }
         return self._of_level([table[tier][rule_tier] for tier in TIERS], lambda level: level.columns(rule_tier))
 
     def prior_columns(self) -> list[Column]:
-        """The same whatever the rule says."""
+        """Build p_core, p_secondary and p_marginal that do not depend on the rule's tier."""
         return self._of_level([F.lit(self.prior[tier]) for tier in TIERS], Calibration.prior_columns)
 
     def _of_level(self, whole: list[Column], of: Callable[[Calibration], list[Column]]) -> list[Column]:
@@ -42,10 +48,11 @@ class Calibration:
 
 
 def calibrate(pairs: DataFrame) -> Calibration:
-    """Count outcomes at an earlier cut.
+    """Calibrate the rule on the labels of an earlier cutoff.
 
-    pairs: rule_tier, label; level, where there is a hierarchy. One is added to every count (Laplace), so that nothing is called
-    impossible, and so that a warehouse too young for any outcome gives 1/3 each.
+    pairs: (rule_tier, label, level)
+
+    One is added to every count (Laplace), so that no probability is 0. A warehouse too young for any label gives 1/3 each.
     """
     rows = pairs.groupBy("level", "rule_tier", "label").count().collect()  # at most 9 a level
     levels = sorted({row["level"] for row in rows})

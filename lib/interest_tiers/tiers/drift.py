@@ -1,4 +1,4 @@
-"""Drift: how far the tiers of one day are from those of an earlier one."""
+"""Measures drift: how far the tiers of one day are from those of an earlier one."""
 
 from __future__ import annotations
 
@@ -13,16 +13,20 @@ from interest_tiers.config import TIERS, TierDrift
 from interest_tiers.interests.evidence import PAIR
 from interest_tiers.tiers.rule import place_of
 
-#: Probabilities are compared by so many parts of equal length.
+#: Bins of equal width in which probabilities are compared.
 BINS = 10
 
 
 @dataclass(frozen=True)
 class Drift:
-    """since: the earlier day. of_tiers, of_p_core: population stability indices of the shares of the tiers, and of the tenths of p_core.
+    """How far the tiers of a day are from those of an earlier day.
 
-    core_changed_share: of the users of both days, those whose core interests are others; None where there are none, or where
-    interests have no identity from day to day. is_same_model: whether both days are of one model.
+    since:              the earlier day
+    of_tiers:           population stability index of the shares of the tiers
+    of_p_core:          population stability index of the tenths of p_core
+    core_changed_share: share of users with other core interests, among the users of both days; None where there are none,
+                        or where interest ids change from day to day
+    is_same_model:      whether one model predicted both days
     """
 
     since: date
@@ -32,7 +36,7 @@ class Drift:
     is_same_model: bool
 
     def beyond(self, limits: TierDrift) -> list[str]:
-        """What is above its limit, in words; nothing where the days are of different models, which says nothing of the users."""
+        """Describe what is above its limit; nothing where the models differ, since the drift may then be theirs."""
         if not self.is_same_model:
             return []
         found = [
@@ -44,7 +48,12 @@ class Drift:
 
 
 def drift_between(before: DataFrame, after: DataFrame, since: date, have_identity: bool) -> Drift:
-    """Compare the rows of user_tiers of two days. have_identity: whether an interest_id means the same on both."""
+    """Measure the drift between two days.
+
+    before, after: (user_id, interest_id, tier, p_core, method, model_version), rows of user_tiers of one day
+    since:         the day of before
+    have_identity: whether an interest_id means the same on both days
+    """
     first, second = _counted(before), _counted(after)
     return Drift(
         since,
@@ -56,9 +65,10 @@ def drift_between(before: DataFrame, after: DataFrame, since: date, have_identit
 
 
 def stability_index(before: np.ndarray, after: np.ndarray) -> float:
-    """Sum over parts of (b - a) ln(b / a), a and b their shares before and after (Siddiqi, Credit Risk Scorecards, 2006).
+    """Compute the population stability index: the sum over bins of (b - a) ln(b / a), a and b the shares before and after.
 
-    before, after: counts; one is added to each, so that an empty part has a share.
+    before, after: counts per bin; one is added to each, so that an empty bin has a share
+    Source: Siddiqi, Credit Risk Scorecards, 2006.
     """
     first, second = ((counts + 1) / (counts + 1).sum() for counts in (before, after))
     return float(((second - first) * np.log(second / first)).sum())
@@ -66,7 +76,10 @@ def stability_index(before: np.ndarray, after: np.ndarray) -> float:
 
 @dataclass(frozen=True)
 class _Counted:
-    """Rows of a day by tier and by tenth of p_core, and the versions of its models: the rule's names its day, and says nothing of one."""
+    """Rows of a day by tier and by tenth of p_core, and the versions of its models.
+
+    The rule's version is left out: it names the day, so it always differs.
+    """
 
     of_tiers: np.ndarray
     of_tenths: np.ndarray

@@ -1,7 +1,7 @@
-"""What is known of a user and an interest at a cut, as numbers for a network.
+"""Computes the features of a user and an interest as of a cutoff.
 
-Everything is a function of the days before the cut. Windows and half-lives are parts of the horizon, since that is the
-time scale that a label looks at.
+Every feature is a function of the days before the cutoff. Windows and half-lives are fractions of the horizon, the time
+scale of a label.
 """
 
 from __future__ import annotations
@@ -19,58 +19,68 @@ from interest_tiers.spark.sampling import sample_by_hash
 from interest_tiers.tiers.labels import labelled_by_mass
 from interest_tiers.tiers.rule import with_tier
 
-#: Half-lives and windows, in horizons. With 91 days: 7, 14, 30, 61, 91, 182 days; 14, 28, 56, 91, 182 days.
+#: Half-lives and windows, in horizons. With a horizon of 91 days: 7, 14, 30, 61, 91, 182 days; 14, 28, 56, 91, 182 days.
 HALF_LIVES = {"13th": 1 / 13, "7th": 2 / 13, "third": 1 / 3, "two_thirds": 2 / 3, "one": 1.0, "two": 2.0}
 WINDOWS = {"7th": 2 / 13, "third": 4 / 13, "two_thirds": 8 / 13, "one": 1.0, "two": 2.0}
 
-#: Of these half-lives a user's interests are ordered, and their cumulated mass taken.
+#: Half-lives of the evidence by which a user's interests are ranked and their cumulative mass is computed.
 ORDERED_BY = ("third", "one")
 
-#: Pairs of an average interest that an interest's own outcomes are mixed with, so that a rare one has none of its own.
+#: Pseudo-count that smooths an interest's outcomes towards the average interest, so that a rare one gets about the average.
 PRIOR_PAIRS = 20
 
-#: Interests that are alike are found in the shares of so many users, drawn by hash, and so many of each user's strongest.
+#: Similar interests are computed from this many users, sampled by hash, and this many of each user's strongest interests.
 SIMILARITY_USERS, SIMILARITY_INTERESTS = 100_000, 50
 
-#: So many of the most alike speak for an interest.
+#: Nearest interests that count for the similarity feature of an interest.
 SIMILAR_INTERESTS = 10
 
 SIMILAR = "similar_interests"
 
-#: Cosines of an interest with all that its user does, and with all else; see texts.text_similarities.
+#: Cosines of an interest with all interests of its user, and with the others; see texts.text_similarities.
 TEXT_FEATURES = ("text_similarity", "text_similarity_of_others")
 
-#: How the features begin that are attributes of users; see attributes.attribute_names.
+#: Prefix of the features that are attributes of users; see attributes.attribute_names.
 ATTRIBUTE = "attribute_"
 
-#: Sums over all users are of millionths: billionths of a billion users would not fit a bigint.
+#: Sums over all users count in millionths: billionths of a billion users would overflow a bigint.
 PARTS_OF_ALL_USERS = 10**6
 
 
 def own_features(days: DataFrame, cut: date, config: Tiers, half_life_days: float, attributes: DataFrame | None = None) -> DataFrame:
-    """What every user's days before the cut say of each interest: user_id, interest_id, and doubles, null where undefined.
+    """Compute the features of a pair that depend on its user's own days before the cutoff.
 
-    Where the days have a level, shares and ranks are within a level of the user's, and level is among the columns.
+    days:           (user_id, level, interest_id, event_date, weight double, n_interactions bigint, value double), from
+                    evidence.interest_days, one row per user, interest and day; later days are ignored
+    cut:            the cutoff
+    half_life_days: of the rule's evidence
+    attributes:     (user_id, one double per attribute), from attributes.attributes_of; they become features unchanged
+    Returns:        (user_id, interest_id, level, one double per feature, rule_tier, rule_recent_tier), one row per pair
 
-    days: see evidence.interest_days; only days before the cut are looked at. half_life_days: of the rule's evidence.
-    attributes: of users, which become features as they are; see attributes.attributes_of.
-    Also rule_tier, by mass of that evidence, and rule_recent_tier, by mass of the last horizon's days.
+    A feature is null where it is undefined. Shares and ranks are within the user and level.
+    rule_tier is by mass of the rule's evidence, rule_recent_tier by mass of the last horizon's days.
     """
     aged = _before(days, cut).withColumn("age", F.datediff(F.lit(cut), F.col("event_date")))
     users = _of_users(aged, config.horizon_days)
     if attributes is not None:
         users = users.join(attributes, "user_id", "left")
     pairs = _of_pairs(aged, config.horizon_days, half_life_days).join(users, "user_id")
-    # While the rows of a user are together: the tiers of the rules need nothing else.
+    # Here, because the rows of a user are together already: the tiers of the rules need no other shuffle.
     ranked = _within_users(pairs)
     return with_tier(with_tier(ranked, config, "evidence", "rule_tier"), config, "recent_one", "rule_recent_tier")
 
 
 def pair_features(own: DataFrame, alike: DataFrame, texts: DataFrame, days: DataFrame, cut: date, config: Tiers) -> DataFrame:
-    """All features: user_id, interest_id, rule_tier, rule_recent_tier, FEATURES, and the attributes of users and the level that own has.
+    """Compute all features of every pair.
 
-    own: of own_features for the same cut. alike: of similar_interests. Both are stored already, since they are read often.
-    texts: of texts.text_similarities.
+    own:     from own_features, for the same cutoff
+    alike:   (interest_id, other_id, similarity double, place int), from similar_interests
+    texts:   (user_id, interest_id, TEXT_FEATURES), from texts.text_similarities
+    days:    from evidence.interest_days
+    cut:     the cutoff
+    Returns: (user_id, interest_id, rule_tier, rule_recent_tier, FEATURES, attributes of users, level), one row per pair
+
+    own and alike are read several times, so they must be stored already.
     """
     of_interests = _of_interests(own).join(_outcomes(_before(days, cut), cut, config), "interest_id", "left")
     similar = _similar_evidence(own, alike)
@@ -80,10 +90,13 @@ def pair_features(own: DataFrame, alike: DataFrame, texts: DataFrame, days: Data
 
 
 def in_one_column(known: DataFrame, names: Sequence[str]) -> DataFrame:
-    """The features in one column, as a network reads them: user_id, interest_id, the level that known has, RULES, user_visits, features.
+    """Put the features into one column, as a network reads them.
 
-    known: of pair_features. names: of the features, in their order. features is an array<float>, NaN for what is undefined. A hundred
-    columns less in every plan, shuffle and row that goes to Python from here on.
+    known:   from pair_features
+    names:   the features, in the order of the network
+    Returns: (user_id, interest_id, level, rule_tier, rule_recent_tier, user_visits, features array<float>), one row per pair
+
+    An undefined feature is NaN. One array instead of a hundred columns makes plans, shuffles and rows sent to Python smaller.
     """
     undefined = F.lit(float("nan")).cast("float")
     features = F.array(*[F.coalesce(F.col(name).cast("float"), undefined) for name in names]).alias("features")
@@ -95,12 +108,15 @@ def _before(days: DataFrame, cut: date) -> DataFrame:
 
 
 def window_days(part: float, horizon_days: int) -> int:
-    """A part of the horizon in whole days, one at least."""
+    """Convert a fraction of the horizon to whole days, at least one."""
     return max(1, round(part * horizon_days))
 
 
 def _of_pairs(days: DataFrame, horizon_days: int, half_life_days: float) -> DataFrame:
-    """What the days of a user and interest say by themselves. days: interest_days with age, in days before the cut."""
+    """Compute the features of a pair from its own days.
+
+    days: from evidence.interest_days, and age int, in days before the cutoff
+    """
     in_order = Window.partitionBy(*PAIR).orderBy("event_date")
     gap = F.datediff(F.col("event_date"), F.lag("event_date").over(in_order))
     age, weight, last = F.col("age"), F.col("weight"), window_days(1.0, horizon_days)
@@ -127,7 +143,7 @@ def _of_pairs(days: DataFrame, horizon_days: int, half_life_days: float) -> Data
             F.sum(F.col("gap") * F.col("gap")).alias("squared_gaps"),
         )
     )
-    # Whole numbers of days: their sums are exact, and the deviation does not depend on how rows are distributed.
+    # Sums of whole days are exact, so the deviation does not depend on how rows are partitioned.
     variance = F.col("squared_gaps") / (F.col("n_days") - 1) - F.col("gap_mean") * F.col("gap_mean")
     deviation = F.when(F.col("n_days") > 2, F.sqrt(F.greatest(F.lit(0.0), variance)))
     return summed.select(
@@ -139,17 +155,21 @@ def _of_pairs(days: DataFrame, horizon_days: int, half_life_days: float) -> Data
 
 
 def _decay(half_life_days: float) -> Column:
-    """Of the column age. See evidence.decay."""
+    """Compute 2^(-age / half_life) from the column age (see evidence.decay)."""
     return F.pow(F.lit(2.0), -F.col("age") / F.lit(float(half_life_days)))
 
 
 def _in_window(weight: Column, younger: int, older: int) -> Column:
-    """The weight of the days whose age is above younger and at most older, 0 where more was taken away than given."""
+    """Sum the weight of days with younger < age <= older; 0 where the sum is negative."""
     return summed_evidence(F.when((F.col("age") > younger) & (F.col("age") <= older), weight).otherwise(0.0))
 
 
 def _of_users(days: DataFrame, horizon_days: int) -> DataFrame:
-    """What the days say on which a user did anything at all: user_id, …"""
+    """Compute features of a user from the days with any activity (visits).
+
+    days:    (user_id, age int, ...)
+    Returns: (user_id, one double per feature), one row per user
+    """
     visits = days.select("user_id", "age").distinct()
     age = F.col("age")
     return visits.groupBy("user_id").agg(
@@ -162,7 +182,7 @@ def _of_users(days: DataFrame, horizon_days: int) -> DataFrame:
 
 
 def _within_users(pairs: DataFrame) -> DataFrame:
-    """Add what an interest is among the others of its user: shares, rates per visit, ranks, and the mass of those above it."""
+    """Add how an interest compares with the others of its user: shares, rates per visit, ranks, and the mass ranked above it."""
     user = Window.partitionBy(*USER_LEVEL)
     totals = {
         "user_interests": F.count(F.lit(1)).over(user).cast("double"),
@@ -199,7 +219,11 @@ def _mass_above(share: str, in_order: WindowSpec) -> Column:
 
 
 def _of_interests(pairs: DataFrame) -> DataFrame:
-    """What an interest is to all users: interest_id, …, per user of the data."""
+    """Compute the popularity of every interest over all users, per user of the data.
+
+    pairs:   from own_features
+    Returns: (interest_id, one double per feature), one row per interest
+    """
     users = pairs.select("user_id", "user_visits_one").distinct().agg(
         F.count(F.lit(1)).alias("n_users"), F.count_if(F.col("user_visits_one") > 0).alias("n_users_one")
     )  # fmt: skip
@@ -229,7 +253,11 @@ def _of_interests(pairs: DataFrame) -> DataFrame:
 
 
 def _outcomes(before: DataFrame, cut: date, config: Tiers) -> DataFrame:
-    """How often an interest turned out so in the horizon that ends at the cut: interest_id, interest_core, interest_secondary."""
+    """Compute how often an interest was core or secondary in the horizon that ends at the cutoff.
+
+    before:  from evidence.interest_days, days before the cutoff
+    Returns: (interest_id, interest_core double, interest_secondary double), smoothed shares of its pairs, one row per interest
+    """
     start = cut - timedelta(days=config.horizon_days)
     earlier = before.where(F.col("event_date") < F.lit(start)).select(*PAIR, "level").distinct()
     known = labelled_by_mass(earlier, before.where(F.col("event_date") >= F.lit(start)), config)
@@ -237,8 +265,8 @@ def _outcomes(before: DataFrame, cut: date, config: Tiers) -> DataFrame:
         F.count(F.lit(1)).alias("n"), *[F.count_if(F.col("label") == tier).alias(tier) for tier in TIERS[:2]]
     )
     total = counts.groupBy("level").agg(*[F.sum(name).alias(f"all_{name}") for name in ("n", *TIERS[:2])])
-    beside = counts.join(F.broadcast(total), "level")
-    return beside.select(
+    with_total = counts.join(F.broadcast(total), "level")
+    return with_total.select(
         "interest_id",
         *[
             ((F.col(tier) + PRIOR_PAIRS * F.col(f"all_{tier}") / F.col("all_n")) / (F.col("n") + PRIOR_PAIRS)).alias(f"interest_{tier}")
@@ -248,16 +276,18 @@ def _outcomes(before: DataFrame, cut: date, config: Tiers) -> DataFrame:
 
 
 def similar_interests(own: DataFrame) -> DataFrame:
-    """The interests most alike to each, of the same level, by the cosine of the square roots of users' shares.
+    """Find the most similar interests of each interest on its level, by the cosine of the square roots of users' shares.
 
-    own: of own_features. Returns interest_id, other_id, similarity, place (1 for the most alike).
+    own:     from own_features
+    Returns: (interest_id, other_id, similarity double, place int), at most SIMILAR_INTERESTS rows per interest;
+             place is 1 for the most similar
     """
     strongest = _strongest(own)
     n_users = own.select("user_id").distinct().count()
-    drawn = sample_by_hash(strongest, "user_id", SIMILARITY_USERS, n_users)
-    others = drawn.select(*USER_LEVEL, F.col("interest_id").alias("other_id"), F.col("root").alias("other_root"))
+    sampled = sample_by_hash(strongest, "user_id", SIMILARITY_USERS, n_users)
+    others = sampled.select(*USER_LEVEL, F.col("interest_id").alias("other_id"), F.col("root").alias("other_root"))
     both = (
-        drawn.join(others, USER_LEVEL).groupBy("interest_id", "other_id").agg(exact_sum(F.col("root") * F.col("other_root")).alias("dot"))
+        sampled.join(others, USER_LEVEL).groupBy("interest_id", "other_id").agg(exact_sum(F.col("root") * F.col("other_root")).alias("dot"))
     )
     norms = both.where("interest_id = other_id").select("interest_id", F.sqrt("dot").alias("norm"))
     other_norms = norms.select(F.col("interest_id").alias("other_id"), F.col("norm").alias("other_norm"))
@@ -268,7 +298,12 @@ def similar_interests(own: DataFrame) -> DataFrame:
 
 
 def _similar_evidence(own: DataFrame, alike: DataFrame) -> DataFrame:
-    """How much of the interests alike to one a user has: user_id, interest_id, similar_interests."""
+    """Compute how strong a user is in the interests similar to an interest.
+
+    own:     from own_features
+    alike:   from similar_interests
+    Returns: (user_id, interest_id, similar_interests double), one row per pair with a similar interest
+    """
     whole = alike.groupBy("interest_id").agg(exact_sum(F.col("similarity")).alias("whole"))
     shares = alike.join(whole, "interest_id").select("interest_id", "other_id", (F.col("similarity") / F.col("whole")).alias("part"))
     theirs = _strongest(own).withColumnRenamed("interest_id", "other_id").join(shares, "other_id")
@@ -276,14 +311,18 @@ def _similar_evidence(own: DataFrame, alike: DataFrame) -> DataFrame:
 
 
 def _strongest(own: DataFrame) -> DataFrame:
-    """The strongest interests of every user: user_id, interest_id, root (of the share)."""
+    """Select the SIMILARITY_INTERESTS strongest interests of every user.
+
+    own:     from own_features
+    Returns: (user_id, interest_id, level, root double), root is the square root of the share
+    """
     return own.where(F.col("rank_one") <= SIMILARITY_INTERESTS).select(*PAIR, "level", F.sqrt("share_one").alias("root"))
 
 
-#: The tiers of the rules, beside the features.
+#: Columns with the tiers of the rules; they are no features.
 RULES = ("rule_tier", "rule_recent_tier")
 
-#: In the order in which a network takes them; attributes of users follow.
+#: Features in the order of a network's input; attributes of users follow.
 FEATURES = (
     *(f"evidence_{name}" for name in HALF_LIVES),
     *(f"recent_{name}" for name in WINDOWS),

@@ -1,4 +1,4 @@
-"""Labels: what the interests that a user had before a cut turned out to be after it."""
+"""Computes labels: the tiers, after a cutoff, of the interests that a user had before it."""
 
 from __future__ import annotations
 
@@ -16,9 +16,11 @@ from interest_tiers.tiers.rule import with_tier
 
 
 def labelled(pairs: DataFrame, future_days: DataFrame, config: Tiers) -> DataFrame:
-    """The pairs that have a label by mass or by a rule of the config's, which overrides it, with the column label (a tier).
+    """Label pairs by mass, and by the rules of the config, which override it.
 
-    pairs: the columns of user_interests as of the cut, as far as rules read them, and any others. See labelled_by_mass.
+    pairs:       (user_id, interest_id, level, ...) as of the cutoff, with the columns of user_interests that rules read
+    future_days: days within [cutoff, cutoff + horizon) (see labelled_by_mass)
+    Returns:     the columns of pairs and label (a tier), rows of the pairs that have a label
     """
     by_mass = labelled_by_mass(pairs, future_days, config)
     if not config.label_rules:
@@ -33,7 +35,7 @@ def labelled(pairs: DataFrame, future_days: DataFrame, config: Tiers) -> DataFra
 
 
 def require_rules(empty_pairs: DataFrame, rules: Sequence[LabelRule]) -> None:
-    """Raise ConfigError for a rule that is no SQL on the columns of these pairs, or no condition."""
+    """Raise ConfigError for a rule that is not valid SQL on the columns of these pairs, or not a condition."""
     for place, rule in enumerate(rules):
         try:
             kind = empty_pairs.select(F.expr(rule.sql)).schema[0].dataType.simpleString()
@@ -47,22 +49,25 @@ def require_rules(empty_pairs: DataFrame, rules: Sequence[LabelRule]) -> None:
 
 
 def _tier_by_rules(rules: Sequence[LabelRule]) -> Column:
-    """The tier of the first rule that holds, null where none does."""
+    """Select the tier of the first rule that holds; null where none does."""
     return F.coalesce(*[F.when(F.expr(f"({rule.sql})"), F.lit(rule.tier)) for rule in rules])
 
 
 def labelled_by_mass(pairs: DataFrame, future_days: DataFrame, config: Tiers) -> DataFrame:
-    """The pairs of users with evidence in the horizon, with the column label (a tier).
+    """Label the pairs of users with evidence in the horizon.
 
-    pairs: user_id, interest_id, … as of the cut. future_days: of items or of interests (see evidence), all within
-    [cut, cut + horizon). The label is the tier by mass of the undecayed evidence of the horizon, over the
-    interests that the user had before the cut; users without any such evidence, or with all of it taken away
-    again, carry no label and are left out. Where there are levels, this holds within each of them.
+    pairs:       (user_id, interest_id, level, ...) as of the cutoff
+    future_days: (user_id, level, interest_id, event_date, weight double, n_interactions bigint, value double), days of items
+                 or of interests (see evidence), all within [cutoff, cutoff + horizon)
+    Returns:     the columns of pairs and label (a tier)
+
+    The label is the tier by mass of the undecayed evidence of the horizon, over the interests that the user had before the cutoff.
+    A user without positive evidence for any of them has no label and is left out. All of this is within a level.
     """
     keys = USER_LEVEL
     pair = [*keys, "interest_id"]
     future = interest_days(future_days).groupBy(*pair).agg(summed_evidence(F.col("weight")).alias("future_evidence"))
-    # Semi-joined first: evidence of an interest that is new to the user makes nobody labelled.
+    # Semi-joined first, because evidence of an interest that is new to the user must not give the user labels.
     active = future.where("future_evidence > 0").join(pairs.select(*pair), pair, "left_semi").select(*keys).distinct()
     known = pairs.join(active, keys, "left_semi").join(future, pair, "left")
     known = known.withColumn("future_evidence", F.coalesce("future_evidence", F.lit(0.0)))

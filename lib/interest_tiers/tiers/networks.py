@@ -24,12 +24,15 @@ FURTHEST_BEYOND = 1.0
 
 
 class TierNetwork(nn.Module):
-    """Features (rows, n_features), sequences (rows, length, SEQUENCE_CHANNELS) and tokens (rows, length) to scores (rows, members, 3).
+    """An ensemble that maps the inputs of a pair to scores, (rows, members, 3).
 
-    Features come unscaled: the scaling, fitted on the training rows, is part of the network. Inputs are clamped to one standard
-    deviation outside the training range. Inputs that a kind of network does not read may be empty. The members are stacks of dense
-    layers, each trained for itself; their probabilities are averaged (Lakshminarayanan et al., Simple and Scalable Predictive
-    Uncertainty Estimation using Deep Ensembles, 2017).
+    features:  (rows, n_features), unscaled; the scaling, fitted on the training rows, is part of the network
+    sequences: (rows, length, SEQUENCE_CHANNELS)
+    tokens:    (rows, length)
+
+    Features are clamped to one standard deviation outside the training range. Inputs that a kind does not read may be empty.
+    The members are stacks of dense layers, each trained separately; their probabilities are averaged.
+    Source: Lakshminarayanan et al., Simple and Scalable Predictive Uncertainty Estimation using Deep Ensembles, 2017.
     """
 
     mean: torch.Tensor
@@ -72,7 +75,7 @@ class TierNetwork(nn.Module):
         )
         self.mean.copy_(mean)
         self.deviation.copy_(deviation)
-        # A constant feature has taught nothing: it stays constant.
+        # Nothing was learned from a feature that was constant in training, so it stays constant.
         beyond = ((highest - lowest) / deviation).clamp(max=FURTHEST_BEYOND)
         self.lowest.copy_(((lowest - mean) / deviation - beyond).clamp(min=-LARGEST_SCALED))
         self.highest.copy_(((highest - mean) / deviation + beyond).clamp(max=LARGEST_SCALED))

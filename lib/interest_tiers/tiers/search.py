@@ -24,9 +24,13 @@ BATCH_SIZES, WIDTHS, LOSSES = (512, 1024, 2048, 4096), (64, 128, 256, 512), ("br
 class SearchResult:
     """The result of a search.
 
-    best: keys of a section of the config and their best values. best_j: their J. configured_j: J of the config's settings, None where they
-    diverged. n_trials: trials that ended. n_diverged: those of them without a J.
-    n_examples: of training and held-out users.
+    best:         keys of a section of the config and their best values
+    best_j:       J of the best values
+    configured_j: J of the config's settings, None where they diverged
+    n_trials:     trials that ended
+    n_diverged:   ended trials without a J
+    section:      of the config
+    n_examples:   of training and held-out users
     """
 
     best: dict[str, Any]
@@ -56,8 +60,9 @@ def search_settings(
     """Try settings, those of the config first, until n_trials have ended; an interrupted search resumes from its storage.
 
     largest_batch: see tier_training. storage: file of the trials. evaluate: trains with some settings and returns J.
-    Settings that diverge count as the worst. Raises TrainingError where all diverge. The sampler is the tree-structured Parzen
-    estimator (Bergstra et al., Algorithms for Hyper-Parameter Optimization, 2011), seeded by the settings.
+    Settings that diverge count as the worst. Raises TrainingError where all diverge.
+    The sampler is the tree-structured Parzen estimator, seeded by the settings.
+    Source: Bergstra et al., Algorithms for Hyper-Parameter Optimization, 2011.
     """
     import optuna
     from optuna.storages import JournalStorage
@@ -67,7 +72,7 @@ def search_settings(
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(
         storage=JournalStorage(JournalFileBackend(str(storage))),
-        # The ranges depend on it, and a study has one range.
+        # A study has fixed ranges, and the ranges depend on these two numbers.
         study_name=f"tiers, {settings.num_processes} processes, batches of {largest_batch} at most",
         load_if_exists=True,
         sampler=optuna.samplers.TPESampler(seed=settings.seed),
@@ -97,7 +102,7 @@ def _run_trial(study: Study, settings: TierTraining, largest_batch: int, evaluat
     try:
         j = evaluate(settings.model_copy(update=values))
     except DivergedError:
-        # The sampler ranks a pruned trial without a value below all others; a failed one it would forget, and sample again.
+        # The sampler ranks a pruned trial without a value below all others. It would ignore a failed one, and sample it again.
         study.tell(trial, state=TrialState.PRUNED)
         LOG.info("trial %d  diverged  %s", trial.number + 1, values)
         return

@@ -1,4 +1,4 @@
-"""What some networks read beside features: the user's event-days as a sequence, and the texts of what the user did."""
+"""Builds further inputs of some networks: the user's event-days as a sequence, and the texts of the items touched."""
 
 from __future__ import annotations
 
@@ -16,18 +16,23 @@ from interest_tiers.config import TierTraining
 from interest_tiers.interests.evidence import PAIR
 from interest_tiers.spark.worker import once_per_worker
 
-#: So many of the interests most alike lend their event-days to a sequence.
+#: Similar interests whose event-days are part of a sequence.
 ALIKE_IN_SEQUENCE = 3
 
-#: Texts of so many of the newest items stand for what a user did in an interest.
+#: Newest items of a pair whose texts a network reads.
 NEWEST_ITEMS = 8
 
 
 def with_sequence(pairs: DataFrame, days: DataFrame, alike: DataFrame, cut: date, config: TierTraining) -> DataFrame:
-    """Add sequence: the newest event-days before the cut in the interest and in those most alike, oldest first.
+    """Add the newest event-days before the cutoff, in the interest and in the most similar ones, oldest first.
 
-    pairs: user_id, interest_id, … days: see evidence.interest_days. alike: see features.similar_interests. Returns an array<float> of
-    sequence_length × the channels of networks.SEQUENCE_CHANNELS, zeros before the first event-day.
+    pairs:   (user_id, interest_id, ...)
+    days:    (user_id, interest_id, event_date, weight double, ...), from evidence.interest_days
+    alike:   (interest_id, other_id, place int, ...), from features.similar_interests
+    cut:     the cutoff
+    Returns: the columns of pairs and sequence array<float>, rows of pairs with at least one event-day
+
+    A sequence has sequence_length × shapes.SEQUENCE_CHANNELS values; zeros pad it before the first event-day.
     """
     before = days.where(F.col("event_date") < F.lit(cut))
     events = before.select(*PAIR, F.datediff(F.lit(cut), F.col("event_date")).alias("age"), "weight")
@@ -61,10 +66,16 @@ def with_sequence(pairs: DataFrame, days: DataFrame, alike: DataFrame, cut: date
 
 
 def with_tokens(pairs: DataFrame, days_of_items: DataFrame, items: DataFrame, cut: date, model: str, max_tokens: int) -> DataFrame:
-    """Add tokens: the texts of the newest items that the user touched in the interest before the cut, newest first.
+    """Add the tokens of the newest items that the user touched in the interest before the cutoff, newest first.
 
-    pairs: user_id, interest_id, … days_of_items: see evidence.item_days. items: item_id, text. model: the folder of the language
-    model. Returns an array<int> of max_tokens token ids, each one higher than in the model, zeros after the last.
+    pairs:         (user_id, interest_id, ...)
+    days_of_items: (user_id, interest_id, item_id, event_date, ...), from evidence.item_days
+    items:         (item_id, text)
+    cut:           the cutoff
+    model:         folder of the language model
+    Returns:       the columns of pairs and tokens array<int>
+
+    There are max_tokens token ids, each one higher than the model's; zeros pad them after the last.
     """
     touched = days_of_items.where(F.col("event_date") < F.lit(cut)).groupBy(*PAIR, "item_id").agg(F.max("event_date").alias("last_day"))
     newest = Window.partitionBy(*PAIR).orderBy(F.desc("last_day"), "item_id")
@@ -72,7 +83,7 @@ def with_tokens(pairs: DataFrame, days_of_items: DataFrame, items: DataFrame, cu
     with_text = placed.join(items.where("text IS NOT NULL").select("item_id", "text"), "item_id")
     texts = with_text.groupBy(*PAIR).agg(F.array_sort(F.collect_list(F.struct("place", "text"))).alias("newest"))
     text = F.array_join(F.transform("newest", lambda item: item["text"]), ". ")
-    # A text for a user and interest is rarely that of another: no distinct first.
+    # Two pairs rarely have the same text, so a distinct before tokenising would not pay.
     every = pairs.select(*PAIR).join(texts.select(*PAIR, text.alias("text")), PAIR, "left")
 
     # Part of the workers' cache key: another model may be put at the same path later.

@@ -1,4 +1,4 @@
-"""Features of texts: how near an interest is, by its texts, to all that a user does."""
+"""Computes features of texts: how similar an interest is, by its texts, to the user's interests."""
 
 from __future__ import annotations
 
@@ -14,27 +14,28 @@ from interest_tiers.interests.hierarchy import USER_LEVEL
 from interest_tiers.spark.sampling import sample_by_hash
 from interest_tiers.tiers.features import TEXT_FEATURES
 
-#: The vectors of so many interests, drawn by hash, span the space in which texts are compared.
+#: Interests, sampled by hash, whose vectors the principal components are fitted on.
 FITTED_INTERESTS = 10_000
 
-#: Principal components of the interests' vectors: cosines in them are the same whatever the components' signs.
+#: Principal components of the interests' vectors. Cosines do not depend on the signs of components.
 COMPONENTS = 16
 
-#: Beyond these, components differ with the threads that found them.
+#: Further decimals of a component depend on the number of threads.
 COMPONENT_DECIMALS = 6
 
-#: What is shorter has no direction.
+#: A shorter vector has no reliable direction.
 SMALLEST_SQUARED_NORM = 1e-9
 
 
 def interest_points(embeddings: DataFrame) -> DataFrame:
-    """The vectors of interests in their principal components: interest_id, text_0, text_1, …
+    """Project the vectors of interests on their principal components.
 
-    embeddings: interest_id, embedding array<float>; stored already, since they are read twice. Those without one are left out.
+    embeddings: (interest_id, embedding array<float>), read twice, so already stored
+    Returns:    (interest_id, text_0 double, text_1 double, ...), one row per interest with an embedding
     """
     known = embeddings.where(F.col("embedding").isNotNull()).select("interest_id", "embedding")
-    drawn = sample_by_hash(known, "interest_id", FITTED_INTERESTS, known.count()).orderBy("interest_id").collect()
-    mean, directions = _components(np.array([row["embedding"] for row in drawn], dtype=np.float64))
+    sampled = sample_by_hash(known, "interest_id", FITTED_INTERESTS, known.count()).orderBy("interest_id").collect()
+    mean, directions = _components(np.array([row["embedding"] for row in sampled], dtype=np.float64))
     names = [f"text_{place}" for place in range(COMPONENTS)]
 
     def points(batches: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
@@ -47,7 +48,10 @@ def interest_points(embeddings: DataFrame) -> DataFrame:
 
 
 def _components(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean (width,) and directions (width, COMPONENTS) of vectors (n, width); zeros where too few span so many."""
+    """Compute the mean, (width,), and the principal directions, (width, COMPONENTS), of vectors, (n, width).
+
+    Directions are zero where the vectors span fewer.
+    """
     if len(vectors) == 0:
         return np.zeros(0), np.zeros((0, COMPONENTS))
     mean = vectors.mean(axis=0)
@@ -58,10 +62,14 @@ def _components(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def text_similarities(own: DataFrame, points: DataFrame) -> DataFrame:
-    """Cosines of an interest with the mean of its user's interests, weighted by share: user_id, interest_id, TEXT_FEATURES.
+    """Compute the cosines of an interest with the mean of its user's interests, weighted by share.
 
-    own: see features.own_features. points: see interest_points. The mean is that of all interests, and that of the others;
-    null where one has no direction. Where there are levels, those are the interests of the level.
+    own:     from features.own_features
+    points:  (interest_id, text_0 double, ...), from interest_points
+    Returns: (user_id, interest_id, TEXT_FEATURES), one row per pair whose interest has a point
+
+    One mean is over all interests of the user and level, one over the others.
+    A cosine is null where a vector has no direction.
     """
     user, share = Window.partitionBy(*USER_LEVEL), F.col("share_one")
     known = own.select(*PAIR, "level", "share_one").join(points, "interest_id")

@@ -1,6 +1,6 @@
-"""The loop of a training process: steps, epochs, checkpoints, early stopping. TorchDistributor starts as many as configured.
+"""Runs the loop of a training process: steps, epochs, checkpoints, early stopping.
 
-It runs in the processes of the training. It uses no Spark, and what is trained is up to a task.
+TorchDistributor starts as many processes as configured. The loop does not use Spark; a task defines the model and the rows.
 """
 
 from __future__ import annotations
@@ -77,8 +77,8 @@ TaskKind = TypeVar("TaskKind", bound=Task, covariant=True)
 class TrainingPlan(Generic[TaskKind]):
     """The input of every process of a training. Paths must mean the same on every machine.
 
-    n_rows: number of training rows. checkpoints: folder from which an interrupted training resumes. result: folder of the
-    best weights. device: cpu or cuda. threads: of one process.
+    n_rows: number of training rows. checkpoints: folder from which an interrupted training resumes.
+    result: folder of the best weights. device: cpu or cuda. threads: of one process.
     """
 
     settings: Training
@@ -112,7 +112,7 @@ class TrainingPlan(Generic[TaskKind]):
 
 @dataclass(frozen=True)
 class Epoch:
-    """loss: mean over the steps. validation_loss: None without validation rows."""
+    """The losses of an epoch. loss: mean over the steps. validation_loss: None without validation rows."""
 
     epoch: int
     step: int
@@ -122,7 +122,7 @@ class Epoch:
 
 @dataclass
 class Progress:
-    """How far a training has come: what resuming needs besides weights and optimizer."""
+    """The progress of a training: the state that resuming needs besides weights and optimizer."""
 
     step: int = 0
     loss_sum: float = 0.0
@@ -144,7 +144,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Trained:
-    """losses: of every step of this command. resumed_at: the step of the checkpoint that it resumed from, 0 for none."""
+    """The outcome of a training. losses: of every step of this command. resumed_at: step of the checkpoint, 0 for none."""
 
     epochs: list[Epoch]
     best: Epoch
@@ -275,7 +275,7 @@ class _Training:
         import torch
 
         settings = self._settings
-        # Dropout is a function of the step, so that a resumed training draws the same masks.
+        # Dropout is a function of the step, so that a resumed training uses the same masks.
         torch.manual_seed(settings.seed + (step + 1) * self._size + self._rank)
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate(step, settings, settings.epochs * self._plan.epoch_steps)
