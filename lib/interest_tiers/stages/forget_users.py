@@ -40,12 +40,17 @@ NAME = "forget_users"
 TABLES_OF_USERS = (*(t for t in TABLES if (t.has_users or t.names_users is not None) and t is not USERS), USERS)
 
 
-def run(context: RunContext, users: str | None = None, vacuum_only: bool = False, retention_hours: int | None = None) -> StageResult:
-    """Remove the users of a file from all tables and files, vacuum the tables, and print what older versions still hold."""
-    if not any(context.warehouse.exists(table) for table in TABLES_OF_USERS):
-        raise WarehouseError(f"--warehouse {context.warehouse.location} has no table of users; give the warehouse of a pipeline")
+def preflight(context: RunContext, users: str | None = None, vacuum_only: bool = False, retention_hours: int | None = None) -> list[str]:
+    """Check the options, and that the warehouse has tables; a folder that has none stays as it is."""
     if (users is None) != vacuum_only:
         raise ConfigError("give one of --users FILE and --vacuum-only")
+    if not any(context.warehouse.exists(table) for table in TABLES_OF_USERS):
+        raise WarehouseError(f"--warehouse {context.warehouse.location}: there is no table of users; give the warehouse of a pipeline")
+    return []
+
+
+def run(context: RunContext, users: str | None = None, vacuum_only: bool = False, retention_hours: int | None = None) -> StageResult:
+    """Remove the users of a file from all tables and files, vacuum the tables, and print what older versions still hold."""
     given, unknown, removed = 0, 0, {}
     tables = [table for table in (*TABLES_OF_USERS, TEXT_EMBEDDINGS) if context.warehouse.exists(table)]
     if users is not None:

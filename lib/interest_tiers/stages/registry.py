@@ -200,6 +200,7 @@ COMMANDS: tuple[Stage, ...] = (
                 metavar="HOURS",
             ),
         ),
+        preflight=forget_users.preflight,
         command=True,
         has_config=False,
     ),
