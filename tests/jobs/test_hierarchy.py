@@ -157,7 +157,12 @@ def test_what_people_read_shows_the_levels(warehouse: Warehouse, small: Shop, ca
     assert lines[place].split()[1] in ("core", "secondary", "marginal")
 
 
-def test_a_plain_category_has_no_levels(spark: SparkSession, made: Made) -> None:
+def test_a_plain_category_has_one_level(spark: SparkSession, made: Made) -> None:
     tables = Warehouse(spark, made.warehouse)
-    for table, column in ((ITEMS, "levels"), (INTERESTS, "level"), (INTERESTS, "parent_id"), (USER_INTERESTS, "level")):
-        assert [row[0] for row in tables.read(table).select(column).distinct().collect()] == [None]
+    for table, column, only in (
+        (ITEMS, "levels", None),
+        (INTERESTS, "level", 1),
+        (INTERESTS, "parent_id", None),
+        (USER_INTERESTS, "level", 1),
+    ):
+        assert [row[0] for row in tables.read(table).select(column).distinct().collect()] == [only]
