@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,39 +20,40 @@ CHUNK_BYTES = 65_536
 
 @contextmanager
 def hide_ivy_report() -> Iterator[None]:
-    """Hold back Ivy's lines on file descriptor 2 while the block starts a JVM, and print them if the block raises.
+    """Hold back Ivy's lines on standard output and error while the block starts a JVM; print them if the block raises.
 
-    The JVM inherits a pipe as its standard error. A thread passes on everything else, and after the block all of it.
+    The JVM inherits pipes in their place. A thread each passes on everything else, and after the block all of it.
     """
-    reading, writing = os.pipe()
-    terminal = os.dup(2)
-    relay = _Relay(reading, terminal)
-    os.dup2(writing, 2)
-    os.close(writing)
-    relay.start()
+    sys.stdout.flush()
+    relays = [_Relay(descriptor) for descriptor in (1, 2)]
     try:
         yield
     except BaseException:
-        relay.show_held()
+        for relay in relays:
+            relay.show_held()
         raise
     finally:
-        os.dup2(terminal, 2)
-        relay.is_starting = False
+        for relay in relays:
+            relay.end_start()
 
 
 class _Relay(threading.Thread):
-    """Passes bytes from a pipe to the terminal; while the JVM starts it holds back Ivy's lines."""
+    """Passes what the JVM writes to a file descriptor on to it; while the JVM starts it holds back Ivy's lines."""
 
-    def __init__(self, reading: int, terminal: int) -> None:
-        super().__init__(name="standard error of the JVM", daemon=True)
-        self._reading, self._terminal = reading, terminal
+    def __init__(self, descriptor: int) -> None:
+        super().__init__(name=f"output {descriptor} of the JVM", daemon=True)
+        self._descriptor, self._terminal = descriptor, os.dup(descriptor)
+        self._reading, writing = os.pipe()
         self._held: list[bytes] = []
-        self.is_starting = True
+        self._is_starting = True
+        os.dup2(writing, descriptor)
+        os.close(writing)
+        self.start()
 
     def run(self) -> None:
         rest = b""
         while chunk := os.read(self._reading, CHUNK_BYTES):
-            if not self.is_starting:
+            if not self._is_starting:
                 os.write(self._terminal, rest + chunk)
                 rest = b""
                 continue
@@ -62,6 +64,11 @@ class _Relay(threading.Thread):
                 else:
                     os.write(self._terminal, line + b"\n")
         os.write(self._terminal, rest)
+
+    def end_start(self) -> None:
+        """Give this process its descriptor back; what the JVM writes passes from now on."""
+        os.dup2(self._terminal, self._descriptor)
+        self._is_starting = False
 
     def show_held(self) -> None:
         """Print what was held back."""
