@@ -16,7 +16,7 @@ COUNTS = {"core": (6, 2, 1), "secondary": (1, 3, 3), "marginal": (0, 0, 5)}
 
 def test_shares_of_outcomes_with_one_added_to_every_count(spark: SparkSession) -> None:
     rows = [(rule, label) for rule, counts in COUNTS.items() for label, n in zip(TIERS, counts, strict=True) for _ in range(n)]
-    calibration = calibrate(spark.createDataFrame(rows, "rule_tier string, label string"))
+    calibration = calibrate(spark.createDataFrame(rows, "rule_tier string, label string").withColumn("level", F.lit(1)))
     assert calibration.probabilities == {
         "core": {"core": 7 / 12, "secondary": 3 / 12, "marginal": 2 / 12},
         "secondary": {"core": 2 / 10, "secondary": 4 / 10, "marginal": 4 / 10},
@@ -27,7 +27,7 @@ def test_shares_of_outcomes_with_one_added_to_every_count(spark: SparkSession) -
     for shares in (*calibration.probabilities.values(), calibration.prior):
         assert sum(shares.values()) == pytest.approx(1.0, abs=1e-12)
 
-    tiers = spark.createDataFrame([("u1", "marginal"), ("u2", "core")], "user_id string, rule_tier string")
+    tiers = spark.createDataFrame([("u1", "marginal"), ("u2", "core")], "user_id string, rule_tier string").withColumn("level", F.lit(1))
     assertDataFrameEqual(
         tiers.select("user_id", *calibration.columns(F.col("rule_tier"))),
         spark.createDataFrame(
@@ -38,7 +38,7 @@ def test_shares_of_outcomes_with_one_added_to_every_count(spark: SparkSession) -
 
 
 def test_without_any_outcome_every_tier_is_as_likely(spark: SparkSession) -> None:
-    calibration = calibrate(spark.createDataFrame([], "rule_tier string, label string"))
+    calibration = calibrate(spark.createDataFrame([], "level int, rule_tier string, label string"))
     third = dict.fromkeys(TIERS, 1 / 3)
     assert calibration.probabilities == dict.fromkeys(TIERS, third)
     assert calibration.prior == third

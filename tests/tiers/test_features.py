@@ -43,7 +43,7 @@ def days() -> pd.DataFrame:
 
 
 def frame(spark: SparkSession, days: pd.DataFrame) -> DataFrame:
-    return spark.createDataFrame(list(days.itertuples(index=False, name=None)), SCHEMA)
+    return spark.createDataFrame(list(days.itertuples(index=False, name=None)), SCHEMA).withColumn("level", F.lit(1))
 
 
 def features_of(spark: SparkSession, days: pd.DataFrame) -> pd.DataFrame:
@@ -52,7 +52,7 @@ def features_of(spark: SparkSession, days: pd.DataFrame) -> pd.DataFrame:
     own = own_features(every, CUT, CONFIG, HALF_LIFE).localCheckpoint()
     texts = text_similarities(own, interest_points(spark.createDataFrame(EMBEDDINGS, "interest_id string, embedding array<float>")))
     found = pair_features(own, similar_interests(own).localCheckpoint(), texts, every, CUT, CONFIG)
-    assert found.columns == ["user_id", "interest_id", "rule_tier", "rule_recent_tier", *FEATURES]
+    assert found.columns == ["user_id", "interest_id", "rule_tier", "rule_recent_tier", *FEATURES, "level"]
     return found.toPandas().sort_values(["user_id", "interest_id"]).set_index(["user_id", "interest_id"])
 
 

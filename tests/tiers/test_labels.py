@@ -5,17 +5,18 @@ from __future__ import annotations
 from datetime import date, timedelta
 
 from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
 from pyspark.testing import assertDataFrameEqual
 
 from interest_tiers.config import Tiers
 from interest_tiers.tiers.labels import labelled
 
 CUT = date(2017, 10, 1)
-DAYS = "user_id string, interest_id string, item_id string, event_date date, weight double, n_interactions bigint, value double"
+DAYS = "user_id string, interest_id string, item_id string, event_date date, weight double, n_interactions bigint, value double, level int"
 
 
 def day(user: str, interest: str, item: str, offset: int, weight: float = 1.0, n_interactions: int = 1) -> tuple[object, ...]:
-    return user, interest, item, CUT + timedelta(days=offset), weight, n_interactions, 0.0
+    return user, interest, item, CUT + timedelta(days=offset), weight, n_interactions, 0.0, 1
 
 
 def test_labels_are_tiers_of_the_undecayed_days_of_the_horizon(spark: SparkSession) -> None:
@@ -57,19 +58,19 @@ def test_labels_are_tiers_of_the_undecayed_days_of_the_horizon(spark: SparkSessi
         ("mixed", "a", 0.1, "core"), ("mixed", "b", 0.9, "marginal"),
         ("returns", "b", 0.3, "core"), ("returns", "a", 0.4, "secondary"), ("returns", "c", 0.3, "marginal"),
     ]  # fmt: skip
-    known = spark.createDataFrame(pairs, "user_id string, interest_id string, share double")
+    known = spark.createDataFrame(pairs, "user_id string, interest_id string, share double").withColumn("level", F.lit(1))
     got = labelled(known, spark.createDataFrame(future, DAYS), Tiers())
     assertDataFrameEqual(
         got.select("user_id", "interest_id", "share", "label"),
         spark.createDataFrame(expected, "user_id string, interest_id string, share double, label string"),
     )
-    assert sorted(got.columns) == ["interest_id", "label", "share", "user_id"]
+    assert sorted(got.columns) == ["interest_id", "label", "level", "share", "user_id"]
 
 
 def test_what_an_expert_knows_overrides_a_label_and_may_add_one(spark: SparkSession) -> None:
     pairs = spark.createDataFrame(
         [("a", "x", 5), ("a", "y", 1), ("silent", "x", 9), ("silent", "y", 2)], "user_id string, interest_id string, n_days int"
-    )
+    ).withColumn("level", F.lit(1))
     future = spark.createDataFrame([day("a", "x", "i", 3)], DAYS)
     rule = {"sql": "n_days = 1", "tier": "secondary"}
     found = labelled(pairs, future, Tiers(label_rules=[rule, {"sql": "n_days > 0", "tier": "core", "add": True}]))

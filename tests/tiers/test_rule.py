@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
 from pyspark.testing import assertDataFrameEqual
 
 from interest_tiers.config import TIERS, Tiers
@@ -49,7 +50,7 @@ Users = Mapping[str, Mapping[str, float]]
 
 def tiers_of(spark: SparkSession, users: Users, config: Tiers) -> dict[str, dict[str, str]]:
     rows = [(user, interest, float(evidence)) for user, held in users.items() for interest, evidence in held.items()]
-    frame = spark.createDataFrame(rows, "user_id string, interest_id string, evidence double")
+    frame = spark.createDataFrame(rows, "user_id string, interest_id string, evidence double").withColumn("level", F.lit(1))
     found: dict[str, dict[str, str]] = {user: {} for user in users}
     for row in with_tier(frame, config, "evidence", "tier").collect():
         found[row["user_id"]][row["interest_id"]] = row["tier"]
@@ -75,11 +76,12 @@ def test_a_boundary_is_met_exactly_at_any_mass(spark: SparkSession) -> None:
 
 def test_the_other_columns_stay_and_the_name_is_given(spark: SparkSession) -> None:
     pairs = spark.createDataFrame(
-        [("u1", "a", 3, 1.0), ("u1", "b", 4, 9.0), ("u2", "a", 5, 1.0)], "user_id string, interest_id string, n int, days double"
+        [("u1", "a", 3, 1.0, 1), ("u1", "b", 4, 9.0, 1), ("u2", "a", 5, 1.0, 1)],
+        "user_id string, interest_id string, n int, days double, level int",
     )
     expected = spark.createDataFrame(
-        [("u1", "a", 3, 1.0, "marginal"), ("u1", "b", 4, 9.0, "core"), ("u2", "a", 5, 1.0, "core")],
-        "user_id string, interest_id string, n int, days double, label string",
+        [("u1", "a", 3, 1.0, 1, "marginal"), ("u1", "b", 4, 9.0, 1, "core"), ("u2", "a", 5, 1.0, 1, "core")],
+        "user_id string, interest_id string, n int, days double, level int, label string",
     )
     assertDataFrameEqual(with_tier(pairs, Tiers(), "days", "label"), expected)
 
