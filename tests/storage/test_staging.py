@@ -58,3 +58,11 @@ def test_staging_that_may_name_users_goes_but_for_live_runs(spark: SparkSession,
     assert own.delete_files_of_users() == ["live"]
     assert sorted(path.name for path in staging.iterdir()) == ["live"]
     live.clear_stage()
+
+
+def test_a_run_that_is_just_starting_keeps_its_folder(spark: SparkSession, tmp_path: Path) -> None:
+    """Its folder holds no file yet, and it may have registered after the live runs were looked up."""
+    starting = tmp_path / "warehouse" / "_staging" / "starting" / "shared"
+    starting.mkdir(parents=True)
+    assert Warehouse(spark, str(tmp_path / "warehouse"), "other").remove_expired_staging(timedelta(0)) == []
+    assert starting.is_dir()

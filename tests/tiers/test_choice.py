@@ -32,10 +32,13 @@ def test_a_small_difference_on_the_same_users_is_found() -> None:
     assert 1.96 * stats.sem(of_rule[::3]) > 5 * abs(found.difference) / 2
 
 
-def test_a_network_that_is_as_good_by_chance_leaves_the_rule() -> None:
+def test_a_network_that_is_as_good_by_chance_has_an_interval_around_0_and_is_chosen_by_its_mean() -> None:
     network, of_rule, weights, user = errors(0.0)
     found = compare_errors(network, of_rule, weights, user)
     assert found.lower is not None and found.upper is not None
     assert found.lower < 0 < found.upper
-    assert not found.is_network_better
-    assert not compare_errors(network[:3], of_rule[:3] + 1, weights[:3], user[:3]).is_network_better  # a single user tells nothing
+    assert found.is_network_better == (found.difference < 0)
+    # A single user gives no interval.
+    alone = compare_errors(network[:3], of_rule[:3] + 1, weights[:3], user[:3])
+    assert (alone.lower, alone.upper, alone.is_network_better) == (None, None, True)
+    assert not compare_errors(of_rule[:3] + 1, of_rule[:3], weights[:3], user[:3]).is_network_better

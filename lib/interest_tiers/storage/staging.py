@@ -73,9 +73,10 @@ class Staging:
     def remove_expired(self, max_age: timedelta = MAX_AGE) -> list[str]:
         """Remove the staging tables of dead runs that were written longer ago than max_age; returns what was removed."""
         removed = []
-        for other in self._store.list_others({self._run_id, *self._claims.live_runs()}):
+        for other in self._list_dead():
             written_at = self._store.last_modified(other)
-            if written_at is None or datetime.now(UTC) - written_at > max_age:
+            # Without a file yet, it may belong to a run that is just starting.
+            if written_at is not None and datetime.now(UTC) - written_at > max_age:
                 self._store.delete_other(other)
                 removed.append(other)
         return removed
@@ -83,10 +84,17 @@ class Staging:
     def remove_all(self) -> list[str]:
         """Remove the staging tables of this run and of dead runs; returns the ids of live runs, whose tables stay."""
         self.clear()
-        live = self._claims.live_runs() - {self._run_id}
-        for other in self._store.list_others(live):
+        for other in self._list_dead():
             self._store.delete_other(other)
-        return sorted(live)
+        return sorted(self._claims.live_runs() - {self._run_id})
+
+    def _list_dead(self) -> list[str]:
+        """List the staging tables of runs that are not alive.
+
+        They are listed before the live runs are: a run registers before it writes, so one that starts meanwhile is not listed.
+        """
+        found = set(self._store.list_others({self._run_id}))
+        return [other for other in self._store.list_others({self._run_id, *self._claims.live_runs()}) if other in found]
 
 
 class FolderStaging:

@@ -42,8 +42,8 @@ class Comparison:
 
     @property
     def is_network_better(self) -> bool:
-        """Say whether the network is better beyond chance; the simpler rule decides otherwise."""
-        return self.upper is not None and self.upper < 0
+        """Say whether the network has the smaller J on users that did not choose it; the interval says how sure that is."""
+        return self.difference < 0
 
     def __str__(self) -> str:
         interval = "" if self.lower is None or self.upper is None else f" [{self.lower:+.4f}, {self.upper:+.4f}]"
@@ -65,7 +65,7 @@ class Choice:
     @property
     def reason(self) -> str:
         """Why the rule decides; empty where the network does."""
-        return "" if self.comparison.is_network_better else f"the network is not surely better on judging users: {self.comparison}"
+        return "" if self.comparison.is_network_better else f"the network is not better on judging users: {self.comparison}"
 
     @property
     def metrics(self) -> dict[str, float]:
