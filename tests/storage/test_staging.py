@@ -35,7 +35,7 @@ def test_only_old_staging_of_dead_runs_expires(spark: SparkSession, tmp_path: Pa
         (staging / name / "stage" / "part.parquet").touch()
     for run in ("live", "old"):
         for path in (staging / run).rglob("*.parquet"):
-            os.utime(path, (0, 0))
+            os.utime(path, (1, 1))
     other = Warehouse(spark, str(tmp_path / "warehouse"), "other")
     assert other.remove_expired_staging() == ["old"]
     assert sorted(path.name for path in staging.iterdir()) == ["live", "new"]
