@@ -7,7 +7,7 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any
 
@@ -25,8 +25,6 @@ from interest_tiers.stages.runner import run_stages
 from interest_tiers.storage.warehouse import Warehouse
 
 LOG = logging.getLogger("interest_tiers")
-
-Command = Callable[[argparse.Namespace], int]
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -26,12 +26,8 @@ from interest_tiers.storage.schemas import (
     TEXT_EMBEDDINGS,
     USER_INTERESTS,
     USERS,
-    Table,
 )
 from interest_tiers.tiers.composition import TierInputs, TierMethod
-
-#: The tables behind read_tier_inputs.
-EVIDENCE_TABLES: tuple[Table, ...] = (INTERACTIONS, ITEMS, ITEM_INTERESTS, INTERESTS)
 
 
 def tier_method(context: StageContext) -> TierMethod:

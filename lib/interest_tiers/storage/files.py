@@ -39,11 +39,6 @@ class Files:
         target, system = self._opened(path)
         system.delete(target, True)
 
-    def delete_if_empty(self, path: str) -> None:
-        """Delete a folder that holds nothing."""
-        if not self.list(path):
-            self.delete(path)
-
     def last_modified(self, path: str) -> datetime | None:
         """Return when the newest file in a folder was written, UTC; None when the folder holds no file.
 

@@ -68,7 +68,6 @@ def describe_table(location: Location, table: Table, as_of: date | None) -> Tabl
         F.coalesce(F.sum(n_rows), F.lit(0)).alias("n_rows"),
         F.coalesce(F.sum(F.when(is_seen, n_rows)), F.lit(0)).alias("n_rows_as_of"),
         F.count(F.when(n_rows.isNull(), True)).alias("n_unknown"),
-        F.count(F.when(is_seen, True)).alias("n_files_as_of"),
     ).first()
     assert found is not None  # an aggregate without keys has one row
     known = found["n_unknown"] == 0
