@@ -31,3 +31,8 @@ class DataQualityError(InterestTiersError):
     """The quality gate refused the data; what was found stands in the quarantine and in the run record."""
 
     exit_code = 3
+
+
+def short_message(error: BaseException) -> str:
+    """Return the first line of an error's message; the name of its class where it has no message."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

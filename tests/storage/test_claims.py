@@ -171,6 +171,23 @@ def test_a_claim_is_renewed_while_it_is_held(folder: Path, monkeypatch: pytest.M
         assert time.time() - path.stat().st_mtime < 10
 
 
+def test_a_claim_is_renewed_again_after_an_error_without_a_message(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, renewed = LocalClaims(folder), threading.Event()
+    beats = iter([OSError(), None])
+
+    def renew(claim: object) -> bool:
+        fault = next(beats, None)
+        if fault is not None:
+            raise fault
+        renewed.set()
+        return True
+
+    monkeypatch.setattr(store, "heartbeat_seconds", 0.05, raising=False)
+    monkeypatch.setattr(store, "renew", renew)
+    with Claims(store, "first").hold([USER_TIERS], MONDAY):
+        assert renewed.wait(10)
+
+
 def test_a_lost_claim_is_neither_renewed_nor_removed(folder: Path) -> None:
     assert_a_dead_claim_is_replaced_once(LocalClaims(folder))
 

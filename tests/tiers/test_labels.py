@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from datetime import date, timedelta
 
+import pytest
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 from pyspark.testing import assertDataFrameEqual
 
-from interest_tiers.config import Tiers
-from interest_tiers.tiers.labels import labelled
+from interest_tiers.config import LabelRule, Tiers
+from interest_tiers.errors import ConfigError
+from interest_tiers.tiers.labels import labelled, require_rules
 
 CUT = date(2017, 10, 1)
 DAYS = "user_id string, interest_id string, item_id string, event_date date, weight double, n_interactions bigint, value double, level int"
@@ -79,3 +81,9 @@ def test_what_an_expert_knows_overrides_a_label_and_may_add_one(spark: SparkSess
         found.select("user_id", "interest_id", "label"), spark.createDataFrame(expected, "user_id string, interest_id string, label string")
     )
     assert labelled(pairs, future, Tiers(label_rules=[rule])).where("user_id = 'silent'").isEmpty()
+
+
+def test_a_rule_that_is_not_sql_is_refused_with_the_reason(spark: SparkSession) -> None:
+    pairs = spark.createDataFrame([], "user_id string, n_days int")
+    with pytest.raises(ConfigError, match=r"label_rules\.0\.sql is 'n_days >': \[PARSE_SYNTAX_ERROR\].+ Known columns: user_id, n_days"):
+        require_rules(pairs, [LabelRule(sql="n_days >", tier="core")])

@@ -12,7 +12,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import DataType, DateType, IntegralType, NumericType, StructType, TimestampNTZType, TimestampType
 
 from interest_tiers.config import UNREADABLE, ColumnRef, OccurredAt, SqlColumn
-from interest_tiers.errors import ConfigError
+from interest_tiers.errors import ConfigError, short_message
 from interest_tiers.text import format_number, quote_name
 
 #: Texts that mean a missing id, in lower case.
@@ -78,7 +78,7 @@ def require_sql(raw: DataFrame, key: str, rule: str, path: str) -> None:
         if kind == "boolean":
             raw.where(rule)  # refuses what is not a condition on one row, such as an aggregate
     except AnalysisException as error:
-        raise ConfigError(f"{key} is {rule!r}, which does not fit {path}: {str(error).strip().splitlines()[0]}") from error
+        raise ConfigError(f"{key} is {rule!r}, which does not fit {path}: {short_message(error)}") from error
     if kind != "boolean":
         raise ConfigError(f"{key} is {rule!r}: a condition is expected, and this is a {kind}")
 
@@ -183,7 +183,7 @@ def _require_sql_column(raw: DataFrame, key: str, ref: SqlColumn, path: str) -> 
     try:
         raw.select(F.expr(ref.sql))
     except (AnalysisException, PySparkException) as error:
-        raise ConfigError(f"{key} is {ref.sql!r}, which does not fit {path}: {str(error).strip().splitlines()[0]}") from error
+        raise ConfigError(f"{key} is {ref.sql!r}, which does not fit {path}: {short_message(error)}") from error
 
 
 def _has_column(kind: DataType, name: str) -> bool:

@@ -9,7 +9,7 @@ from typing import TypeVar
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import AnalysisException, PySparkException
 
-from interest_tiers.errors import ConfigError
+from interest_tiers.errors import ConfigError, short_message
 
 #: What PySpark raises for a fault in the JVM: its own classes for some, Py4J's for the rest, such as a failed task.
 SPARK_FAULTS = (PySparkException, Py4JJavaError)
@@ -39,7 +39,7 @@ def read_or_config_error(
     try:
         return read()
     except SPARK_FAULTS as error:
-        reason, damaged = str(error).strip().splitlines()[0], damaged_file(error)
+        reason, damaged = short_message(error), damaged_file(error)
         if "PATH_NOT_FOUND" in reason:
             raise ConfigError(f"{path}: no such file, folder or glob{advice}") from error
         if damaged is not None:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from interest_tiers import __version__
-from interest_tiers.errors import DataQualityError, InterestTiersError
+from interest_tiers.errors import DataQualityError, InterestTiersError, short_message
 from interest_tiers.stages.context import RunContext
 from interest_tiers.stages.declaration import Stage
 from interest_tiers.stages.results import StageResult
@@ -63,7 +63,7 @@ def _record_failure(stage: Stage, context: RunContext, status: str, started_at: 
     try:
         _record(stage, context, status, started_at, StageResult(0, 0, message[:LONGEST_MESSAGE]))
     except Exception as fault:  # the first error must reach the reader; this one is added to it as a note
-        error.add_note(f"(the run record could not be written either: {str(fault).splitlines()[0]})")
+        error.add_note(f"(the run record could not be written either: {short_message(fault)})")
 
 
 def _record(stage: Stage, context: RunContext, status: str, started_at: datetime, result: StageResult) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, date, datetime, timedelta
 
-from interest_tiers.errors import WarehouseError
+from interest_tiers.errors import WarehouseError, short_message
 from interest_tiers.processes import machine, process_start
 from interest_tiers.storage.claim_stores import Claim, ClaimStore, new_claim
 from interest_tiers.storage.table import Table
@@ -167,7 +167,7 @@ class _Heart(threading.Thread):
             try:
                 self._beat()
             except Exception as error:  # a store that cannot be reached now may be reached at the next beat
-                log.warning("the claims of this run could not be renewed: %s", str(error).splitlines()[0])
+                log.warning("the claims of this run could not be renewed: %s", short_message(error))
 
     def stop(self) -> None:
         self._stopped.set()

@@ -9,7 +9,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from interest_tiers.config import LabelRule, Tiers
-from interest_tiers.errors import ConfigError
+from interest_tiers.errors import ConfigError, short_message
 from interest_tiers.interests.evidence import interest_days, summed_evidence
 from interest_tiers.interests.hierarchy import USER_LEVEL
 from interest_tiers.tiers.rule import with_tier
@@ -40,7 +40,7 @@ def require_rules(empty_pairs: DataFrame, rules: Sequence[LabelRule]) -> None:
         try:
             kind = empty_pairs.select(F.expr(rule.sql)).schema[0].dataType.simpleString()
         except (AnalysisException, ParseException) as error:
-            found = str(error).splitlines()[0]
+            found = short_message(error)
             raise ConfigError(
                 f"tiers.label_rules.{place}.sql is {rule.sql!r}: {found}. Known columns: {', '.join(empty_pairs.columns)}"
             ) from error
