@@ -77,7 +77,15 @@ def test_memory_and_logging_that_spark_itself_is_told_are_left_to_it(no_own_sett
     settings = plain_python_settings()
     assert not {"spark.driver.memory", "spark.log.level"} & set(settings)
     # What decides on rows is the project's own.
-    assert (settings["spark.sql.session.timeZone"], settings["spark.ui.showConsoleProgress"]) == ("UTC", "true")
+    assert settings["spark.sql.session.timeZone"] == "UTC"
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_progress_bars_are_for_terminals(monkeypatch: pytest.MonkeyPatch, no_own_settings: Path, is_terminal: bool) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: is_terminal)
+    assert plain_python_settings()["spark.ui.showConsoleProgress"] == str(is_terminal).lower()
+    (no_own_settings / "spark-defaults.conf").write_text("spark.ui.showConsoleProgress true\n", encoding="utf-8")
+    assert "spark.ui.showConsoleProgress" not in plain_python_settings()
 
 
 def test_the_further_file_stands_over_spark_s_own(no_own_settings: Path, further: Path) -> None:

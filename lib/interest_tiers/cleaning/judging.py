@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import date
 from functools import reduce
@@ -14,9 +14,7 @@ from interest_tiers.cleaning.merging import clean_row, count_copies, drop_stored
 from interest_tiers.cleaning.noise import has_day_rules, settle_days
 from interest_tiers.cleaning.quarantine import is_good, to_quarantine
 from interest_tiers.config import ITEMS_SOURCE, USERS_SOURCE, Config
-
-#: Stores a frame under a name and returns it read back.
-Materialise = Callable[[str, DataFrame], DataFrame]
+from interest_tiers.spark.materialise import Materialise
 
 
 @dataclass(frozen=True)

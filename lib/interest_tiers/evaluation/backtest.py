@@ -17,7 +17,7 @@ from pyspark.sql import functions as F
 from interest_tiers.clustering.composition import cluster_users
 from interest_tiers.clustering.fit import Fit
 from interest_tiers.config import Config
-from interest_tiers.evaluation.baselines import assign_to_one_cluster, find_popular_items, rank_own_items, rank_popular_items
+from interest_tiers.evaluation.baseline_lists import assign_to_one_cluster, find_popular_items, rank_own_items, rank_popular_items
 from interest_tiers.evaluation.boosting import fit_boosting, predict_by_boosting
 from interest_tiers.evaluation.ranking_quality import find_future_items, measure_lists, name_lists
 from interest_tiers.interests.composition import InterestMethod, sum_pairs

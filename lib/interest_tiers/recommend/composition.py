@@ -19,11 +19,11 @@ def offer_items(
 ) -> DataFrame:
     """Offer every user the items that are popular in the user's clusters within the user's core and secondary interests.
 
-    own_items:     see candidates.item_evidence, of all users
+    own_items:     see candidates.sum_item_evidence, of all users
     pairs, tiers:  rows of user_interests (finest level) and user_tiers
     user_clusters: (user_id, cluster_id, membership, is_primary) of all users
     users:         (user_id), those who get an offer; None for all
-    Returns:       see candidates.from_clusters
+    Returns:       see candidates.offer_popular_items
     """
     popular = rank_popular_items(own_items, user_clusters, config.candidates_per_interest)
     if users is not None:

@@ -16,8 +16,6 @@ MEASURES_LIMIT = 5000
 METRICS = {
     "J": ("J", "lower"),
     "macro_f1": ("Macro-F1", "higher"),
-    "accuracy": ("Accuracy", "higher"),
-    "calibration_error": ("Calibration error", "lower"),
     "recall_core": ("Recall, core", "higher"),
     "recall_secondary": ("Recall, secondary", "higher"),
     "recall_marginal": ("Recall, marginal", "higher"),
@@ -28,7 +26,6 @@ METRICS = {
     "recall": ("Recall", "higher"),
     "precision": ("Precision", "higher"),
     "coverage": ("Catalogue coverage", "higher"),
-    "diversity": ("Diversity within a list", "higher"),
 }
 
 #: Display names of the models: ours first, baselines last.
@@ -171,7 +168,7 @@ class Single:
 
 
 @dataclass(frozen=True)
-class BackTest:
+class ComparedModels:
     """What was predicted as of the cutoff, against what users did from the cutoff up to as_of."""
 
     cutoff: date
@@ -187,7 +184,7 @@ class BackTest:
         return self.levels[-1] if self.levels else self.tiers
 
 
-def describe_back_test(rows: Sequence[Mapping[str, Any]], as_of: date, horizon_days: int, levels: Sequence[str] = ()) -> BackTest | None:
+def describe_back_test(rows: Sequence[Mapping[str, Any]], as_of: date, horizon_days: int, levels: Sequence[str] = ()) -> ComparedModels | None:
     """Sort the measures of evaluate into tables; None where there are none.
 
     rows: (metric, slice, value, lower, upper); metrics named ``n_...`` and slices without a model compare nothing
@@ -207,7 +204,7 @@ def describe_back_test(rows: Sequence[Mapping[str, Any]], as_of: date, horizon_d
     of_levels = [compare(name_cases(Slice(level=level)), compared.pop(Slice(level=level), [])) for level in levels]
     of_levels = [comparison for comparison in of_levels if comparison.models]
     comparisons = sorted((compare(name_cases(cases), found) for cases, found in compared.items()), key=lambda c: c.cases)
-    return BackTest(
+    return ComparedModels(
         cutoff=as_of - timedelta(days=horizon_days),
         horizon_days=horizon_days,
         # Earlier versions also measured all levels together, which has no meaning.

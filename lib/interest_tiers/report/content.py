@@ -15,7 +15,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from interest_tiers.report.clusters import Cluster, SilhouetteChoice, UserMap, describe_silhouettes, list_clusters, project_users
-from interest_tiers.report.comparison import MEASURES_LIMIT, BackTest, describe_back_test
+from interest_tiers.report.comparison import MEASURES_LIMIT, ComparedModels, describe_back_test
 from interest_tiers.report.quality import DataQuality, describe_quality
 from interest_tiers.report.rows import QuarantineReason, StageRun, Totals, count_reasons, count_totals, list_stages
 from interest_tiers.report.sources import Sources
@@ -48,7 +48,7 @@ class Content:
     user_map: UserMap | None
     silhouettes: SilhouetteChoice
     stories: tuple[Story, ...]
-    back_test: BackTest | None
+    back_test: ComparedModels | None
     levels: tuple[LevelTiers, ...] = ()  # of a hierarchy, coarse to fine
 
     @property

@@ -6,7 +6,7 @@ from importlib.resources import files
 
 from jinja2 import Environment, StrictUndefined
 
-from interest_tiers.report.comparison import BackTest, format_signed
+from interest_tiers.report.comparison import ComparedModels, format_signed
 from interest_tiers.report.content import Content
 from interest_tiers.report.plots import Picture, draw_comparisons, draw_core_interests, draw_silhouettes, draw_tiers, draw_user_map
 from interest_tiers.report.rows import REASONS_LIMIT
@@ -70,7 +70,7 @@ def format_measure(value: float | None, unit: str) -> str:
     return format_number(value) if unit == "count" else f"{value:,.6g}"
 
 
-def _draw_recommendations(back_test: BackTest) -> Picture | None:
+def _draw_recommendations(back_test: ComparedModels) -> Picture | None:
     found = {column.metric for comparison in back_test.recommendations for column in comparison.columns}
     metrics = [m for base in DRAWN_FOR_RECOMMENDATIONS for m in sorted(found) if m.partition("@")[0] == base]
     return draw_comparisons(back_test.recommendations, metrics)

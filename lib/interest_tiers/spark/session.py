@@ -19,8 +19,11 @@ from interest_tiers.spark.launch_output import hide_ivy_report
 #: Environment variable: a file of settings that override those of conf/spark-defaults.conf, for sessions built in Python.
 FURTHER_SETTINGS = "INTEREST_TIERS_SPARK_SETTINGS"
 
+#: Setting: whether Spark draws progress bars.
+PROGRESS = "spark.ui.showConsoleProgress"
+
 #: Settings that Spark's own spark-defaults.conf may change for sessions built in Python. The others decide on rows or jars.
-OPERATOR_SETTINGS = ("spark.driver.memory", "spark.log.level", "spark.ui.showConsoleProgress")
+OPERATOR_SETTINGS = ("spark.driver.memory", "spark.log.level", PROGRESS)
 
 
 def build_session(app_name: str) -> SparkSession:
@@ -49,7 +52,8 @@ def build_session(app_name: str) -> SparkSession:
 
 def plain_python_settings() -> dict[str, str]:
     """Return the settings of a session in a plain Python process: local mode, progress bars on a terminal, and the packaged settings."""
-    return {"spark.master": "local[*]", "spark.ui.showConsoleProgress": str(sys.stderr.isatty()).lower(), **packaged_settings()}
+    progress = {} if PROGRESS in _own_settings() else {PROGRESS: str(sys.stderr.isatty()).lower()}
+    return {"spark.master": "local[*]", **progress, **packaged_settings()}
 
 
 def packaged_settings() -> dict[str, str]:

@@ -189,7 +189,7 @@ class StageContext(RunContext):
 
     @contextmanager
     def _logged(self, step: str) -> Iterator[None]:
-        """Log a step of the stage; a person is told of the long ones only."""
+        """Log a step of the stage: long ones at INFO, others at DEBUG."""
         start = time.monotonic()
         yield
         seconds = time.monotonic() - start

@@ -14,8 +14,8 @@ BEGIN, END = "<!-- generated from stages/registry.py by make docs -->", "<!-- en
 
 
 def stages_table() -> str:
-    """Lay out every stage and command: what it does, reads and writes, and its options."""
-    header = ["| stage | does | reads | writes | options |", "|---|---|---|---|---|"]
+    """Lay out every stage and command: what it does, reads and writes, the config sections that decide on its rows, its options."""
+    header = ["| stage | does | reads | writes | config sections | options |", "|---|---|---|---|---|---|"]
     return "\n".join([*header, *(_row(stage) for stage in (*STAGES, *COMMANDS))])
 
 
@@ -28,9 +28,10 @@ def fill_in(text: str) -> str:
 
 def _row(stage: Stage) -> str:
     if not stage.has_config:
-        return f"| {stage.name} | {stage.summary} | every table | every table | {_options(stage)} |"
+        return f"| {stage.name} | {stage.summary} | every table | every table | | {_options(stage)} |"
     optional = f"; if made: {_names(stage.may_read)}" if stage.may_read else ""
-    return f"| {stage.name} | {stage.summary} | {_names(stage.reads) or 'files'}{optional} | {_names(stage.writes)} | {_options(stage)} |"
+    tables = f"{_names(stage.reads) or 'files'}{optional} | {_names(stage.writes)}"
+    return f"| {stage.name} | {stage.summary} | {tables} | {', '.join(stage.sections)} | {_options(stage)} |"
 
 
 def _names(tables: Sequence[Table]) -> str:

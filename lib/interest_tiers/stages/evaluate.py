@@ -53,6 +53,7 @@ def run(context: StageContext) -> StageResult:
     touched = inputs.item_days.where((F.col("level") == method.n_levels) & F.col("item_id").isNotNull())
     rows_in = touched.count()
     if not has_both_sides(touched, cutoff):
+        context.write_metrics([])
         return StageResult(rows_in, 0, f"no back-test: it needs interactions before and after {cutoff}")
     trained = train_for_test(context, tier_inputs_at(context, inputs, cutoff), cutoff)
     test = compute_as_of(inputs, cutoff, config, method, trained, context.materialise)

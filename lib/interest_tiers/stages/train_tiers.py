@@ -73,6 +73,7 @@ def run(context: StageContext, search: int | None = None) -> StageResult:
     model = job.train()
     n_examples = job.examples.count()
     if model.folder is None:
+        context.write_metrics([])
         return StageResult(n_examples, 0, f"no network for {day}: {model.reason}; the rule decides")
     record = read_record(model.folder)
     context.write_metrics(_list_measurements(record))

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 WEIGHTS, MODEL, RECORD, ENCODER = "model.safetensors", "model.json", "training.json", "encoder"
 
-#: Model format version. Bump it when the files or the forward pass change; older models are retrained.
+#: Model format version. Bump it when the files, the forward pass or the value of a feature change; older models are retrained.
 FORM = 3
 
 #: Rows of a forward pass.

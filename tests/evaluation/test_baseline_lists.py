@@ -5,7 +5,7 @@ from __future__ import annotations
 from pyspark.sql import SparkSession
 from pyspark.testing import assertDataFrameEqual
 
-from interest_tiers.evaluation.baselines import (
+from interest_tiers.evaluation.baseline_lists import (
     POPULAR_POOL,
     assign_to_one_cluster,
     find_popular_items,
