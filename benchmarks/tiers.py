@@ -203,16 +203,18 @@ def _write_examples(context: Any, folder: Path) -> None:
     from interest_tiers.stages.inputs import read_tier_inputs, tier_inputs_at
     from interest_tiers.stages.models import tier_models
     from interest_tiers.stages.train_tiers import set_up_training
-    from interest_tiers.tiers.examples import fit_scaling, spread, to_numbers
-    from interest_tiers.tiers.training import ROWS_PER_FILE, TierModelTraining, model_day
+    from interest_tiers.tiers.examples import TRAINING, fit_scaling, spread, to_numbers
+    from interest_tiers.tiers.training import ROWS_PER_FILE, SCALING_BATCH, TierModelTraining, model_day
+    from interest_tiers.tiers.training_rows import stored_batches
 
     setup = set_up_training(context, tier_inputs_at(context, read_tier_inputs(context)), tier_models(context))
     training = TierModelTraining(setup, model_day(context.as_of, context.config.tiers.training))
-    examples = training.training_examples
-    numbers = spread(to_numbers(examples, []), -(-examples.count() // ROWS_PER_FILE))
+    examples, size = training.examples_of(TRAINING), training.parts[TRAINING]
+    numbers = spread(to_numbers(examples, [], size.mean_weight), -(-size.rows // ROWS_PER_FILE))
     context.warehouse.write_parquet((folder / EXAMPLES).as_uri(), numbers)
     examples.select("user_id", "interest_id", "features").coalesce(CORES).write.mode("overwrite").parquet(str(folder / PAIRS))
-    described = {"features": training.features, "scaling": asdict(fit_scaling(examples, len(training.features)))}
+    batches = (rows.features for rows in stored_batches(folder / EXAMPLES, SCALING_BATCH))
+    described = {"features": training.features, "scaling": asdict(fit_scaling(batches, len(training.features)))}
     (folder / SCALING).write_text(json.dumps(described), encoding="utf-8")
 
 

@@ -74,7 +74,7 @@ def test_rows_that_are_wholly_borrowed_can_be_stored(
 
 
 def test_calibration_rests_on_what_users_did(configs: tuple[Config, Config], days: DataFrame) -> None:
-    plain, borrowing = (calibrate_rule(days, AS_OF, method_of(config)) for config in configs)
+    plain, borrowing = (calibrate_rule(TierInputs(days, days, days, days), AS_OF, method_of(config)) for config in configs)
     assert plain == borrowing
     assert plain.n_pairs == 3  # A and B of the one, A of the other
 
@@ -84,7 +84,7 @@ def test_a_borrowed_pair_is_not_judged(configs: tuple[Config, Config], days: Dat
     for config in configs:
         method, inputs = method_of(config), TierInputs(days, days, days, days)
         pairs = sum_pairs(days_before(days, CUT), CUT, InterestMethod.of(config), cache)
-        calibration = calibrate_rule(days, CUT, method)
+        calibration = calibrate_rule(inputs, CUT, method)
         tiers = assign_tiers(pairs, None, calibration, None, CUT, method, cache)
         test = BackTest(inputs, CUT, pairs, tiers, None, calibration, fit=None, user_clusters=days)  # type: ignore[arg-type]
         predicted = predict_tiers(test, method, None, None, 17, cache).rows.where("model = 'user_tiers'")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date, timedelta
 
 import numpy as np
@@ -14,6 +15,7 @@ from pyspark.testing import assertDataFrameEqual
 from interest_tiers.config import Tiers
 from interest_tiers.errors import ConfigError
 from interest_tiers.tiers.attributes import Attribute, attributes_of, frequent_attributes, require_attributes
+from interest_tiers.tiers.cutoffs import days_before_cutoffs
 from interest_tiers.tiers.features import FEATURES, HALF_LIVES, WINDOWS, own_features, pair_features, similar_interests, window_days
 from interest_tiers.tiers.texts import COMPONENTS, interest_points, text_similarities
 
@@ -46,14 +48,17 @@ def frame(spark: SparkSession, days: pd.DataFrame) -> DataFrame:
     return spark.createDataFrame(list(days.itertuples(index=False, name=None)), SCHEMA).withColumn("level", F.lit(1))
 
 
-def features_of(spark: SparkSession, days: pd.DataFrame) -> pd.DataFrame:
-    every = frame(spark, days)
+def features_of(spark: SparkSession, days: pd.DataFrame, cutoffs: Sequence[date] = (CUT,)) -> pd.DataFrame:
+    every = days_before_cutoffs(frame(spark, days), cutoffs)
     # As jobs do, which write them aside: plans of a hundred columns take seconds to put together.
-    own = own_features(every, CUT, CONFIG, HALF_LIFE).localCheckpoint()
-    texts = text_similarities(own, interest_points(spark.createDataFrame(EMBEDDINGS, "interest_id string, embedding array<float>")))
-    found = pair_features(own, similar_interests(own).localCheckpoint(), texts, every, CUT, CONFIG)
-    assert found.columns == ["user_id", "interest_id", "rule_tier", "rule_recent_tier", *FEATURES, "level"]
-    return found.toPandas().sort_values(["user_id", "interest_id"]).set_index(["user_id", "interest_id"])
+    own = own_features(every, CONFIG, HALF_LIFE).localCheckpoint()
+    embeddings = spark.createDataFrame(EMBEDDINGS, "interest_id string, embedding array<float>")
+    dated = embeddings.crossJoin(spark.createDataFrame([(cutoff,) for cutoff in cutoffs], "cutoff date"))
+    texts = text_similarities(own, interest_points(dated))
+    found = pair_features(own, similar_interests(own).localCheckpoint(), texts, every, CONFIG)
+    assert found.columns == ["cutoff", "user_id", "interest_id", "rule_tier", "rule_recent_tier", *FEATURES, "level"]
+    keys = ["cutoff", "user_id", "interest_id"] if len(cutoffs) > 1 else ["user_id", "interest_id"]
+    return found.toPandas().sort_values(keys).set_index(keys)
 
 
 @pytest.fixture(scope="module")
@@ -161,7 +166,7 @@ def test_outcomes_of_an_interest_are_those_of_the_horizon_before_the_cut(spark: 
 
 
 def test_similar_interests_are_those_of_numpy(spark: SparkSession, days: pd.DataFrame, found: pd.DataFrame) -> None:
-    own = own_features(frame(spark, days), CUT, CONFIG, HALF_LIFE).localCheckpoint()
+    own = own_features(days_before_cutoffs(frame(spark, days), [CUT]), CONFIG, HALF_LIFE).localCheckpoint()
     alike = similar_interests(own).toPandas()
     roots = np.sqrt(found["share_one"].unstack(fill_value=0.0))
     cosine = (roots.T @ roots) / np.outer(np.linalg.norm(roots, axis=0), np.linalg.norm(roots, axis=0))
@@ -194,9 +199,9 @@ def test_cosines_of_texts_are_those_of_numpy(found: pd.DataFrame) -> None:
 
 
 def test_one_interest_or_none_has_no_direction(spark: SparkSession) -> None:
-    schema = "interest_id string, embedding array<float>"
+    schema = "cutoff date, interest_id string, embedding array<float>"
     assert interest_points(spark.createDataFrame([], schema)).count() == 0
-    (row,) = interest_points(spark.createDataFrame([("i1", [1.0, 2.0]), ("i2", None)], schema)).collect()
+    (row,) = interest_points(spark.createDataFrame([(CUT, "i1", [1.0, 2.0]), (CUT, "i2", None)], schema)).collect()
     assert row["interest_id"] == "i1"
     assert {row[f"text_{place}"] for place in range(COMPONENTS)} == {0.0}
 
@@ -232,8 +237,8 @@ def test_frequent_attributes_become_features(spark: SparkSession, users: DataFra
     assert frequent == (Attribute("age", "young"), Attribute("age", "old"))
     found = {row["user_id"]: tuple(row[1:]) for row in attributes_of(users, frequent).collect()}
     assert (found["u00"], found["u50"], found["u99"]) == ((1.0, 0.0), (0.0, 1.0), (None, None))
-    days = frame(spark, random_days(3))
-    own = own_features(days, CUT, CONFIG, HALF_LIFE, attributes_of(users, frequent)).toPandas()
+    days = days_before_cutoffs(frame(spark, random_days(3)), [CUT])
+    own = own_features(days, CONFIG, HALF_LIFE, attributes_of(users, frequent)).toPandas()
     assert set(own["attribute_0"]) == {1.0}
     assert set(own["attribute_1"]) == {0.0}
 
@@ -244,6 +249,14 @@ def test_nothing_from_the_cut_on_is_in_a_feature(spark: SparkSession, days: pd.D
     pd.testing.assert_frame_equal(features_of(spark, changed), found)
 
 
+def test_cutoffs_that_are_computed_together_do_not_meet(spark: SparkSession, days: pd.DataFrame, found: pd.DataFrame) -> None:
+    earlier = CUT - timedelta(days=17)
+    together = features_of(spark, days, [CUT, earlier])
+    for cutoff in (CUT, earlier):
+        alone = found if cutoff == CUT else features_of(spark, days, [cutoff])
+        pd.testing.assert_frame_equal(together.loc[cutoff].drop(columns="cutoff", errors="ignore"), alone.drop(columns="cutoff"))
+
+
 def test_the_order_and_the_parts_of_the_rows_change_no_digit(spark: SparkSession, days: pd.DataFrame, found: pd.DataFrame) -> None:
     assertDataFrameEqual(
         spark.createDataFrame(features_of(spark, days.sample(frac=1.0, random_state=5)).reset_index()),
@@ -251,8 +264,8 @@ def test_the_order_and_the_parts_of_the_rows_change_no_digit(spark: SparkSession
         rtol=0,
         atol=0,
     )
-    shuffled = frame(spark, days).repartition(7, F.col("value"))
-    again = own_features(shuffled, CUT, CONFIG, HALF_LIFE).toPandas().sort_values(["user_id", "interest_id"])
+    shuffled = days_before_cutoffs(frame(spark, days).repartition(7, F.col("value")), [CUT])
+    again = own_features(shuffled, CONFIG, HALF_LIFE).toPandas().sort_values(["user_id", "interest_id"])
     assert again["overdue"].equals(found.reset_index()["overdue"].set_axis(again.index)) or np.allclose(
         again["overdue"], found["overdue"], equal_nan=True, rtol=0, atol=0
     )

@@ -48,7 +48,7 @@ def test_j_is_that_of_held_out_users_by_the_calibration_of_the_others(spark: Spa
         for user in range(60)
         for _ in range(random.integers(1, 6))
     ]
-    examples = spark.createDataFrame(rows, "user_id string, level int, cut date, label string, tier_0 string, tier_1 string")
+    examples = spark.createDataFrame(rows, "user_id string, level int, cutoff date, label string, tier_0 string, tier_1 string")
     pairs = examples.withColumn("held", is_held_out(F.col("user_id"))).toPandas()
     is_judged = is_held_out(F.col("user_id"))
     found = [measure_rule(examples.where(~is_judged), weigh(examples.where(is_judged)), tier) for tier in ("tier_0", "tier_1")]

@@ -11,6 +11,7 @@ from pyspark.testing import assertDataFrameEqual
 
 from interest_tiers.config import LabelRule, Tiers
 from interest_tiers.errors import ConfigError
+from interest_tiers.interests.evidence import interest_days
 from interest_tiers.tiers.labels import labelled, require_rules
 
 CUT = date(2017, 10, 1)
@@ -61,7 +62,7 @@ def test_labels_are_tiers_of_the_undecayed_days_of_the_horizon(spark: SparkSessi
         ("returns", "b", 0.3, "core"), ("returns", "a", 0.4, "secondary"), ("returns", "c", 0.3, "marginal"),
     ]  # fmt: skip
     known = spark.createDataFrame(pairs, "user_id string, interest_id string, share double").withColumn("level", F.lit(1))
-    got = labelled(known, spark.createDataFrame(future, DAYS), Tiers())
+    got = labelled(known, interest_days(spark.createDataFrame(future, DAYS)), Tiers())
     assertDataFrameEqual(
         got.select("user_id", "interest_id", "share", "label"),
         spark.createDataFrame(expected, "user_id string, interest_id string, share double, label string"),

@@ -6,9 +6,11 @@ from datetime import date, timedelta
 from pathlib import Path
 
 import numpy as np
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 
 from interest_tiers.config import TierTraining
+from interest_tiers.tiers.cutoffs import days_before_cutoffs
 from interest_tiers.tiers.sequences import with_sequence, with_tokens
 from tests.embedding.folders import bert_of_words
 
@@ -19,16 +21,26 @@ def ago(days: int) -> date:
     return CUT - timedelta(days=days)
 
 
+def at_cut(days: DataFrame) -> DataFrame:
+    return days_before_cutoffs(days, [CUT])
+
+
+def with_cut(rows: DataFrame) -> DataFrame:
+    return rows.withColumn("cutoff", F.lit(CUT))
+
+
 def test_the_newest_event_days_of_the_interest_and_of_those_like_it(spark: SparkSession) -> None:
     """Tea is like coffee: its days are in coffee's sequence where the user has coffee; what happens from the cut on is in none."""
     days = spark.createDataFrame(
         [("u", "coffee", ago(9), 1.0), ("u", "coffee", ago(4), 1.0), ("u", "coffee", ago(1), 2.0), ("u", "tea", ago(2), 1.0),
          ("u", "coffee", ago(0), 5.0), ("v", "tea", ago(3), 1.0)],
         "user_id string, interest_id string, event_date date, weight double",
-    )  # fmt: skip
-    pairs = spark.createDataFrame([("u", "coffee"), ("u", "tea"), ("v", "tea")], "user_id string, interest_id string")
-    alike = spark.createDataFrame([("coffee", "tea", 1), ("tea", "water", 1)], "interest_id string, other_id string, place int")
-    found = with_sequence(pairs, days, alike, CUT, TierTraining(sequence_length=3))
+    ).transform(at_cut)  # fmt: skip
+    pairs = spark.createDataFrame([("u", "coffee"), ("u", "tea"), ("v", "tea")], "user_id string, interest_id string").transform(with_cut)
+    alike = spark.createDataFrame([("coffee", "tea", 1), ("tea", "water", 1)], "interest_id string, other_id string, place int").transform(
+        with_cut
+    )
+    found = with_sequence(pairs, days, alike, TierTraining(sequence_length=3))
     sequences = {(row["user_id"], row["interest_id"]): np.array(row["sequence"]).reshape(3, 5) for row in found.collect()}
     # Age, days to the event-day before, weight (each as ln(1 + x)), own, there. The day nine days ago is the fourth, and no more there.
     ln = np.log1p
@@ -44,10 +56,10 @@ def test_the_texts_of_the_newest_items_as_tokens(spark: SparkSession, tmp_path: 
         [("u", "tea", "i1", ago(5)), ("u", "tea", "i2", ago(2)), ("u", "tea", "i1", ago(9)), ("u", "tea", "i3", ago(0)),
          ("v", "tea", "i4", ago(1))],
         "user_id string, interest_id string, item_id string, event_date date",
-    )  # fmt: skip
+    ).transform(at_cut)  # fmt: skip
     items = spark.createDataFrame([("i1", "green tea"), ("i2", "black"), ("i3", "tea"), ("i4", None)], "item_id string, text string")
-    pairs = spark.createDataFrame([("u", "tea"), ("v", "tea")], "user_id string, interest_id string")
-    found = {row["user_id"]: row["tokens"] for row in with_tokens(pairs, days, items, CUT, model, 8).collect()}
+    pairs = spark.createDataFrame([("u", "tea"), ("v", "tea")], "user_id string, interest_id string").transform(with_cut)
+    found = {row["user_id"]: row["tokens"] for row in with_tokens(pairs, days, items, model, 8).collect()}
     from transformers import AutoTokenizer
 
     ids = [token + 1 for token in AutoTokenizer.from_pretrained(model)("black. green tea")["input_ids"]]

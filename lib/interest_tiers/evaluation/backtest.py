@@ -56,7 +56,7 @@ class TrainedForTest:
 
     folder:     of the network; None where the rule decides
     attributes: of users, that the network reads
-    examples:   (user_id, interest_id, level, cut, features, rule_recent_tier, label, weight), of users that trained
+    examples:   (cutoff, user_id, interest_id, level, features, rule_recent_tier, label, weight), of users that trained
     latest:     the latest training cutoff
     """
 
@@ -93,15 +93,16 @@ def compute_as_of(
     """Compute pairs, tiers and clusters as of the cutoff. trained: None where the config asks for the rule."""
     before = days_before(inputs.item_days, cutoff)
     pairs = materialise("pairs", sum_pairs(before, cutoff, InterestMethod.of(config), prefixed(materialise, "borrowing")))
-    calibration = calibrate_rule(inputs.item_days, cutoff, method)
+    calibration = calibrate_rule(inputs, cutoff, method)
     features = None
     if trained is not None:
-        features = compute_features(inputs, cutoff, method, trained.attributes, prefixed(materialise, "features"))
+        features = compute_features(lambda cutoff: inputs, [cutoff], method, trained.attributes, prefixed(materialise, "features"))
+        features = materialise("features", features)
     folder = None if trained is None else trained.folder
     tiers = assign_tiers(pairs, features, calibration, folder, cutoff, method, prefixed(materialise, "tiers"))
     tiers = materialise("user_tiers", tiers)
     finest = pairs.where(F.col("level") == method.n_levels)
-    embeddings = embed_inputs(inputs, cutoff)
+    embeddings = embed_inputs(inputs, [cutoff]).drop("cutoff")
     clustered = cluster_users(finest, tiers, embeddings, config.clustering, prefixed(materialise, "clusters"))
     return BackTest(inputs, cutoff, pairs, tiers, features, calibration, clustered.fit, clustered.user_clusters)
 
@@ -127,7 +128,7 @@ def predict_tiers(
     """
     # What a user borrowed decides on tiers, and is never a pair that has a label.
     touched = apply_rule(test.pairs, method).where("n_days > 0")
-    labels = label_pairs(touched, _days_after(test.inputs.item_days, test.cutoff), method)
+    labels = label_pairs(touched, _days_after(test.inputs.interest_days, test.cutoff), method)
     known = materialise("labelled", labels.select(*PAIR, "level", "label", "rule_tier"))
     counts = known.agg(F.count(F.lit(1)).alias("pairs"), F.countDistinct("user_id").alias("users")).first()
     assert counts is not None  # an aggregate without keys has one row
@@ -145,7 +146,7 @@ def predict_tiers(
 def _predict_by_baselines(known: DataFrame, features: DataFrame, trained: TrainedForTest, seed: int, materialise: Materialise) -> DataFrame:
     """Predict the same pairs by the rule on the last horizon's days, and by gradient boosting on the network's features."""
     rows = materialise("with_features", features.join(known.select(*PAIR, "label"), PAIR))
-    latest = trained.examples.where(F.col("cut") == F.lit(trained.latest))
+    latest = trained.examples.where(F.col("cutoff") == F.lit(trained.latest))
     calibration = calibrate(latest.select("level", F.col("rule_recent_tier").alias("rule_tier"), "label"))
     classifier = fit_boosting(trained.examples, seed)
     boosted = predict_by_boosting(rows, classifier).join(known.select(*PAIR, "level", "label"), PAIR)

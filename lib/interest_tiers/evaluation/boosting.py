@@ -24,16 +24,17 @@ _PREDICTED = "user_id string, interest_id string, tier string, p_core double, p_
 def fit_boosting(examples: DataFrame, seed: int) -> Any:
     """Fit a scikit-learn HistGradientBoostingClassifier.
 
-    examples: (user_id, interest_id, cut, features array<float>, label, weight)
+    examples: (cutoff, user_id, interest_id, features array<float>, label, weight)
     """
     from sklearn.ensemble import HistGradientBoostingClassifier
 
-    sample = sample_by_hash(examples, "user_id", MAX_ROWS, examples.count()).orderBy("user_id", "interest_id", "cut")
+    sample = sample_by_hash(examples, "user_id", MAX_ROWS, examples.count()).orderBy("user_id", "interest_id", "cutoff")
     rows = sample.select("features", "label", "weight").toPandas()
     classifier = HistGradientBoostingClassifier(
         max_iter=200, learning_rate=0.08, min_samples_leaf=100, l2_regularization=1.0, early_stopping=False, random_state=seed
     )
-    return classifier.fit(np.stack(list(rows["features"])), rows["label"].map(TIERS.index).to_numpy(), sample_weight=rows["weight"])
+    weight = rows["weight"] / rows["weight"].mean()
+    return classifier.fit(np.stack(list(rows["features"])), rows["label"].map(TIERS.index).to_numpy(), sample_weight=weight)
 
 
 def predict_by_boosting(rows: DataFrame, classifier: Any) -> DataFrame:

@@ -74,31 +74,32 @@ def _select_columns(named: DataFrame, kind: str, parent_id: Column | None = None
     return described.select("interest_id", "name", "kind", "embedding", "n_items", "n_users", "top_terms", "level", "parent_id")
 
 
-def select_touched_texts(days_of_items: DataFrame, items: DataFrame) -> DataFrame:
+def select_touched_texts(days_of_items: DataFrame, items: DataFrame, keys: Sequence[str] = ("interest_id", "level")) -> DataFrame:
     """Select the texts of the items that users touched.
 
     days_of_items: (level, interest_id, item_id, ...), see evidence.item_days
     items:         (item_id, text, text_hash, ...)
-    Returns:       (interest_id, level, text_hash, text, n_items bigint), n_items of the interest with this text
+    keys:          the columns that name an interest; with rows of several cutoffs also the cutoff
+    Returns:       (keys, text_hash, text, n_items bigint), n_items of the interest with this text
     """
-    keys = ["interest_id", "level"]
     touched = days_of_items.select(*keys, "item_id").distinct()
     described = items.where(F.col("text").isNotNull()).select("item_id", "text_hash", "text")
     return touched.join(described, "item_id").groupBy(*keys, "text_hash", "text").agg(F.count(F.lit(1)).alias("n_items"))
 
 
-def average_embeddings(texts: DataFrame, embeddings: DataFrame) -> DataFrame:
+def average_embeddings(texts: DataFrame, embeddings: DataFrame, keys: Sequence[str] = ("interest_id",)) -> DataFrame:
     """Average the embeddings of an interest's items; the mean has L2 norm 1, or is null where it has no direction.
 
-    texts:      (interest_id, text_hash, n_items, ...), see select_touched_texts
+    texts:      (keys, text_hash, n_items, ...), see select_touched_texts
     embeddings: (text_hash, embedding array<float>)
-    Returns:    (interest_id, embedding array<float>)
+    keys:       the columns that name an interest; with rows of several cutoffs also the cutoff
+    Returns:    (keys, embedding array<float>)
     """
     # Items share texts, so the mean goes over texts, each weighted by its items: far fewer rows, the same mean.
     weighted = texts.join(embeddings, "text_hash").withColumn("vector", to_vector(F.col("embedding")))
-    mean = weighted.groupBy("interest_id").agg(Summarizer.mean(F.col("vector"), F.col("n_items").cast("double")).alias("mean"))
+    mean = weighted.groupBy(*keys).agg(Summarizer.mean(F.col("vector"), F.col("n_items").cast("double")).alias("mean"))
     scaled = add_unit_length(mean.withColumn("mean", vector_to_array(F.col("mean"))), "mean")
-    return scaled.select("interest_id", F.col("mean").cast("array<float>").alias("embedding"))
+    return scaled.select(*keys, F.col("mean").cast("array<float>").alias("embedding"))
 
 
 def find_characteristic_terms(texts: DataFrame, languages: Sequence[str]) -> DataFrame:

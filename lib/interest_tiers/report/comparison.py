@@ -184,7 +184,9 @@ class ComparedModels:
         return self.levels[-1] if self.levels else self.tiers
 
 
-def describe_back_test(rows: Sequence[Mapping[str, Any]], as_of: date, horizon_days: int, levels: Sequence[str] = ()) -> ComparedModels | None:
+def describe_back_test(
+    rows: Sequence[Mapping[str, Any]], as_of: date, horizon_days: int, levels: Sequence[str] = ()
+) -> ComparedModels | None:
     """Sort the measures of evaluate into tables; None where there are none.
 
     rows: (metric, slice, value, lower, upper); metrics named ``n_...`` and slices without a model compare nothing

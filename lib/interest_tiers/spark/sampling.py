@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 #: A key falls into a millionth of the hash range, and within it into one of a million finer parts.
@@ -19,10 +19,15 @@ def sample_by_hash(rows: DataFrame, key: str, wanted: int, n_rows: int) -> DataF
     n_rows:  number of rows
     Returns: some of the rows; a larger number wanted keeps these and more
     """
+    return rows if n_rows <= wanted else rows.where(is_sampled(key, wanted, n_rows))
+
+
+def is_sampled(key: str, wanted: int, n_rows: int) -> Column:
+    """Say whether the column key is in the sample of sample_by_hash."""
     if n_rows <= wanted:
-        return rows
+        return F.lit(True)
     coarse, fine = (F.pmod(hashed, F.lit(PARTS)) for hashed in (F.xxhash64(key), F.xxhash64(F.lit("fine"), key)))
-    return rows.where(coarse * PARTS + fine < sample_threshold(wanted, n_rows))
+    return coarse * PARTS + fine < sample_threshold(wanted, n_rows)
 
 
 def sample_threshold(wanted: int, n_rows: int) -> int:

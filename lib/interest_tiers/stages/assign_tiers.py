@@ -30,13 +30,13 @@ def run(context: StageContext, retrain: str = "never") -> StageResult:
     """Predict how much every interest of every user will matter. retrain: auto trains a new model where drift is above its limits."""
     method, as_of, pairs = tier_method(context), context.as_of, read_pairs(context)
     inputs = read_tier_inputs(context)
-    calibration = calibrate_rule(inputs.item_days, as_of, method)
+    calibration = calibrate_rule(inputs, as_of, method)
     rows_in = pairs.count()
 
     def assign(model: ServingModel) -> int:
         features = None
         if model.folder is not None:
-            features = compute_features(inputs, as_of, method, model.attributes, context.materialise)
+            features = compute_features(lambda day: inputs, [as_of], method, model.attributes, context.materialise)
         tiers = assign_tiers(pairs, features, calibration, model.folder, as_of, method, context.materialise)
         return context.replace_day(USER_TIERS, tiers)
 

@@ -16,7 +16,7 @@ from interest_tiers.stages.models import lineage_of, tier_models
 from interest_tiers.stages.results import Measurement, StageResult
 from interest_tiers.tiers import training
 from interest_tiers.tiers.composition import TierInputs
-from interest_tiers.tiers.examples import training_cutoffs
+from interest_tiers.tiers.examples import TRAINING, training_cutoffs
 from interest_tiers.tiers.model import read_record
 from interest_tiers.tiers.search import write_result
 from interest_tiers.tiers.training import ServingModel, TierModelTraining, TrainingSetup, model_day
@@ -104,7 +104,7 @@ def train_for_test(context: StageContext, inputs_at: Callable[[date], TierInputs
     model = training.train_model(setup, job.day)
     if job.is_trained:
         setup.store.keep_in_use(job.folder)
-    return TrainedForTest(model.folder, job.attributes, job.training_examples, job.cutoffs[0])
+    return TrainedForTest(model.folder, job.attributes, job.examples_of(TRAINING), job.cutoffs[0])
 
 
 def set_up_training(context: StageContext, inputs_at: Callable[[date], TierInputs], store: ModelStore) -> TrainingSetup:

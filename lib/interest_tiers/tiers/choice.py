@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from pyspark.sql import functions as F
 
 from interest_tiers.intervals import assign_bucket, divide_sums, estimate
 from interest_tiers.tiers import calibration as rule
+from interest_tiers.tiers.examples import JUDGING, TRAINING, TUNING, PartSize
 from interest_tiers.tiers.model import Decision, load_network, save_network, score_batches
 from interest_tiers.tiers.objective import macro_f1, objective_j, squared_error, squared_errors
 from interest_tiers.tiers.shapes import RowBatch
@@ -100,12 +102,14 @@ def measure_rule(training: DataFrame, judging: DataFrame, tier: str) -> float:
     return float(found["J"])
 
 
-def find_lack(training: DataFrame, tuning: DataFrame, judging: DataFrame) -> str:
-    """Say why there is too little to learn from; empty where there is enough. All three are examples with user_id."""
-    n_training, n_tuning, n_judging = training.count(), *(rows.select("user_id").distinct().count() for rows in (tuning, judging))
-    if n_training > 0 and min(n_tuning, n_judging) >= FEWEST_USERS:
+def find_lack(parts: Mapping[str, PartSize]) -> str:
+    """Say why there is too little to learn from; empty where there is enough."""
+    training, tuning, judging = parts[TRAINING], parts[TUNING], parts[JUDGING]
+    if training.rows > 0 and min(tuning.users, judging.users) >= FEWEST_USERS:
         return ""
-    return f"{n_training:,} examples, {n_tuning} tuning and {n_judging} judging users; {FEWEST_USERS} held-out users of each needed"
+    return (
+        f"{training.rows:,} examples, {tuning.users} tuning and {judging.users} judging users; {FEWEST_USERS} held-out users of each needed"
+    )
 
 
 def choose(result: Path, task: TierTask, judging: Path) -> Choice:

@@ -8,20 +8,24 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
+from functools import reduce
 from pathlib import Path
 
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from interest_tiers.config import Config, Tiers
 from interest_tiers.interests.catalogue import average_embeddings, select_touched_texts
 from interest_tiers.interests.evidence import PAIR
 from interest_tiers.interests.features import user_interests
+from interest_tiers.interests.hierarchy import USER_LEVEL
 from interest_tiers.spark.materialise import Materialise
 from interest_tiers.tiers.attributes import Attribute, attribute_names, attributes_of
 from interest_tiers.tiers.calibration import Calibration, calibrate
+from interest_tiers.tiers.cutoffs import PAIR_AT, USER_AT, days_after_cutoffs, days_before_cutoffs
 from interest_tiers.tiers.features import FEATURES, RULES, in_one_column, own_features, pair_features, similar_interests
 from interest_tiers.tiers.following import parents_raised, with_followed
+from interest_tiers.tiers.half_life import apply_rules
 from interest_tiers.tiers.labels import labelled
 from interest_tiers.tiers.model import predict_pairs, version_of
 from interest_tiers.tiers.rule import with_tier
@@ -82,66 +86,104 @@ def days_before(days: DataFrame, cutoff: date) -> DataFrame:
     return days.where(F.col("event_date") < F.lit(cutoff))
 
 
-def days_within(days: DataFrame, start: date, end: date) -> DataFrame:
-    """Keep the days from start to before end."""
-    return days.where((F.col("event_date") >= F.lit(start)) & (F.col("event_date") < F.lit(end)))
-
-
 def feature_names(attributes: Sequence[Attribute], n_levels: int) -> tuple[str, ...]:
     """Name the features in the order of the network's input; the level is one where the catalogue has several."""
     return (*FEATURES, *attribute_names(attributes), *(["level"] if n_levels > 1 else []))
 
 
 def compute_features(
-    inputs: TierInputs, cutoff: date, method: TierMethod, attributes: Sequence[Attribute], materialise: Materialise
+    inputs_at: Callable[[date], TierInputs],
+    cutoffs: Sequence[date],
+    method: TierMethod,
+    attributes: Sequence[Attribute],
+    materialise: Materialise,
 ) -> DataFrame:
-    """Compute what the network reads of every pair with days before the cutoff.
+    """Compute what the network reads of every pair with days before a cutoff, for all cutoffs in one pass.
 
-    Returns: (user_id, interest_id, level, rule_tier, rule_recent_tier, user_visits, features array<float>); also sequence
-    or tokens, where the configured network reads them. Materialised.
+    inputs_at: the inputs by the interests as known at a cutoff
+    Returns:   (cutoff, user_id, interest_id, level, rule_tier, rule_recent_tier, user_visits, features array<float>); also sequence
+               or tokens, where the configured network reads them. Not materialised.
     """
-    config, days = method.tiers, inputs.interest_days
-    users = attributes_of(inputs.users, attributes) if attributes and inputs.users is not None else None
-    own = own_features(days, cutoff, config, method.half_life_days, users)
+    config, groups = method.tiers, _group_by_inputs(inputs_at, cutoffs)
+    days = _unite([days_before_cutoffs(inputs.interest_days, dates) for inputs, dates in groups])
+    users = groups[0][0].users
+    own = own_features(days, config, method.half_life_days, attributes_of(users, attributes) if attributes and users is not None else None)
     for rule in RULES:
-        own = raise_parents(own, rule, method)
+        own = raise_parents(own, rule, method, ["cutoff", "user_id"])
     own = materialise("own", own)
     alike = materialise("alike", similar_interests(own))
-    points = interest_points(materialise("texts", embed_inputs(inputs, cutoff)))
-    pairs = pair_features(own, alike, text_similarities(own, points), days, cutoff, config)
+    points = interest_points(materialise("texts", _unite([embed_inputs(inputs, dates) for inputs, dates in groups])))
+    pairs = pair_features(own, alike, text_similarities(own, points), days, config)
     features = in_one_column(pairs, feature_names(attributes, method.n_levels))
     if config.network in ("lstm", "transformer"):
-        features = with_sequence(materialise("plain", features), days, alike, cutoff, config.training)
+        features = with_sequence(materialise("plain", features), days, alike, config.training)
     if config.network == "bert":
-        plain, tokens = materialise("plain", features), config.training.max_tokens
-        features = with_tokens(plain, inputs.item_days, inputs.items, cutoff, method.encoder(), tokens)
-    return materialise("features", features)
+        touched = _unite([days_before_cutoffs(inputs.item_days, dates) for inputs, dates in groups])
+        items, tokens = groups[0][0].items, config.training.max_tokens
+        features = with_tokens(materialise("plain", features), touched, items, method.encoder(), tokens)
+    return features
 
 
-def embed_inputs(inputs: TierInputs, cutoff: date) -> DataFrame:
-    """Take a topic's centre, or a category's mean over the texts that users touched before the cutoff."""
-    if inputs.topics is not None:
-        return inputs.topics
-    return average_embeddings(select_touched_texts(days_before(inputs.item_days, cutoff), inputs.items), inputs.text_embeddings)
+def _group_by_inputs(inputs_at: Callable[[date], TierInputs], cutoffs: Sequence[date]) -> list[tuple[TierInputs, list[date]]]:
+    """Group cutoffs by their inputs: one group where interests are the same at every cutoff."""
+    groups: list[tuple[TierInputs, list[date]]] = []
+    for cutoff in cutoffs:
+        inputs = inputs_at(cutoff)
+        group = next((dates for known, dates in groups if known is inputs), None)
+        if group is None:
+            groups.append((inputs, [cutoff]))
+        else:
+            group.append(cutoff)
+    return groups
 
 
-def label_pairs(pairs: DataFrame, future_days: DataFrame, method: TierMethod) -> DataFrame:
-    """Add the label of the pairs that have one; see labels.labelled. future_days: those of the horizon after the cutoff."""
-    return raise_parents(labelled(pairs, future_days, method.tiers), "label", method)
+def _unite(frames: Sequence[DataFrame]) -> DataFrame:
+    return reduce(DataFrame.unionByName, frames)
 
 
-def label_at(inputs: TierInputs, pairs: DataFrame, cutoff: date, method: TierMethod) -> DataFrame:
-    """Label pairs known at a cutoff by the horizon that follows it.
+def embed_inputs(inputs: TierInputs, cutoffs: Sequence[date]) -> DataFrame:
+    """Take a topic's centre, or a category's mean over the texts that users touched before each cutoff.
 
-    pairs:   (user_id, interest_id, level, ...)
-    Returns: the pairs that have a label, with label (a tier) and cut (the cutoff)
+    Returns: (cutoff, interest_id, embedding array<float>)
     """
-    after = days_within(inputs.interest_days, cutoff, cutoff + method.horizon)
-    known = pairs.select(*PAIR, "level")
+    if inputs.topics is not None:
+        return inputs.topics.crossJoin(_one_row_each(inputs.topics.sparkSession, cutoffs)).select("cutoff", "interest_id", "embedding")
+    keys = ["interest_id", "level"]
+    first = inputs.item_days.groupBy(*keys, "item_id").agg(F.min("event_date").alias("event_date"))
+    texts = select_touched_texts(days_before_cutoffs(first, cutoffs), inputs.items, ["cutoff", *keys])
+    return average_embeddings(texts, inputs.text_embeddings, ["cutoff", "interest_id"])
+
+
+def _one_row_each(spark: SparkSession, cutoffs: Sequence[date]) -> DataFrame:
+    return F.broadcast(spark.createDataFrame([(cutoff,) for cutoff in cutoffs], "cutoff date"))
+
+
+def label_pairs(pairs: DataFrame, future_days: DataFrame, method: TierMethod, within: Sequence[str] = USER_LEVEL) -> DataFrame:
+    """Add the label of the pairs that have one; see labels.labelled. future_days: days of interests in the horizon."""
+    user = [column for column in within if column != "level"]
+    return raise_parents(labelled(pairs, future_days, method.tiers, within), "label", method, user)
+
+
+def label_at(inputs_at: Callable[[date], TierInputs], cutoffs: Sequence[date], method: TierMethod) -> DataFrame:
+    """Label the pairs known at cutoffs by the horizons that follow them.
+
+    Returns: (cutoff, user_id, interest_id, label), rows of the pairs that have a label (a tier)
+    """
+    groups, horizon = _group_by_inputs(inputs_at, cutoffs), method.tiers.horizon_days
+    after = _unite([days_after_cutoffs(inputs.interest_days, dates, horizon) for inputs, dates in groups])
     if method.tiers.label_rules:
-        known = summarise_pairs(inputs.item_days, cutoff, method)
-    labels = label_pairs(known, after, method).select(*PAIR, "label")
-    return pairs.join(labels, PAIR).withColumn("cut", F.lit(cutoff))
+        # The rules read columns of user_interests.
+        known = _unite(
+            [
+                summarise_pairs(inputs.item_days, cutoff, method).withColumn("cutoff", F.lit(cutoff))
+                for inputs, dates in groups
+                for cutoff in dates
+            ]
+        )
+    else:
+        before = _unite([days_before_cutoffs(inputs.interest_days, dates) for inputs, dates in groups])
+        known = before.select(*PAIR_AT, "level").distinct()
+    return label_pairs(known, after, method, USER_AT).select(*PAIR_AT, "label")
 
 
 def summarise_pairs(item_days: DataFrame, cutoff: date, method: TierMethod) -> DataFrame:
@@ -149,9 +191,12 @@ def summarise_pairs(item_days: DataFrame, cutoff: date, method: TierMethod) -> D
     return user_interests(days_before(item_days, cutoff), cutoff, method.half_life_days, method.tiers.horizon_days)
 
 
-def raise_parents(pairs: DataFrame, column: str, method: TierMethod) -> DataFrame:
-    """Raise the tiers of a column to the best of the finer interests, where the config says that parents follow."""
-    return with_followed(pairs, column, method.levels_that_follow) if method.levels_that_follow else pairs
+def raise_parents(pairs: DataFrame, column: str, method: TierMethod, user: Sequence[str] = ("user_id",)) -> DataFrame:
+    """Raise the tiers of a column to the best of the finer interests, where the config says that parents follow.
+
+    user: see following.with_followed
+    """
+    return with_followed(pairs, column, method.levels_that_follow, user) if method.levels_that_follow else pairs
 
 
 def apply_rule(pairs: DataFrame, method: TierMethod) -> DataFrame:
@@ -159,11 +204,16 @@ def apply_rule(pairs: DataFrame, method: TierMethod) -> DataFrame:
     return raise_parents(with_tier(pairs, method.tiers, "evidence", "rule_tier"), "rule_tier", method)
 
 
-def calibrate_rule(item_days: DataFrame, cutoff: date, method: TierMethod) -> Calibration:
-    """Count outcomes of the rule at the latest earlier cutoff whose horizon ends by this one. item_days: of every level."""
-    earlier = cutoff - method.horizon
-    pairs = apply_rule(summarise_pairs(item_days, earlier, method), method)
-    return calibrate(label_pairs(pairs, days_within(item_days, earlier, cutoff), method))
+def calibrate_rule(inputs: TierInputs, cutoff: date, method: TierMethod) -> Calibration:
+    """Count outcomes of the rule at the latest earlier cutoff whose horizon ends by this one."""
+    earlier, horizon = cutoff - method.horizon, method.tiers.horizon_days
+    if method.tiers.label_rules:
+        # The rules read columns of user_interests.
+        pairs = apply_rule(summarise_pairs(inputs.item_days, earlier, method), method)
+    else:
+        ruled = apply_rules(inputs.interest_days, earlier, method.tiers, [method.half_life_days])
+        pairs = raise_parents(ruled.withColumnRenamed("tier_0", "rule_tier"), "rule_tier", method)
+    return calibrate(label_pairs(pairs, days_after_cutoffs(inputs.interest_days, [earlier], horizon).drop("cutoff"), method))
 
 
 def assign_tiers(
@@ -178,7 +228,7 @@ def assign_tiers(
     """Assign a tier to every pair: by the model where it decides, else by the rule with calibrated probabilities.
 
     pairs:    rows of user_interests at the cutoff
-    features: see compute_features, for the same cutoff; wanted with a model
+    features: see compute_features, for this cutoff alone; wanted with a model
     Returns:  the columns of user_tiers but as_of. The rule decides on users with little history, and on those who borrowed.
     """
     tiers = _tiers_by_rule(pairs, calibration, cutoff, method)
@@ -190,7 +240,7 @@ def assign_tiers(
 
 def _predict(pairs: DataFrame, features: DataFrame, model: Path, method: TierMethod) -> DataFrame:
     """Predict the tiers of the pairs on which the network decides."""
-    known = features.where(F.col("user_visits") >= method.tiers.training.min_days).drop(*RULES)
+    known = features.where(F.col("user_visits") >= method.tiers.training.min_days).drop("cutoff", *RULES)
     known = known.join(pairs.where("borrowed > 0").select("user_id").distinct(), "user_id", "left_anti")
     return predict_pairs(known, str(model)).withColumns({"method": F.lit("model"), "model_version": F.lit(version_of(model))})
 

@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import date, timedelta
 
-from pyspark.sql import Column, DataFrame, Row, Window
+import numpy as np
+from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from interest_tiers.config import TierTraining
-from interest_tiers.interests.evidence import exact_sum
-from interest_tiers.interests.hierarchy import USER_LEVEL
-from interest_tiers.spark.sampling import sample_by_hash
+from interest_tiers.tiers.cutoffs import USER_AT
 from interest_tiers.tiers.rule import place_of
 from interest_tiers.tiers.shapes import Scaling
 
 #: One user in so many is held out of the training. Half of them tune (epoch, calibration, decision), half judge network and rule.
 HELD_OUT = 5
 
-#: The scaling is fitted on about so many examples: the sum of their squares fits a bigint in fine enough parts.
-SCALING_ROWS = 10_000_000
+#: The scaling is fitted on about so many examples.
+SCALING_ROWS = 1_000_000
 
-#: The largest square of a scaled feature, that of the largest float: ln(1 + 3.4e38)².
-LARGEST_SQUARE = 7_900
+#: Variance of a constant, over 1 + mean²: what is left of it by rounding.
+SMALLEST_VARIANCE = 1e-12
 
-#: Finer parts add nothing: a double has about so many digits.
-FINEST_PARTS = 10**12
+#: What an example is for.
+TRAINING, TUNING, JUDGING = "training", "tuning", "judging"
 
 
 def training_cutoffs(day: date, config: TierTraining, horizon_days: int) -> list[date]:
@@ -44,25 +44,49 @@ def is_judge(user_id: Column) -> Column:
     return F.pmod(F.xxhash64(F.lit("judge"), user_id), F.lit(2)) == 0
 
 
-def weigh(examples: DataFrame) -> DataFrame:
-    """Add weight: at every cutoff and level all users weigh the same; the mean is 1.
+def weigh(labels: DataFrame) -> DataFrame:
+    """Add weight: the rows of a user sum to 1 at every cutoff and level.
 
-    examples: (user_id, level, cut, ...)
+    labels: (cutoff, user_id, level, ...), all rows of each user
     """
-    user = Window.partitionBy("cut", *USER_LEVEL)
-    of_all = examples.agg(F.countDistinct("cut", *USER_LEVEL).alias("users_of_all"), F.count(F.lit(1)).alias("rows_of_all"))
-    mean = F.col("users_of_all") / F.col("rows_of_all")
-    weighted = examples.withColumn("rows_of_user", F.count(F.lit(1)).over(user)).crossJoin(F.broadcast(of_all))
-    return weighted.withColumn("weight", 1.0 / F.col("rows_of_user") / mean).drop("rows_of_user", "users_of_all", "rows_of_all")
+    return labels.withColumn("weight", 1.0 / F.count(F.lit(1)).over(Window.partitionBy(*USER_AT)))
 
 
-def to_numbers(examples: DataFrame, others: Sequence[str]) -> DataFrame:
-    """Select what a training reads: features, label as position in TIERS, weight, and other columns unchanged.
+def part_of(cutoff: Column, user_id: Column, latest: date) -> Column:
+    """Say what an example is for: training, tuning (epoch, calibration, decision) or judging (network or rule); null for nothing.
+
+    latest: the latest cutoff, at which held-out users tune and judge
+    """
+    held_out = F.when(cutoff == F.lit(latest), F.when(is_judge(user_id), JUDGING).otherwise(TUNING))
+    return F.when(is_held_out(user_id), held_out).otherwise(TRAINING)
+
+
+@dataclass(frozen=True)
+class PartSize:
+    """How many rows and users a part of the examples has. mean_weight: of the rows, before they are scaled to a mean of 1."""
+
+    rows: int = 0
+    users: int = 0
+    mean_weight: float = 1.0
+
+
+def measure_parts(examples: DataFrame) -> dict[str, PartSize]:
+    """Count every part. examples: (cutoff, user_id, level, part, ...)"""
+    counted = examples.groupBy("part").agg(
+        F.count(F.lit(1)).alias("rows"), F.countDistinct("user_id").alias("users"), F.countDistinct(*USER_AT).alias("total_weight")
+    )
+    found = {row["part"]: PartSize(row["rows"], row["users"], row["total_weight"] / row["rows"]) for row in counted.collect()}
+    return {part: found.get(part, PartSize()) for part in (TRAINING, TUNING, JUDGING)}
+
+
+def to_numbers(examples: DataFrame, others: Sequence[str], mean_weight: float) -> DataFrame:
+    """Select what a training reads: features, label as position in TIERS, weight with a mean of 1, and other columns unchanged.
 
     Returns: (features, label, weight, others..., place bigint). place is a hash of the key, see spread.
     """
-    columns = [F.col("features"), place_of(F.col("label")).alias("label"), F.col("weight").cast("float")]
-    return examples.select(*columns, *others, F.xxhash64("user_id", "interest_id", "cut").alias("place"))
+    weight = (F.col("weight") / F.lit(mean_weight)).cast("float").alias("weight")
+    columns = [F.col("features"), place_of(F.col("label")).alias("label"), weight]
+    return examples.select(*columns, *others, F.xxhash64("user_id", "interest_id", "cutoff").alias("place"))
 
 
 def spread(numbers: DataFrame, n_files: int) -> DataFrame:
@@ -73,38 +97,33 @@ def spread(numbers: DataFrame, n_files: int) -> DataFrame:
     return numbers.repartition(n_files, "place").sortWithinPartitions("place").drop("place")
 
 
-def fit_scaling(examples: DataFrame, n_features: int) -> Scaling:
-    """Compute mean, deviation and bounds of every feature over a sample of examples, and which features are missing in some.
+def fit_scaling(batches: Iterable[np.ndarray], n_features: int) -> Scaling:
+    """Compute mean, deviation and bounds of every feature over the first SCALING_ROWS rows, and which features are missing in some.
 
-    examples: (user_id, features array<float>), one row at least
+    batches: features of examples, float32 (rows, n_features), NaN where undefined; one row at least, in an order by hash
     """
-    n_examples = examples.count()
-    # As fine as a bigint can sum so many squares in, with room for a sample that is larger than wanted.
-    parts = min(FINEST_PARTS, 2**62 // (LARGEST_SQUARE * min(n_examples, SCALING_ROWS)))
-    sampled = sample_by_hash(examples, "user_id", SCALING_ROWS, n_examples)
-    number = F.nanvl(F.col("feature").cast("double"), F.lit(None).cast("double"))
-    scaled = F.signum(number) * F.log1p(F.abs(number))
-    found = sampled.select(F.posexplode("features").alias("place", "feature")).groupBy("place").agg(
-        F.count(F.lit(1)).alias("rows"), F.count(scaled).alias("n"), F.min(scaled).alias("lowest"), F.max(scaled).alias("highest"),
-        exact_sum(scaled, parts).alias("sum"), exact_sum(scaled * scaled, parts).alias("squares"),
-    )  # fmt: skip
-    by_position = {row["place"]: row for row in found.collect()}
-    rows = [by_position[position] for position in range(n_features)]
-    moments = [_moments(row, parts) for row in rows]
+    n_rows, n_known = 0, np.zeros(n_features)
+    sums, squares = np.zeros(n_features), np.zeros(n_features)
+    lowest, highest = np.full(n_features, np.inf), np.full(n_features, -np.inf)
+    for batch in batches:
+        number = batch.astype(np.float64)
+        scaled = np.sign(number) * np.log1p(np.abs(number))
+        is_known = ~np.isnan(scaled)
+        known = np.where(is_known, scaled, 0.0)
+        n_rows, n_known = n_rows + len(batch), n_known + is_known.sum(axis=0)
+        sums, squares = sums + known.sum(axis=0), squares + (known * known).sum(axis=0)
+        lowest = np.minimum(lowest, np.where(is_known, scaled, np.inf).min(axis=0))
+        highest = np.maximum(highest, np.where(is_known, scaled, -np.inf).max(axis=0))
+        if n_rows >= SCALING_ROWS:
+            break
+    mean = sums / np.maximum(n_known, 1)
+    variance = squares / np.maximum(n_known, 1) - mean * mean
+    # A smaller variance is an effect of rounding: the feature is constant.
+    is_constant = variance <= SMALLEST_VARIANCE * (1 + mean * mean)
     return Scaling(
-        mean=tuple(mean for mean, _ in moments),
-        deviation=tuple(deviation for _, deviation in moments),
-        lowest=tuple(row["lowest"] or 0.0 for row in rows),
-        highest=tuple(row["highest"] or 0.0 for row in rows),
-        missing=tuple(position for position, row in enumerate(rows) if row["n"] < row["rows"]),
+        mean=tuple(mean.tolist()),
+        deviation=tuple(np.where(is_constant, 1.0, np.sqrt(np.maximum(variance, 0.0))).tolist()),
+        lowest=tuple(np.where(n_known > 0, lowest, 0.0).tolist()),
+        highest=tuple(np.where(n_known > 0, highest, 0.0).tolist()),
+        missing=tuple(np.flatnonzero(n_known < n_rows).tolist()),
     )
-
-
-def _moments(row: Row, parts: int) -> tuple[float, float]:
-    """Compute mean and deviation, 0 and 1 for a feature that is missing everywhere. row: n, sum, squares."""
-    if row["n"] == 0:
-        return 0.0, 1.0
-    mean = row["sum"] / row["n"]
-    variance = row["squares"] / row["n"] - mean * mean
-    # A smaller variance is an effect of rounding to parts: the feature is constant.
-    return mean, variance**0.5 if variance > 4 * (1 + 2 * abs(mean)) / parts else 1.0

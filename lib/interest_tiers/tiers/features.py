@@ -1,21 +1,19 @@
-"""Computes the features of a user and an interest as of a cutoff.
+"""Computes the features of a user and an interest as of cutoffs.
 
 Every feature is a function of the days before the cutoff. Windows and half-lives are fractions of the horizon, the time
-scale of a label.
+scale of a label. The rows of several cutoffs are computed together, and never meet: the column cutoff is part of every key.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import date, timedelta
 
 from pyspark.sql import Column, DataFrame, Window, WindowSpec
 from pyspark.sql import functions as F
 
 from interest_tiers.config import TIERS, Tiers
-from interest_tiers.interests.evidence import EVIDENCE_PARTS, PAIR, exact_sum, exact_sum_of_values, summed_evidence
-from interest_tiers.interests.hierarchy import USER_LEVEL
-from interest_tiers.spark.sampling import sample_by_hash
+from interest_tiers.interests.evidence import EVIDENCE_PARTS, exact_sum, exact_sum_of_values, summed_evidence
+from interest_tiers.tiers.cutoffs import PAIR_AT, USER_AT, sample_at
 from interest_tiers.tiers.labels import labelled_by_mass
 from interest_tiers.tiers.rule import with_tier
 
@@ -40,6 +38,9 @@ SIMILAR = "similar_interests"
 #: Cosines of an interest with all interests of its user, and with the others; see texts.text_similarities.
 TEXT_FEATURES = ("text_similarity", "text_similarity_of_others")
 
+#: Key of what all users of a cutoff tell of an interest.
+INTEREST_AT = ["cutoff", "interest_id"]
+
 #: Prefix of the features that are attributes of users; see attributes.attribute_names.
 ATTRIBUTE = "attribute_"
 
@@ -47,46 +48,47 @@ ATTRIBUTE = "attribute_"
 PARTS_OF_ALL_USERS = 10**6
 
 
-def own_features(days: DataFrame, cut: date, config: Tiers, half_life_days: float, attributes: DataFrame | None = None) -> DataFrame:
+def own_features(days: DataFrame, config: Tiers, half_life_days: float, attributes: DataFrame | None = None) -> DataFrame:
     """Compute the features of a pair that depend on its user's own days before the cutoff.
 
-    days:           (user_id, level, interest_id, event_date, weight double, n_interactions bigint, value double), from
-                    evidence.interest_days, one row per user, interest and day; later days are ignored
-    cut:            the cutoff
+    days:           (cutoff, user_id, level, interest_id, event_date, weight double, n_interactions bigint, value double), from
+                    cutoffs.days_before_cutoffs, one row per cutoff, user, interest and day
     half_life_days: of the rule's evidence
     attributes:     (user_id, one double per attribute), from attributes.attributes_of; they become features unchanged
-    Returns:        (user_id, interest_id, level, one double per feature, rule_tier, rule_recent_tier), one row per pair
+    Returns:        (cutoff, user_id, interest_id, level, one double per feature, rule_tier, rule_recent_tier), one row per cutoff
+                    and pair
 
     A feature is null where it is undefined. Shares and ranks are within the user and level.
     rule_tier is by mass of the rule's evidence, rule_recent_tier by mass of the last horizon's days.
     """
-    aged = _before(days, cut).withColumn("age", F.datediff(F.lit(cut), F.col("event_date")))
+    aged = days.withColumn("age", F.datediff("cutoff", "event_date"))
     users = _of_users(aged, config.horizon_days)
     if attributes is not None:
         users = users.join(attributes, "user_id", "left")
-    pairs = _of_pairs(aged, config.horizon_days, half_life_days).join(users, "user_id")
+    pairs = _of_pairs(aged, config.horizon_days, half_life_days).join(users, ["cutoff", "user_id"])
     # Here, because the rows of a user are together already: the tiers of the rules need no other shuffle.
     ranked = _within_users(pairs)
-    return with_tier(with_tier(ranked, config, "evidence", "rule_tier"), config, "recent_one", "rule_recent_tier")
+    by_rule = with_tier(ranked, config, "evidence", "rule_tier", USER_AT)
+    return with_tier(by_rule, config, "recent_one", "rule_recent_tier", USER_AT)
 
 
-def pair_features(own: DataFrame, alike: DataFrame, texts: DataFrame, days: DataFrame, cut: date, config: Tiers) -> DataFrame:
+def pair_features(own: DataFrame, alike: DataFrame, texts: DataFrame, days: DataFrame, config: Tiers) -> DataFrame:
     """Compute all features of every pair.
 
-    own:     from own_features, for the same cutoff
-    alike:   (interest_id, other_id, similarity double, place int), from similar_interests
-    texts:   (user_id, interest_id, TEXT_FEATURES), from texts.text_similarities
-    days:    from evidence.interest_days
-    cut:     the cutoff
-    Returns: (user_id, interest_id, rule_tier, rule_recent_tier, FEATURES, attributes of users, level), one row per pair
+    own:     from own_features
+    alike:   (cutoff, interest_id, other_id, similarity double, place int), from similar_interests
+    texts:   (cutoff, user_id, interest_id, TEXT_FEATURES), from texts.text_similarities
+    days:    from cutoffs.days_before_cutoffs
+    Returns: (cutoff, user_id, interest_id, rule_tier, rule_recent_tier, FEATURES, attributes of users, level), one row per cutoff
+             and pair
 
     own and alike are read several times, so they must be stored already.
     """
-    of_interests = _of_interests(own).join(_outcomes(_before(days, cut), cut, config), "interest_id", "left")
+    of_interests = _of_interests(own).join(_outcomes(days, config), INTEREST_AT, "left")
     similar = _similar_evidence(own, alike)
-    every = own.join(of_interests, "interest_id").join(similar, PAIR, "left").join(texts, PAIR, "left")
+    every = own.join(of_interests, INTEREST_AT).join(similar, PAIR_AT, "left").join(texts, PAIR_AT, "left")
     others = [*[name for name in own.columns if name.startswith(ATTRIBUTE)], "level"]
-    return every.withColumn(SIMILAR, F.coalesce(SIMILAR, F.lit(0.0))).select(*PAIR, *RULES, *FEATURES, *others)
+    return every.withColumn(SIMILAR, F.coalesce(SIMILAR, F.lit(0.0))).select(*PAIR_AT, *RULES, *FEATURES, *others)
 
 
 def in_one_column(known: DataFrame, names: Sequence[str]) -> DataFrame:
@@ -94,17 +96,14 @@ def in_one_column(known: DataFrame, names: Sequence[str]) -> DataFrame:
 
     known:   from pair_features
     names:   the features, in the order of the network
-    Returns: (user_id, interest_id, level, rule_tier, rule_recent_tier, user_visits, features array<float>), one row per pair
+    Returns: (cutoff, user_id, interest_id, level, rule_tier, rule_recent_tier, user_visits, features array<float>), one row per
+             cutoff and pair
 
     An undefined feature is NaN. One array instead of a hundred columns makes plans, shuffles and rows sent to Python smaller.
     """
     undefined = F.lit(float("nan")).cast("float")
     features = F.array(*[F.coalesce(F.col(name).cast("float"), undefined) for name in names]).alias("features")
-    return known.select(*PAIR, "level", *RULES, "user_visits", features)
-
-
-def _before(days: DataFrame, cut: date) -> DataFrame:
-    return days.where(F.col("event_date") < F.lit(cut))
+    return known.select(*PAIR_AT, "level", *RULES, "user_visits", features)
 
 
 def window_days(part: float, horizon_days: int) -> int:
@@ -115,9 +114,9 @@ def window_days(part: float, horizon_days: int) -> int:
 def _of_pairs(days: DataFrame, horizon_days: int, half_life_days: float) -> DataFrame:
     """Compute the features of a pair from its own days.
 
-    days: from evidence.interest_days, and age int, in days before the cutoff
+    days: from cutoffs.days_before_cutoffs, and age int, in days before the cutoff
     """
-    in_order = Window.partitionBy(*PAIR).orderBy("event_date")
+    in_order = Window.partitionBy(*PAIR_AT).orderBy("event_date")
     gap = F.datediff(F.col("event_date"), F.lag("event_date").over(in_order))
     age, weight, last = F.col("age"), F.col("weight"), window_days(1.0, horizon_days)
     evidence = [summed_evidence(weight * _decay(part * horizon_days)).alias(f"evidence_{name}") for name, part in HALF_LIVES.items()]
@@ -125,7 +124,7 @@ def _of_pairs(days: DataFrame, horizon_days: int, half_life_days: float) -> Data
     short = window_days(WINDOWS["third"], horizon_days)
     summed = (
         days.withColumn("gap", gap)
-        .groupBy(*PAIR, "level")
+        .groupBy(*PAIR_AT, "level")
         .agg(
             summed_evidence(weight * _decay(half_life_days)).alias("evidence"),
             *evidence,
@@ -167,12 +166,12 @@ def _in_window(weight: Column, younger: int, older: int) -> Column:
 def _of_users(days: DataFrame, horizon_days: int) -> DataFrame:
     """Compute features of a user from the days with any activity (visits).
 
-    days:    (user_id, age int, ...)
-    Returns: (user_id, one double per feature), one row per user
+    days:    (cutoff, user_id, age int, ...)
+    Returns: (cutoff, user_id, one double per feature), one row per cutoff and user
     """
-    visits = days.select("user_id", "age").distinct()
+    visits = days.select("cutoff", "user_id", "age").distinct()
     age = F.col("age")
-    return visits.groupBy("user_id").agg(
+    return visits.groupBy("cutoff", "user_id").agg(
         F.count(F.lit(1)).cast("double").alias("user_visits"),
         F.min("age").cast("double").alias("user_recency"),
         F.max("age").cast("double").alias("user_tenure"),
@@ -183,7 +182,7 @@ def _of_users(days: DataFrame, horizon_days: int) -> DataFrame:
 
 def _within_users(pairs: DataFrame) -> DataFrame:
     """Add how an interest compares with the others of its user: shares, rates per visit, ranks, and the mass ranked above it."""
-    user = Window.partitionBy(*USER_LEVEL)
+    user = Window.partitionBy(*USER_AT)
     totals = {
         "user_interests": F.count(F.lit(1)).over(user).cast("double"),
         "user_interests_one": F.sum((F.col("recent_one") > 0).cast("double")).over(user),
@@ -222,12 +221,12 @@ def _of_interests(pairs: DataFrame) -> DataFrame:
     """Compute the popularity of every interest over all users, per user of the data.
 
     pairs:   from own_features
-    Returns: (interest_id, one double per feature), one row per interest
+    Returns: (cutoff, interest_id, one double per feature), one row per cutoff and interest
     """
-    users = pairs.select("user_id", "user_visits_one").distinct().agg(
+    users = pairs.select("cutoff", "user_id", "user_visits_one").distinct().groupBy("cutoff").agg(
         F.count(F.lit(1)).alias("n_users"), F.count_if(F.col("user_visits_one") > 0).alias("n_users_one")
     )  # fmt: skip
-    summed = pairs.groupBy("interest_id").agg(
+    summed = pairs.groupBy(*INTEREST_AT).agg(
         F.count(F.lit(1)).alias("n"),
         F.count_if(F.col("recent_one") > 0).alias("n_one"),
         *[exact_sum(F.col(name), parts=PARTS_OF_ALL_USERS).alias(name) for name in ("recent_third", "previous_third", "recent_one")],
@@ -238,8 +237,8 @@ def _of_interests(pairs: DataFrame) -> DataFrame:
     )
     of = F.col("n_users")
     decline = F.lit(HALF_LIVES["two"] / HALF_LIVES["third"])
-    return summed.crossJoin(F.broadcast(users)).select(
-        "interest_id",
+    return summed.join(F.broadcast(users), "cutoff").select(  # a row per cutoff
+        *INTEREST_AT,
         (F.col("n") / of).alias("interest_users"),
         _share(F.col("n_one"), F.col("n_users_one")).alias("interest_users_one"),
         (F.col("recent_one") / F.greatest("n_one", F.lit(1))).alias("interest_recent_per_user"),
@@ -252,22 +251,23 @@ def _of_interests(pairs: DataFrame) -> DataFrame:
     )
 
 
-def _outcomes(before: DataFrame, cut: date, config: Tiers) -> DataFrame:
+def _outcomes(days: DataFrame, config: Tiers) -> DataFrame:
     """Compute how often an interest was core or secondary in the horizon that ends at the cutoff.
 
-    before:  from evidence.interest_days, days before the cutoff
-    Returns: (interest_id, interest_core double, interest_secondary double), smoothed shares of its pairs, one row per interest
+    days:    from cutoffs.days_before_cutoffs
+    Returns: (cutoff, interest_id, interest_core double, interest_secondary double), smoothed shares of its pairs
     """
-    start = cut - timedelta(days=config.horizon_days)
-    earlier = before.where(F.col("event_date") < F.lit(start)).select(*PAIR, "level").distinct()
-    known = labelled_by_mass(earlier, before.where(F.col("event_date") >= F.lit(start)), config)
-    counts = known.groupBy("interest_id", "level").agg(
+    is_earlier = F.col("event_date") < F.date_sub("cutoff", config.horizon_days)
+    earlier = days.where(is_earlier).select(*PAIR_AT, "level").distinct()
+    known = labelled_by_mass(earlier, days.where(~is_earlier), config, USER_AT)
+    level = ["cutoff", "level"]
+    counts = known.groupBy(*INTEREST_AT, "level").agg(
         F.count(F.lit(1)).alias("n"), *[F.count_if(F.col("label") == tier).alias(tier) for tier in TIERS[:2]]
     )
-    total = counts.groupBy("level").agg(*[F.sum(name).alias(f"all_{name}") for name in ("n", *TIERS[:2])])
-    with_total = counts.join(F.broadcast(total), "level")
+    total = counts.groupBy(*level).agg(*[F.sum(name).alias(f"all_{name}") for name in ("n", *TIERS[:2])])
+    with_total = counts.join(F.broadcast(total), level)  # a row per cutoff and level
     return with_total.select(
-        "interest_id",
+        *INTEREST_AT,
         *[
             ((F.col(tier) + PRIOR_PAIRS * F.col(f"all_{tier}") / F.col("all_n")) / (F.col("n") + PRIOR_PAIRS)).alias(f"interest_{tier}")
             for tier in TIERS[:2]
@@ -279,21 +279,33 @@ def similar_interests(own: DataFrame) -> DataFrame:
     """Find the most similar interests of each interest on its level, by the cosine of the square roots of users' shares.
 
     own:     from own_features
-    Returns: (interest_id, other_id, similarity double, place int), at most SIMILAR_INTERESTS rows per interest;
+    Returns: (cutoff, interest_id, other_id, similarity double, place int), at most SIMILAR_INTERESTS rows per cutoff and interest;
              place is 1 for the most similar
     """
-    strongest = _strongest(own)
-    n_users = own.select("user_id").distinct().count()
-    sampled = sample_by_hash(strongest, "user_id", SIMILARITY_USERS, n_users)
-    others = sampled.select(*USER_LEVEL, F.col("interest_id").alias("other_id"), F.col("root").alias("other_root"))
-    both = (
-        sampled.join(others, USER_LEVEL).groupBy("interest_id", "other_id").agg(exact_sum(F.col("root") * F.col("other_root")).alias("dot"))
+    sampled = sample_at(_strongest(own), "user_id", SIMILARITY_USERS, own)
+    others = sampled.select(*USER_AT, F.col("interest_id").alias("other_id"), F.col("root").alias("other_root"))
+    # Each pair of interests once: the cosine is symmetric.
+    dots = (
+        sampled.join(others, USER_AT)
+        .where("interest_id <= other_id")
+        .groupBy(*INTEREST_AT, "other_id")
+        .agg(exact_sum(F.col("root") * F.col("other_root")).alias("dot"))
     )
-    norms = both.where("interest_id = other_id").select("interest_id", F.sqrt("dot").alias("norm"))
-    other_norms = norms.select(F.col("interest_id").alias("other_id"), F.col("norm").alias("other_norm"))
-    alike = both.where("interest_id != other_id AND dot > 0").join(norms, "interest_id").join(other_norms, "other_id")
-    alike = alike.select("interest_id", "other_id", (F.col("dot") / F.col("norm") / F.col("other_norm")).alias("similarity"))
-    nearest = F.row_number().over(Window.partitionBy("interest_id").orderBy(F.desc("similarity"), "other_id"))
+    norms = dots.where("interest_id = other_id").select(*INTEREST_AT, F.sqrt("dot").alias("norm"))
+    other_norms = norms.select("cutoff", F.col("interest_id").alias("other_id"), F.col("norm").alias("other_norm"))
+    different = dots.where("interest_id != other_id AND dot > 0").join(norms, INTEREST_AT).join(other_norms, ["cutoff", "other_id"])
+    both = F.explode(
+        F.array(
+            F.struct("interest_id", "other_id", (F.col("dot") / F.col("norm") / F.col("other_norm")).alias("similarity")),
+            F.struct(
+                F.col("other_id").alias("interest_id"),
+                F.col("interest_id").alias("other_id"),
+                (F.col("dot") / F.col("other_norm") / F.col("norm")).alias("similarity"),
+            ),
+        )
+    )
+    alike = different.select("cutoff", both.alias("pair")).select("cutoff", "pair.*")
+    nearest = F.row_number().over(Window.partitionBy(*INTEREST_AT).orderBy(F.desc("similarity"), "other_id"))
     return alike.withColumn("place", nearest).where(F.col("place") <= SIMILAR_INTERESTS)
 
 
@@ -302,21 +314,21 @@ def _similar_evidence(own: DataFrame, alike: DataFrame) -> DataFrame:
 
     own:     from own_features
     alike:   from similar_interests
-    Returns: (user_id, interest_id, similar_interests double), one row per pair with a similar interest
+    Returns: (cutoff, user_id, interest_id, similar_interests double), one row per cutoff and pair with a similar interest
     """
-    whole = alike.groupBy("interest_id").agg(exact_sum(F.col("similarity")).alias("whole"))
-    shares = alike.join(whole, "interest_id").select("interest_id", "other_id", (F.col("similarity") / F.col("whole")).alias("part"))
-    theirs = _strongest(own).withColumnRenamed("interest_id", "other_id").join(shares, "other_id")
-    return theirs.groupBy(*PAIR).agg(exact_sum(F.col("part") * F.col("root")).alias(SIMILAR))
+    whole = exact_sum(F.col("similarity"), over=Window.partitionBy(*INTEREST_AT))
+    shares = alike.select(*INTEREST_AT, "other_id", (F.col("similarity") / whole).alias("part"))
+    theirs = _strongest(own).withColumnRenamed("interest_id", "other_id").join(shares, ["cutoff", "other_id"])
+    return theirs.groupBy(*PAIR_AT).agg(exact_sum(F.col("part") * F.col("root")).alias(SIMILAR))
 
 
 def _strongest(own: DataFrame) -> DataFrame:
     """Select the SIMILARITY_INTERESTS strongest interests of every user.
 
     own:     from own_features
-    Returns: (user_id, interest_id, level, root double), root is the square root of the share
+    Returns: (cutoff, user_id, interest_id, level, root double), root is the square root of the share
     """
-    return own.where(F.col("rank_one") <= SIMILARITY_INTERESTS).select(*PAIR, "level", F.sqrt("share_one").alias("root"))
+    return own.where(F.col("rank_one") <= SIMILARITY_INTERESTS).select(*PAIR_AT, "level", F.sqrt("share_one").alias("root"))
 
 
 #: Columns with the tiers of the rules; they are no features.

@@ -5,6 +5,8 @@ That holds for the rule, for labels and for predictions.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
@@ -13,18 +15,19 @@ from interest_tiers.interests.hierarchy import ancestors
 from interest_tiers.tiers.rule import place_of
 
 
-def with_followed(pairs: DataFrame, name: str, n_levels: int) -> DataFrame:
+def with_followed(pairs: DataFrame, name: str, n_levels: int, user: Sequence[str] = ("user_id",)) -> DataFrame:
     """Raise the tiers in a column to the best of the interest and those within it.
 
     pairs:    (user_id, interest_id, NAME, ...), interest ids from hierarchy.path_interest
     name:     a column of tiers
     n_levels: levels of the hierarchy
+    user:     the columns that name a user, and with rows of several cutoffs also the cutoff
     Returns:  the same columns and rows
     """
     way, best = ancestors(F.col("interest_id")), place_of(F.col(name))
     for level in range(1, n_levels):
         # The rows of a user are together already, so the interests within one need no other shuffle.
-        within = Window.partitionBy("user_id", F.get(way, F.lit(level - 1)))
+        within = Window.partitionBy(*user, F.get(way, F.lit(level - 1)))
         best = F.when(F.size(way) == level, F.min(place_of(F.col(name))).over(within)).otherwise(best)
     return pairs.withColumn(name, F.element_at(F.array(*[F.lit(tier) for tier in TIERS]), best + 1))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
@@ -9,14 +11,15 @@ from interest_tiers.config import TIERS, Tiers
 from interest_tiers.interests.hierarchy import USER_LEVEL
 
 
-def with_tier(pairs: DataFrame, config: Tiers, evidence: str, name: str) -> DataFrame:
-    """Add a column with the tier that each interest has within its user, and where there are levels within its level.
+def with_tier(pairs: DataFrame, config: Tiers, evidence: str, name: str, within: Sequence[str] = USER_LEVEL) -> DataFrame:
+    """Add a column with the tier that each interest has among the interests of its user and level.
 
     pairs: user_id, interest_id and the column named evidence (>= 0). The user's interests are taken by
     evidence, largest first, ties by interest_id; core until core_mass of the total is reached, secondary until
     secondary_mass is, marginal the rest. An interest without evidence is marginal.
+    within: the columns that name a user and a level, and with rows of several cutoffs also the cutoff
     """
-    user = Window.partitionBy(*USER_LEVEL)
+    user = Window.partitionBy(*within)
     in_order = user.orderBy(F.desc(evidence), "interest_id")
     # Totals in the same order as the running sums, so that both round alike and a boundary is met exactly.
     total = F.sum(evidence).over(in_order.rowsBetween(Window.unboundedPreceding, Window.unboundedFollowing))

@@ -9,9 +9,8 @@ import pandas as pd
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
-from interest_tiers.interests.evidence import PAIR, exact_sum
-from interest_tiers.interests.hierarchy import USER_LEVEL
-from interest_tiers.spark.sampling import sample_by_hash
+from interest_tiers.interests.evidence import exact_sum
+from interest_tiers.tiers.cutoffs import PAIR_AT, USER_AT, sample_at
 from interest_tiers.tiers.features import TEXT_FEATURES
 
 #: Interests, sampled by hash, whose vectors the principal components are fitted on.
@@ -28,23 +27,25 @@ SMALLEST_SQUARED_NORM = 1e-9
 
 
 def interest_points(embeddings: DataFrame) -> DataFrame:
-    """Project the vectors of interests on their principal components.
+    """Project the vectors of interests on their principal components, at every cutoff by itself.
 
-    embeddings: (interest_id, embedding array<float>), read twice, so already stored
-    Returns:    (interest_id, text_0 double, text_1 double, ...), one row per interest with an embedding
+    embeddings: (cutoff, interest_id, embedding array<float>), read twice, so already stored
+    Returns:    (cutoff, interest_id, text_0 double, text_1 double, ...), one row per cutoff and interest with an embedding
     """
-    known = embeddings.where(F.col("embedding").isNotNull()).select("interest_id", "embedding")
-    sampled = sample_by_hash(known, "interest_id", FITTED_INTERESTS, known.count()).orderBy("interest_id").collect()
-    mean, directions = _components(np.array([row["embedding"] for row in sampled], dtype=np.float64))
+    known = embeddings.where(F.col("embedding").isNotNull()).select("cutoff", "interest_id", "embedding")
+    sampled = sample_at(known, "interest_id", FITTED_INTERESTS, known).orderBy("cutoff", "interest_id").toPandas()
+    fitted = {cutoff: _components(np.stack(list(of_one["embedding"])).astype(np.float64)) for cutoff, of_one in sampled.groupby("cutoff")}
     names = [f"text_{place}" for place in range(COMPONENTS)]
 
     def points(batches: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
         for batch in batches:
-            if len(batch):
-                moved = (np.array(batch["embedding"].to_list(), dtype=np.float64) - mean) @ directions
-                yield pd.DataFrame(moved.round(COMPONENT_DECIMALS), columns=names).assign(interest_id=batch["interest_id"].to_numpy())
+            for cutoff, rows in batch.groupby("cutoff"):
+                mean, directions = fitted[cutoff]
+                moved = (np.stack(list(rows["embedding"])).astype(np.float64) - mean) @ directions
+                keys = {key: rows[key].to_numpy() for key in ("cutoff", "interest_id")}
+                yield pd.DataFrame(moved.round(COMPONENT_DECIMALS), columns=names).assign(**keys)
 
-    return known.mapInPandas(points, f"interest_id string, {', '.join(f'{name} double' for name in names)}")
+    return known.mapInPandas(points, f"cutoff date, interest_id string, {', '.join(f'{name} double' for name in names)}")
 
 
 def _components(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -52,8 +53,6 @@ def _components(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     Directions are zero where the vectors span fewer.
     """
-    if len(vectors) == 0:
-        return np.zeros(0), np.zeros((0, COMPONENTS))
     mean = vectors.mean(axis=0)
     directions = np.zeros((vectors.shape[1], COMPONENTS))
     found = np.linalg.svd(vectors - mean, full_matrices=False)[2][:COMPONENTS].T
@@ -65,21 +64,21 @@ def text_similarities(own: DataFrame, points: DataFrame) -> DataFrame:
     """Compute the cosines of an interest with the mean of its user's interests, weighted by share.
 
     own:     from features.own_features
-    points:  (interest_id, text_0 double, ...), from interest_points
-    Returns: (user_id, interest_id, TEXT_FEATURES), one row per pair whose interest has a point
+    points:  (cutoff, interest_id, text_0 double, ...), from interest_points
+    Returns: (cutoff, user_id, interest_id, TEXT_FEATURES), one row per cutoff and pair whose interest has a point
 
     One mean is over all interests of the user and level, one over the others.
     A cosine is null where a vector has no direction.
     """
-    user, share = Window.partitionBy(*USER_LEVEL), F.col("share_one")
-    known = own.select(*PAIR, "level", "share_one").join(points, "interest_id")
+    user, share = Window.partitionBy(*USER_AT), F.col("share_one")
+    known = own.select(*PAIR_AT, "level", "share_one").join(points, ["cutoff", "interest_id"])
     names = [f"text_{place}" for place in range(COMPONENTS)]
     sums = known.withColumns({f"user_{name}": exact_sum(share * F.col(name), over=user) for name in names})
     own_point = [F.col(name) for name in names]
     everything = [F.col(f"user_{name}") for name in names]
     others = [F.col(f"user_{name}") - share * F.col(name) for name in names]
     with_all, with_others = TEXT_FEATURES
-    return sums.select(*PAIR, _cosine(own_point, everything).alias(with_all), _cosine(own_point, others).alias(with_others))
+    return sums.select(*PAIR_AT, _cosine(own_point, everything).alias(with_all), _cosine(own_point, others).alias(with_others))
 
 
 def _cosine(left: list[Column], right: list[Column]) -> Column:

@@ -8,31 +8,44 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import date
-from functools import cached_property, reduce
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from interest_tiers import __version__
 from interest_tiers.config import Tiers, TierTraining
 from interest_tiers.errors import ConfigError
+from interest_tiers.interests.evidence import PAIR
 from interest_tiers.spark.materialise import Materialise, prefixed
-from interest_tiers.spark.sampling import sample_by_hash
+from interest_tiers.spark.sampling import is_sampled
 from interest_tiers.tiers.attributes import Attribute, frequent_attributes, require_attributes
 from interest_tiers.tiers.choice import RULE_ERROR, USER_GROUP, Choice, add_rule_error, choose, find_lack, measure_rule
 from interest_tiers.tiers.composition import TierInputs, TierMethod, compute_features, days_before, feature_names, label_at, raise_parents
-from interest_tiers.tiers.examples import fit_scaling, is_held_out, is_judge, spread, to_numbers, training_cutoffs, weigh
+from interest_tiers.tiers.cutoffs import PAIR_AT
+from interest_tiers.tiers.examples import (
+    JUDGING,
+    TRAINING,
+    TUNING,
+    PartSize,
+    fit_scaling,
+    measure_parts,
+    part_of,
+    spread,
+    to_numbers,
+    training_cutoffs,
+    weigh,
+)
 from interest_tiers.tiers.half_life import apply_rules, list_half_lives
 from interest_tiers.tiers.model import FORM, RECORD, read_record
 from interest_tiers.tiers.search import SearchResult, search_settings
-from interest_tiers.tiers.shapes import Scaling
 from interest_tiers.tiers.tier_training import TierTask, build_shape, largest_batch, limit_batch
 from interest_tiers.training.experiment_log import log_training, require_mlflow
 from interest_tiers.training.launcher import check_processes, run_training
@@ -44,6 +57,9 @@ from interest_tiers.training.working_folder import WorkingFolder
 
 #: Rows of a file of the training.
 ROWS_PER_FILE = 250_000
+
+#: Rows from which the scaling is fitted at once.
+SCALING_BATCH = 65_536
 
 #: Columns that a kind of network reads besides features.
 FURTHER_COLUMNS = {"lstm": ["sequence"], "transformer": ["sequence"], "bert": ["tokens"]}
@@ -178,7 +194,7 @@ class TierModelTraining:
         """Train, calibrate, compare with the rule and publish. The rule decides where there is too little to learn from."""
         require_mlflow(self.settings.mlflow_experiment, "tiers.training.mlflow_experiment")
         self._check_start()
-        lack = find_lack(self.training_examples, self.tuning_examples, self.judging_examples)
+        lack = find_lack(self.parts)
         if lack:
             return ServingModel(None, lack)
         store = self.setup.store
@@ -186,7 +202,7 @@ class TierModelTraining:
             shutil.rmtree(working.path / "model", ignore_errors=True)
             plan = self._plan(limit_batch(self.settings, n_training), n_training, working, working.path)
             trained = run_training(self.setup.spark, plan)
-            choice = choose(Path(plan.result), plan.task, working.rows("judging"))
+            choice = choose(Path(plan.result), plan.task, working.rows(JUDGING))
             self._record(plan, trained, choice)
             store.publish(Path(plan.result), self.day, self.fingerprint)
         store.point(self.setup.lineage.name, self.day, self.fingerprint)
@@ -195,7 +211,7 @@ class TierModelTraining:
     def search(self, n_trials: int) -> SearchResult:
         """Try settings of the network on the rows of this training."""
         self._check_start()
-        self._require_enough(self.training_examples, self.tuning_examples, self.judging_examples)
+        self._require_enough(self.parts)
         with self._open_folder("search") as (working, n_training):
 
             def evaluate(settings: TierTraining) -> float:
@@ -215,15 +231,15 @@ class TierModelTraining:
         method, cutoff, materialise = self.setup.method, self.cutoffs[0], self._materialise
         configured = method.half_life_days
         tried = list_half_lives(n_trials, self.config.horizon_days, configured)
-        inputs = self.setup.inputs_at(cutoff)
-        tiers = apply_rules(inputs.interest_days, cutoff, self.config, tried)
+        tiers = apply_rules(self.setup.inputs_at(cutoff).interest_days, cutoff, self.config, tried)
         for number in range(len(tried)):
             tiers = raise_parents(tiers, f"tier_{number}", method)
-        examples = materialise("rule_examples", label_at(inputs, materialise("rules", tiers), cutoff, method))
-        is_held = is_held_out(F.col("user_id"))
-        others, held_out = examples.where(~is_held), materialise("rule_held_out", weigh(examples.where(is_held)))
-        # A half-life is one number: all held-out users measure it.
-        self._require_enough(others, held_out, held_out)
+        labels = weigh(label_at(self.setup.inputs_at, [cutoff], method)).drop("level")
+        # A half-life is one number: all held-out users measure it, and the parts only say that they are enough.
+        part = part_of(F.lit(cutoff), F.col("user_id"), cutoff).alias("part")
+        examples = materialise("rule_examples", tiers.join(labels, PAIR).select("*", part))
+        self._require_enough(measure_parts(examples))
+        others, held_out = examples.where(F.col("part") == TRAINING), examples.where(F.col("part") != TRAINING)
         js = [measure_rule(others, held_out, f"tier_{number}") for number in range(len(tried))]
         best = min(range(len(tried)), key=lambda number: js[number])
         values, configured_j = {"half_life_days": tried[best]}, js[tried.index(configured)]
@@ -231,34 +247,39 @@ class TierModelTraining:
 
     @cached_property
     def examples(self) -> DataFrame:
-        """The labelled pairs of all cutoffs: (user_id, interest_id, level, cut, features, rule_tier, label, ...); materialised."""
-        return self._materialise("examples", reduce(DataFrame.unionByName, [self._examples_at(cutoff) for cutoff in self.cutoffs]))
+        """The labelled pairs of all cutoffs, materialised.
+
+        (cutoff, user_id, interest_id, level, features, rule_tier, rule_recent_tier, label, weight, part, ...)
+        """
+        features = compute_features(self.setup.inputs_at, self.cutoffs, self.setup.method, self.attributes, self._materialise)
+        labels = weigh(label_at(self.setup.inputs_at, self.cutoffs, self.setup.method)).drop("level")
+        part = part_of(F.col("cutoff"), F.col("user_id"), self.cutoffs[0])
+        examples = features.join(labels.withColumn("part", part).where("part IS NOT NULL"), PAIR_AT)
+        return self._materialise("examples", examples)
 
     @cached_property
-    def training_examples(self) -> DataFrame:
-        """The examples of users who train, at every cutoff, with weight."""
-        return self._materialise("training", weigh(self.examples.where(~is_held_out(F.col("user_id")))))
+    def parts(self) -> dict[str, PartSize]:
+        """The sizes of the parts of the examples."""
+        if self._n_held_out <= self.settings.max_tuning_users:
+            return self._all_parts
+        return measure_parts(self.examples.where((F.col("part") == TRAINING) | self._is_tuning_user))
+
+    def examples_of(self, part: str) -> DataFrame:
+        """Select the examples of a part. Held-out users above max_tuning_users are left out."""
+        rows = self.examples.where(F.col("part") == part)
+        return rows if part == TRAINING else rows.where(self._is_tuning_user)
 
     @cached_property
-    def tuning_examples(self) -> DataFrame:
-        """The examples of held-out users who choose epoch, calibration and decision, at the latest cutoff, with weight."""
-        return self._materialise("tuning", weigh(self._held_out.where(~is_judge(F.col("user_id")))))
+    def _all_parts(self) -> dict[str, PartSize]:
+        return measure_parts(self.examples)
 
-    @cached_property
-    def judging_examples(self) -> DataFrame:
-        """The examples of held-out users who choose between network and rule, at the latest cutoff, with weight."""
-        return self._materialise("judging", weigh(self._held_out.where(is_judge(F.col("user_id")))))
+    @property
+    def _n_held_out(self) -> int:
+        return self._all_parts[TUNING].users + self._all_parts[JUDGING].users
 
-    @cached_property
-    def _held_out(self) -> DataFrame:
-        held_out = self.examples.where(is_held_out(F.col("user_id")) & (F.col("cut") == F.lit(self.cutoffs[0])))
-        n_users = held_out.select("user_id").distinct().count()
-        return sample_by_hash(held_out, "user_id", self.settings.max_tuning_users, n_users)
-
-    def _examples_at(self, cutoff: date) -> DataFrame:
-        inputs, method = self.setup.inputs_at(cutoff), self.setup.method
-        features = compute_features(inputs, cutoff, method, self.attributes, prefixed(self._materialise, str(cutoff)))
-        return label_at(inputs, features, cutoff, method)
+    @property
+    def _is_tuning_user(self) -> Column:
+        return is_sampled("user_id", self.settings.max_tuning_users, self._n_held_out)
 
     @property
     def _materialise(self) -> Materialise:
@@ -270,8 +291,8 @@ class TierModelTraining:
         what = f"The training as of {self.day} with cutoffs down to {self.cutoffs[-1]}"
         require_encoder_before(self.setup.method.encoder(), self.cutoffs[-1], what)
 
-    def _require_enough(self, training: DataFrame, tuning: DataFrame, judging: DataFrame) -> None:
-        lack = find_lack(training, tuning, judging)
+    def _require_enough(self, parts: Mapping[str, PartSize]) -> None:
+        lack = find_lack(parts)
         if lack:
             raise ConfigError(f"there is too little to search with as of {self.day}: {lack}")
 
@@ -282,13 +303,13 @@ class TierModelTraining:
             yield working, self._write_rows(working)
 
     def _write_rows(self, working: WorkingFolder) -> int:
-        n_training, further = self.training_examples.count(), FURTHER_COLUMNS.get(self.config.network, [])
+        n_training, further = self.parts[TRAINING].rows, FURTHER_COLUMNS.get(self.config.network, [])
         n_files = max(2 * self.settings.num_processes, -(-n_training // ROWS_PER_FILE))
-        judging = add_rule_error(self.judging_examples, self.training_examples)
-        working.write_rows("training", spread(to_numbers(self.training_examples, further), n_files))
-        working.write_rows("tuning", spread(to_numbers(self.tuning_examples, further), 1))
-        working.write_rows("judging", spread(to_numbers(judging, [*further, RULE_ERROR, USER_GROUP]), 1))
-        n_rows, n_groups = _count_readable(working.rows("training"))
+        self._write_part(working, TRAINING, self.examples_of(TRAINING), further, n_files)
+        self._write_part(working, TUNING, self.examples_of(TUNING), further, 1)
+        judging = add_rule_error(self.examples_of(JUDGING), self.examples_of(TRAINING))
+        self._write_part(working, JUDGING, judging, [*further, RULE_ERROR, USER_GROUP], 1)
+        n_rows, n_groups = _count_readable(working.rows(TRAINING))
         if n_rows != n_training:
             raise ConfigError(
                 f"{working.path} has {n_rows:,} of {n_training:,} examples: set tiers.training.folder to a path that every machine shares"
@@ -300,17 +321,18 @@ class TierModelTraining:
             )
         return n_training
 
+    def _write_part(self, working: WorkingFolder, part: str, rows: DataFrame, further: Sequence[str], n_files: int) -> None:
+        working.write_rows(part, spread(to_numbers(rows, further, self.parts[part].mean_weight), n_files))
+
     def _plan(self, settings: TierTraining, n_training: int, working: WorkingFolder, folder: Path) -> TrainingPlan[TierTask]:
         """Plan a training on the rows that are written. folder: for its checkpoints and its result."""
-        encoder = self.setup.method.encoder() if self.config.network == "bert" else None
-        shape = build_shape(self.config.network, settings, len(self.features), self._scaling, encoder)
-        training, tuning = (str(working.rows(name)) for name in ("training", "tuning"))
-        task = TierTask(settings, shape, self.features, self._scaling, training, tuning)
-        return TrainingPlan(settings, task, n_training, str(folder / "checkpoints"), str(folder / "model"))
+        from interest_tiers.tiers.training_rows import stored_batches
 
-    @cached_property
-    def _scaling(self) -> Scaling:
-        return fit_scaling(self.training_examples, len(self.features))
+        encoder = self.setup.method.encoder() if self.config.network == "bert" else None
+        scaling = fit_scaling((rows.features for rows in stored_batches(working.rows(TRAINING), SCALING_BATCH)), len(self.features))
+        shape = build_shape(self.config.network, settings, len(self.features), scaling, encoder)
+        task = TierTask(settings, shape, self.features, scaling, str(working.rows(TRAINING)), str(working.rows(TUNING)))
+        return TrainingPlan(settings, task, n_training, str(folder / "checkpoints"), str(folder / "model"))
 
     def _record(self, plan: TrainingPlan[TierTask], trained: Trained, choice: Choice) -> None:
         """Write the record and the model card, and log the training to MLflow."""
