@@ -213,8 +213,7 @@ while len(list(root.glob("ready-*"))) < 2:
 with warehouse.claims.hold([CLUSTERS, METRICS], day):
     for n in range(3):
         assert warehouse.replace_day(CLUSTERS, row(CLUSTERS, size=n + 1), day) == 1
-        within = "target.stage = 'recommend'"
-        warehouse.replace_changed(METRICS, row(METRICS, as_of=day, value=float(n)), within, ["run_id"], as_of=day)
+        warehouse.replace_day(METRICS, row(METRICS, as_of=day, value=float(n)), day, stage="recommend")
         warehouse.append(RUNS, row(RUNS, run_id=f"{day} {n}", as_of=day))
 """
 

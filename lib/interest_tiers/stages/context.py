@@ -171,21 +171,27 @@ class StageContext(RunContext):
         return self._shared[name][1]
 
     def write_metrics(self, measurements: Sequence[Measurement]) -> None:
-        """Make this day's metrics of the stage equal to the measurements; a value that is the same stays untouched."""
-        rows = [
-            (
-                self.run_id,
-                self.as_of,
-                self._stage_name,
-                m.metric,
-                m.slice,
-                *(None if x is None else round(float(x), METRIC_DECIMALS) for x in (m.value, m.lower, m.upper)),
-            )
+        """Make this day's metrics of the stage equal to the measurements; a value that is the same keeps its run_id."""
+        values = {
+            (m.metric, m.slice): tuple(None if x is None else round(float(x), METRIC_DECIMALS) for x in (m.value, m.lower, m.upper))
             for m in measurements
+        }
+        known = self._read_own_metrics()
+        if values == {key: value for key, (value, _) in known.items()}:
+            return
+        rows = [
+            (known[key][1] if known.get(key, (None,))[0] == value else self.run_id, self.as_of, self._stage_name, *key, *value)
+            for key, value in values.items()
         ]
-        own = f"target.stage = '{self._stage_name}'"
-        measured = self.spark.createDataFrame(rows, METRICS.schema)
-        self.warehouse.replace_changed(METRICS, measured, within=own, ignoring=["run_id"], as_of=self.as_of)
+        self.warehouse.replace_day(METRICS, self.spark.createDataFrame(rows, METRICS.schema), self.as_of, stage=self._stage_name)
+
+    def _read_own_metrics(self) -> dict[tuple[str, str], tuple[tuple[float | None, ...], str]]:
+        """Read the stage's metrics of as_of: metric and slice to values and run_id. They are a few hundred at most."""
+        if not self.warehouse.exists(METRICS):
+            return {}
+        own = (F.col("as_of") == F.lit(self.as_of)) & (F.col("stage") == self._stage_name)
+        rows = self.warehouse.read(METRICS).where(own).collect()
+        return {(row["metric"], row["slice"]): ((row["value"], row["lower"], row["upper"]), row["run_id"]) for row in rows}
 
     @contextmanager
     def _logged(self, step: str) -> Iterator[None]:

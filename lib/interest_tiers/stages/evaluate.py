@@ -23,7 +23,7 @@ from interest_tiers.intervals import Estimate
 from interest_tiers.slices import Slice
 from interest_tiers.stages.cluster_users import measure_silhouettes
 from interest_tiers.stages.context import StageContext
-from interest_tiers.stages.inputs import compute_tier_inputs, tier_inputs_at, tier_method
+from interest_tiers.stages.inputs import read_or_compute_tier_inputs, tier_inputs_at, tier_method
 from interest_tiers.stages.results import Measurement, StageResult
 from interest_tiers.stages.train_tiers import preflight_training, train_for_test
 from interest_tiers.storage.schemas import USER_TIERS
@@ -49,7 +49,7 @@ def run(context: StageContext) -> StageResult:
     config, method = context.config, tier_method(context)
     cutoff = context.as_of - timedelta(days=config.tiers.horizon_days)
     _require_encoder(context, cutoff)
-    inputs = compute_tier_inputs(context, cutoff, "inputs")
+    inputs = read_or_compute_tier_inputs(context, cutoff)
     touched = inputs.item_days.where((F.col("level") == method.n_levels) & F.col("item_id").isNotNull())
     rows_in = touched.count()
     if not has_both_sides(touched, cutoff):

@@ -26,6 +26,7 @@ from interest_tiers.storage.schemas import (
     TEXT_EMBEDDINGS,
     USER_INTERESTS,
     USERS,
+    Table,
 )
 from interest_tiers.tiers.composition import TierInputs, TierMethod
 
@@ -105,6 +106,21 @@ def tier_inputs_at(context: StageContext, current: TierInputs, day: date | None 
         return known[cutoff]
 
     return at
+
+
+def read_or_compute_tier_inputs(context: StageContext, cutoff: date) -> TierInputs:
+    """Read the inputs of as_of where the interests at a cutoff are the same, else compute them.
+
+    Categories of items carry no date. Topics do, and texts of users are compared with vectors of interests, which do too.
+    """
+    interests = context.config.interests
+    if interests.source == "topic" or interests.user_texts is not None or not _has_day(context, ITEM_INTERESTS):
+        return compute_tier_inputs(context, cutoff, "inputs")
+    return read_tier_inputs(context)
+
+
+def _has_day(context: StageContext, table: Table) -> bool:
+    return context.exists(table) and not context.read(table).where(F.col("as_of") == F.lit(context.as_of)).isEmpty()
 
 
 def compute_tier_inputs(context: StageContext, cutoff: date, name: str) -> TierInputs:

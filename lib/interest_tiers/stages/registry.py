@@ -136,7 +136,7 @@ STAGES: tuple[Stage, ...] = (
         "back-test tiers, clusters and recommendations against the days held back",
         evaluate.run,
         reads=(INTERACTIONS, ITEMS, USERS),
-        may_read=(TEXT_EMBEDDINGS, USER_TIERS),
+        may_read=(ITEM_INTERESTS, TEXT_EMBEDDINGS, USER_TIERS),
         writes=(METRICS,),
         sections=("behaviours", "interests", "augmentation", "embedding", "tiers", "clustering", "recommend", "evaluation"),
         preflight=evaluate.preflight,

@@ -22,13 +22,14 @@ from delta.exceptions import (
 )
 from delta.tables import DeltaTable
 from pyspark.sql import SparkSession
-from pyspark.sql import functions as F
+
+from interest_tiers.storage.snapshot import newest_commits
 
 #: Starts the commit message of every commit that deletes users; a vacuum looks for it in the history.
 REMOVES_USERS = "removes users"
 
-#: How many of the newest commits are searched for one's own: first few, then many, as others may have committed since.
-COMMITS_SEARCHED = (5, 100)
+#: How many of the newest commits are searched for one's own; others may have committed since.
+COMMITS_SEARCHED = 100
 
 #: What Delta raises to the loser of a race. In Python they are no subclasses of the general one.
 CONFLICTS = (
@@ -81,9 +82,5 @@ def count_committed(table: DeltaTable, mark: str, metric: str) -> int:
 
     A write that changes nothing makes no commit; its count is 0.
     """
-    for searched in COMMITS_SEARCHED:
-        commits = table.history(searched).where(F.col("userMetadata") == mark)
-        found = commits.select(F.col("operationMetrics")[metric].alias("count")).first()
-        if found is not None:
-            return int(found["count"] or 0)
-    return 0
+    found = next((commit for commit in newest_commits(table, COMMITS_SEARCHED) if commit.get("userMetadata") == mark), None)
+    return 0 if found is None else int(found.get("operationMetrics", {}).get(metric, 0))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -40,6 +42,27 @@ def current_version(table: DeltaTable) -> int:
     row = table.history(1).select("version").first()
     assert row is not None  # a Delta table has at least the commit that created it
     return int(row["version"])
+
+
+def newest_commits(table: DeltaTable, searched: int) -> Iterator[dict[str, Any]]:
+    """Yield what Delta recorded of the newest commits, the newest first: operationMetrics, userMetadata and more.
+
+    searched: of how many commits at most. Each is one small file of the log; history would take a Spark job.
+    """
+    snapshot = _snapshot(table)
+    if snapshot is None:
+        for row in table.history(searched).collect():
+            yield row.asDict()
+        return
+    log = table._jdt.deltaLog()
+    newest = int(snapshot.version())
+    for version in range(newest, max(-1, newest - searched), -1):
+        path = table.toDF().sparkSession._jvm.org.apache.hadoop.fs.Path(log.logPath(), f"{version:020d}.json")  # type: ignore[union-attr]
+        for line in log.store().read(path, log.newDeltaHadoopConf()).mkString("\n").splitlines():
+            action = json.loads(line)
+            if "commitInfo" in action:
+                yield action["commitInfo"]
+                break
 
 
 def list_files(table: DeltaTable) -> DataFrame | None:

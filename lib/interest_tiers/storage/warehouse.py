@@ -111,10 +111,14 @@ class Warehouse:
         """Replace the whole table; returns the number of rows written."""
         return self._overwrite(table, rows, condition=None)
 
-    def replace_day(self, table: Table, rows: DataFrame, as_of: date) -> int:
-        """Replace the rows of one as_of and keep the others; returns the number of rows written."""
+    def replace_day(self, table: Table, rows: DataFrame, as_of: date, stage: str | None = None) -> int:
+        """Replace the rows of one as_of and keep the others; returns the number of rows written.
+
+        stage: of a table with a column stage, replace only the rows of this one.
+        """
         dated = rows.withColumn("as_of", F.lit(as_of))
-        return self._overwrite(table, dated, condition=f"as_of = DATE'{as_of.isoformat()}'")
+        condition = f"as_of = DATE'{as_of.isoformat()}'"
+        return self._overwrite(table, dated, condition if stage is None else f"{condition} AND stage = {text_literal(stage)}")
 
     def replace_event_dates(self, table: Table, rows: DataFrame, days: Sequence[date]) -> None:
         """Replace the rows of these event dates and keep the others. Rows must be stored already (see stage)."""
@@ -137,26 +141,24 @@ class Warehouse:
             retry_conflicts(lambda: self._match(table, shaped, table.key).whenNotMatchedInsertAll().execute(), table.name)
         return count_committed(self._delta(table), mark, "numTargetRowsInserted")
 
-    def replace_changed(self, table: Table, rows: DataFrame, within: str, ignoring: Sequence[str] = (), as_of: date | None = None) -> None:
+    def replace_changed(self, table: Table, rows: DataFrame, within: str, ignoring: Sequence[str] = ()) -> None:
         """Make the rows that satisfy ``within`` equal to ``rows``, and touch no row whose values stay the same.
 
         within: SQL on the table, each column prefixed by ``target.``. ignoring: columns whose change alone does not
-        count, such as the run that measured a value. as_of: the only day that rows and ``within`` are about; runs of
-        other days do not conflict then. Rows must be stored already (see stage).
+        count, such as the run that found a row. Rows must be stored already (see stage).
         """
         self._ensure(table)
         self._forget_days(table)
         shaped = self._require_distinct_keys(table, rows)
         compared = [c for c in table.schema.names if c not in {*table.key, *ignoring}]
         changed = " OR ".join(f"NOT (target.`{c}` <=> source.`{c}`)" for c in compared)
-        day = None if as_of is None else f"target.as_of = DATE'{as_of.isoformat()}'"
 
         def merge() -> None:
             (
-                self._match(table, shaped, table.key, day)
+                self._match(table, shaped, table.key)
                 .whenMatchedUpdateAll(condition=changed)
                 .whenNotMatchedInsertAll()
-                .whenNotMatchedBySourceDelete(condition=within if day is None else f"{day} AND ({within})")
+                .whenNotMatchedBySourceDelete(condition=within)
                 .execute()
             )
 
@@ -293,10 +295,9 @@ class Warehouse:
             retry_conflicts(lambda: self._match(table, rows, columns).whenMatchedDelete().execute(), table.name)
         return count_committed(self._delta(table), mark, "numTargetRowsDeleted")
 
-    def _match(self, table: Table, rows: DataFrame, columns: Sequence[str], condition: str | None = None):  # type: ignore[no-untyped-def]
-        same = [f"target.`{c}` = source.`{c}`" for c in columns]
-        conditions = same if condition is None else [condition, *same]
-        return self._delta(table).alias("target").merge(rows.alias("source"), " AND ".join(conditions))
+    def _match(self, table: Table, rows: DataFrame, columns: Sequence[str]):  # type: ignore[no-untyped-def]
+        same = " AND ".join(f"target.`{c}` = source.`{c}`" for c in columns)
+        return self._delta(table).alias("target").merge(rows.alias("source"), same)
 
     def _require_distinct_keys(self, table: Table, rows: DataFrame) -> DataFrame:
         """Return the rows as the table stores them. Raises WarehouseError when two have the same key."""
