@@ -11,22 +11,17 @@ from pyspark.sql import functions as F
 
 from interest_tiers.tiers import examples
 from interest_tiers.tiers.examples import JUDGING, TRAINING, TUNING, PartSize, fit_scaling, measure_parts, part_of, weigh
-from interest_tiers.tiers.features import in_one_column
+from interest_tiers.tiers.features import pack
 
 CUT = date(2024, 6, 1)
 
 
-def test_features_come_in_the_order_of_their_names_and_what_is_undefined_is_not_a_number(spark: SparkSession) -> None:
+def test_columns_are_packed_in_the_order_of_their_names_and_what_is_undefined_is_not_a_number(spark: SparkSession) -> None:
     known = spark.createDataFrame(
-        [(CUT, "a", "i", 2, "core", "marginal", 3.0, None, 0.1), (CUT, "b", "i", 1, "marginal", "marginal", 1.0, -7.5, None)],
-        "cutoff date, user_id string, interest_id string, level int, rule_tier string, rule_recent_tier string, "
-        "user_visits double, gap double, share double",
+        [("a", 2, 3.0, None, 0.1), ("b", 1, 1.0, -7.5, None)], "u string, level int, v double, g double, s double"
     )
-    found = in_one_column(known, ["share", "user_visits", "gap", "level"]).orderBy("user_id")
-    assert found.dtypes == [
-        ("cutoff", "date"), *[(name, "string") for name in ("user_id", "interest_id")], ("level", "int"),
-        *[(name, "string") for name in ("rule_tier", "rule_recent_tier")], ("user_visits", "double"), ("features", "array<float>"),
-    ]  # fmt: skip
+    found = known.select("u", pack(["s", "v", "g", "level"]).alias("features"), pack([]).alias("nothing")).orderBy("u")
+    assert found.dtypes == [("u", "string"), ("features", "array<float>"), ("nothing", "array<float>")]
     first, second = (np.array(row["features"]) for row in found.collect())
     np.testing.assert_array_equal(first, [np.float32(0.1), 3.0, np.nan, 2.0])
     np.testing.assert_array_equal(second, [np.nan, 1.0, -7.5, 1.0])

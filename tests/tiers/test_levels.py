@@ -16,12 +16,12 @@ from pyspark.testing import assertDataFrameEqual
 from interest_tiers.config import TIERS, LabelRule, Tiers
 from interest_tiers.tiers.baselines import predictions
 from interest_tiers.tiers.calibration import calibrate
-from interest_tiers.tiers.cutoffs import days_before_cutoffs
+from interest_tiers.tiers.cutoffs import PAIR_AT, days_before_cutoffs
 from interest_tiers.tiers.examples import weigh
 from interest_tiers.tiers.features import FEATURES, own_features, pair_features, similar_interests
 from interest_tiers.tiers.following import parents_raised, with_followed
 from interest_tiers.tiers.labels import labelled
-from interest_tiers.tiers.texts import COMPONENTS, text_similarities
+from interest_tiers.tiers.texts import COMPONENTS
 
 CUT, CONFIG = date(2024, 6, 1), Tiers(horizon_days=20)
 DAYS = "user_id string, interest_id string, event_date date, weight double, n_interactions long, value double, level long"
@@ -52,11 +52,11 @@ def stored(frame: DataFrame) -> DataFrame:
     return frame.sparkSession.createDataFrame(frame.collect(), frame.schema).coalesce(1)
 
 
-def known_features(days: DataFrame) -> DataFrame:
+def known_features(days: DataFrame, has_levels: bool = False) -> DataFrame:
     days = days_before_cutoffs(days, [CUT])
     own = stored(own_features(days, CONFIG, 30.0))
-    texts = stored(text_similarities(own, points(own.sparkSession)))
-    return stored(pair_features(own, stored(similar_interests(own)), texts, days, CONFIG))
+    features = pair_features(own, stored(similar_interests(own)), points(own.sparkSession), CONFIG, has_levels)
+    return stored(features.join(own.select(*PAIR_AT, "recent_one"), PAIR_AT))
 
 
 def points(spark: SparkSession) -> DataFrame:
@@ -74,11 +74,16 @@ def features(days: DataFrame) -> DataFrame:
 
 @pytest.mark.parametrize("level", [1, 2])
 def test_features_of_a_level_are_those_of_the_level_alone(days: DataFrame, features: DataFrame, level: int) -> None:
-    assert features.columns[5:] == [*FEATURES, "level"]
+    assert {len(row["features"]) for row in features.collect()} == {len(FEATURES)}
     alone = known_features(of_level(days, level))
     assert alone.count() > 15
     assert alone.columns == features.columns
     assertDataFrameEqual(of_level(features, level), alone)
+
+
+def test_the_level_is_the_last_feature_where_there_are_levels(days: DataFrame) -> None:
+    rows = known_features(days, has_levels=True).collect()
+    assert {(row["level"], row["features"][-1]) for row in rows} == {(1, 1.0), (2, 2.0)}
 
 
 @pytest.mark.parametrize("level", [1, 2])

@@ -30,7 +30,7 @@ class TierTraining(Training):
     With `bert`, keep `batch_size` at 128 or less: 2,048 texts of 64 tokens do not fit 24 GiB.
     """
 
-    epochs: int = Field(8, ge=1, le=10_000, description="Largest number of epochs.")
+    epochs: int = Field(3, ge=1, le=10_000, description="Largest number of epochs.")
     max_epoch_steps: int = Field(10_000, ge=1, description=MAX_EPOCH_STEPS)
     patience: int = Field(3, ge=1, description="Training stops after so many epochs without a lower J on held-out users.")
     batch_size: int = Field(
@@ -53,8 +53,9 @@ class TierTraining(Training):
         3, ge=1, le=100, description="Number of past cutoffs that give examples. The latest is a horizon before the model's day."
     )
     days_between_cuts: int = Field(28, ge=1, description="Days between these cutoffs.")
+    max_examples: int = Field(1_000_000, ge=1000, description="Approximate limit of the examples. Of more, some users are sampled by hash.")
     every_days: int = Field(
-        1, ge=1, le=3650, description="Days that a model serves. Topics differ from day to day, so there each day trains its own."
+        7, ge=1, le=3650, description="Days that a model serves. Topics differ from day to day, so there each day trains its own."
     )
     loss: Literal["brier", "cross_entropy", "ordered"] = Field(
         "brier", description="`brier` is J. `ordered` makes a mistake by two tiers cost more than a mistake by one."
@@ -62,7 +63,7 @@ class TierTraining(Training):
     tier_weights: dict[Literal["core", "secondary", "marginal"], Annotated[float, Field(gt=0, le=1000)]] = Field(
         default_factory=dict, description="Weight of each tier in the loss. Default: 1 each."
     )
-    members: int = Field(4, ge=1, le=64, description="Stacks of dense layers, trained on the same rows; their probabilities are averaged.")
+    members: int = Field(2, ge=1, le=64, description="Stacks of dense layers, trained on the same rows; their probabilities are averaged.")
     width: int = Field(128, ge=4, le=8192, description="Width of a member's dense layers.")
     layers: int = Field(3, ge=1, le=50, description="Number of a member's dense layers.")
     dropout: float = Field(0.1, ge=0, lt=1, description="Dropout of the dense layers.")

@@ -13,7 +13,7 @@ from interest_tiers.config import TIERS
 from interest_tiers.spark.sampling import sample_by_hash
 
 #: It learns on one machine, from at most this many rows, of users sampled by hash.
-MAX_ROWS = 400_000
+MAX_ROWS = 200_000
 
 #: Share of the prior's logarithm that is subtracted from that of a probability before the largest is the tier.
 PRIOR_REMOVED = 0.5
@@ -31,7 +31,7 @@ def fit_boosting(examples: DataFrame, seed: int) -> Any:
     sample = sample_by_hash(examples, "user_id", MAX_ROWS, examples.count()).orderBy("user_id", "interest_id", "cutoff")
     rows = sample.select("features", "label", "weight").toPandas()
     classifier = HistGradientBoostingClassifier(
-        max_iter=200, learning_rate=0.08, min_samples_leaf=100, l2_regularization=1.0, early_stopping=False, random_state=seed
+        max_iter=100, learning_rate=0.15, min_samples_leaf=100, l2_regularization=1.0, early_stopping=False, random_state=seed
     )
     weight = rows["weight"] / rows["weight"].mean()
     return classifier.fit(np.stack(list(rows["features"])), rows["label"].map(TIERS.index).to_numpy(), sample_weight=weight)

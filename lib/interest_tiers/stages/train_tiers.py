@@ -101,7 +101,8 @@ def train_for_test(context: StageContext, inputs_at: Callable[[date], TierInputs
     models = tier_models(context)
     setup = set_up_training(context, inputs_at, ModelStore(models.sibling("backtest"), models.record, models.run_id))
     job = TierModelTraining(setup, model_day(cutoff, config.training))
-    model = training.train_model(setup, job.day)
+    # The same job: the examples that it trains on are those that the baselines learn from.
+    model = job.read_or_train()
     if job.is_trained:
         setup.store.keep_in_use(job.folder)
     return TrainedForTest(model.folder, job.attributes, job.examples_of(TRAINING), job.cutoffs[0])

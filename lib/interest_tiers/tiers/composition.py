@@ -23,14 +23,14 @@ from interest_tiers.spark.materialise import Materialise
 from interest_tiers.tiers.attributes import Attribute, attribute_names, attributes_of
 from interest_tiers.tiers.calibration import Calibration, calibrate
 from interest_tiers.tiers.cutoffs import PAIR_AT, USER_AT, days_after_cutoffs, days_before_cutoffs
-from interest_tiers.tiers.features import FEATURES, RULES, in_one_column, own_features, pair_features, similar_interests
+from interest_tiers.tiers.features import FEATURES, RULES, own_features, pair_features, similar_interests
 from interest_tiers.tiers.following import parents_raised, with_followed
 from interest_tiers.tiers.half_life import apply_rules
 from interest_tiers.tiers.labels import labelled
 from interest_tiers.tiers.model import predict_pairs, version_of
 from interest_tiers.tiers.rule import with_tier
 from interest_tiers.tiers.sequences import with_sequence, with_tokens
-from interest_tiers.tiers.texts import interest_points, text_similarities
+from interest_tiers.tiers.texts import interest_points
 
 
 @dataclass(frozen=True)
@@ -107,14 +107,15 @@ def compute_features(
     config, groups = method.tiers, _group_by_inputs(inputs_at, cutoffs)
     days = _unite([days_before_cutoffs(inputs.interest_days, dates) for inputs, dates in groups])
     users = groups[0][0].users
-    own = own_features(days, config, method.half_life_days, attributes_of(users, attributes) if attributes and users is not None else None)
+    texts = materialise("texts", _unite([embed_inputs(inputs, dates) for inputs, dates in groups]))
+    points = materialise("points", interest_points(texts))
+    of_users = attributes_of(users, attributes) if attributes and users is not None else None
+    own = own_features(days, config, method.half_life_days, of_users)
     for rule in RULES:
-        own = raise_parents(own, rule, method, ["cutoff", "user_id"])
+        own = raise_parents(own, rule, method, ["user_id", "cutoff"])
     own = materialise("own", own)
     alike = materialise("alike", similar_interests(own))
-    points = interest_points(materialise("texts", _unite([embed_inputs(inputs, dates) for inputs, dates in groups])))
-    pairs = pair_features(own, alike, text_similarities(own, points), days, config)
-    features = in_one_column(pairs, feature_names(attributes, method.n_levels))
+    features = pair_features(own, alike, points, config, method.n_levels > 1)
     if config.network in ("lstm", "transformer"):
         features = with_sequence(materialise("plain", features), days, alike, config.training)
     if config.network == "bert":
@@ -151,7 +152,7 @@ def embed_inputs(inputs: TierInputs, cutoffs: Sequence[date]) -> DataFrame:
     keys = ["interest_id", "level"]
     first = inputs.item_days.groupBy(*keys, "item_id").agg(F.min("event_date").alias("event_date"))
     texts = select_touched_texts(days_before_cutoffs(first, cutoffs), inputs.items, ["cutoff", *keys])
-    return average_embeddings(texts, inputs.text_embeddings, ["cutoff", "interest_id"])
+    return average_embeddings(texts, inputs.text_embeddings, ["interest_id", "cutoff"])
 
 
 def _one_row_each(spark: SparkSession, cutoffs: Sequence[date]) -> DataFrame:
@@ -167,7 +168,7 @@ def label_pairs(pairs: DataFrame, future_days: DataFrame, method: TierMethod, wi
 def label_at(inputs_at: Callable[[date], TierInputs], cutoffs: Sequence[date], method: TierMethod) -> DataFrame:
     """Label the pairs known at cutoffs by the horizons that follow them.
 
-    Returns: (cutoff, user_id, interest_id, label), rows of the pairs that have a label (a tier)
+    Returns: (cutoff, user_id, interest_id, level, label), rows of the pairs that have a label (a tier)
     """
     groups, horizon = _group_by_inputs(inputs_at, cutoffs), method.tiers.horizon_days
     after = _unite([days_after_cutoffs(inputs.interest_days, dates, horizon) for inputs, dates in groups])
@@ -183,7 +184,7 @@ def label_at(inputs_at: Callable[[date], TierInputs], cutoffs: Sequence[date], m
     else:
         before = _unite([days_before_cutoffs(inputs.interest_days, dates) for inputs, dates in groups])
         known = before.select(*PAIR_AT, "level").distinct()
-    return label_pairs(known, after, method, USER_AT).select(*PAIR_AT, "label")
+    return label_pairs(known, after, method, USER_AT).select(*PAIR_AT, "level", "label")
 
 
 def summarise_pairs(item_days: DataFrame, cutoff: date, method: TierMethod) -> DataFrame:

@@ -14,8 +14,8 @@ from interest_tiers.interests.evidence import PAIR
 from interest_tiers.interests.hierarchy import USER_LEVEL
 from interest_tiers.spark.sampling import is_sampled
 
-#: Keys of rows of several cutoffs.
-PAIR_AT, USER_AT = ["cutoff", *PAIR], ["cutoff", *USER_LEVEL]
+#: Keys of rows of several cutoffs. The user comes first: a sort compares the first bytes of a key, and cutoffs are few.
+PAIR_AT, USER_AT = [*PAIR, "cutoff"], [*USER_LEVEL, "cutoff"]
 
 
 def days_before_cutoffs(days: DataFrame, cutoffs: Sequence[date]) -> DataFrame:

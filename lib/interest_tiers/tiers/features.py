@@ -14,8 +14,8 @@ from pyspark.sql import functions as F
 from interest_tiers.config import TIERS, Tiers
 from interest_tiers.interests.evidence import EVIDENCE_PARTS, exact_sum, exact_sum_of_values, summed_evidence
 from interest_tiers.tiers.cutoffs import PAIR_AT, USER_AT, sample_at
-from interest_tiers.tiers.labels import labelled_by_mass
 from interest_tiers.tiers.rule import with_tier
+from interest_tiers.tiers.texts import TEXT_FEATURES, text_similarities
 
 #: Half-lives and windows, in horizons. With a horizon of 91 days: 7, 14, 30, 61, 91, 182 days; 14, 28, 56, 91, 182 days.
 HALF_LIVES = {"13th": 1 / 13, "7th": 2 / 13, "third": 1 / 3, "two_thirds": 2 / 3, "one": 1.0, "two": 2.0}
@@ -35,11 +35,8 @@ SIMILAR_INTERESTS = 10
 
 SIMILAR = "similar_interests"
 
-#: Cosines of an interest with all interests of its user, and with the others; see texts.text_similarities.
-TEXT_FEATURES = ("text_similarity", "text_similarity_of_others")
-
 #: Key of what all users of a cutoff tell of an interest.
-INTEREST_AT = ["cutoff", "interest_id"]
+INTEREST_AT = ["interest_id", "cutoff"]
 
 #: Prefix of the features that are attributes of users; see attributes.attribute_names.
 ATTRIBUTE = "attribute_"
@@ -55,55 +52,52 @@ def own_features(days: DataFrame, config: Tiers, half_life_days: float, attribut
                     cutoffs.days_before_cutoffs, one row per cutoff, user, interest and day
     half_life_days: of the rule's evidence
     attributes:     (user_id, one double per attribute), from attributes.attributes_of; they become features unchanged
-    Returns:        (cutoff, user_id, interest_id, level, one double per feature, rule_tier, rule_recent_tier), one row per cutoff
-                    and pair
+    Returns:        (cutoff, user_id, interest_id, level, rule_tier, rule_recent_tier, one double for each of READ_AGAIN,
+                    own array<float>: OWN_FEATURES, attributes array<float>), one row per cutoff and pair
 
-    A feature is null where it is undefined. Shares and ranks are within the user and level.
+    A feature is null, and NaN in an array, where it is undefined. Shares and ranks are within the user and level.
     rule_tier is by mass of the rule's evidence, rule_recent_tier by mass of the last horizon's days.
     """
     aged = days.withColumn("age", F.datediff("cutoff", "event_date"))
+    ranked = _within_users(_of_pairs(aged, config.horizon_days, half_life_days))
+    # Here, because the rows of a user are together already: the tiers of the rules need no other shuffle.
+    by_rule = with_tier(ranked, config, "evidence", "rule_tier", USER_AT)
+    by_rules = with_tier(by_rule, config, "recent_one", "rule_recent_tier", USER_AT)
     users = _of_users(aged, config.horizon_days)
     if attributes is not None:
         users = users.join(attributes, "user_id", "left")
-    pairs = _of_pairs(aged, config.horizon_days, half_life_days).join(users, ["cutoff", "user_id"])
-    # Here, because the rows of a user are together already: the tiers of the rules need no other shuffle.
-    ranked = _within_users(pairs)
-    by_rule = with_tier(ranked, config, "evidence", "rule_tier", USER_AT)
-    return with_tier(by_rule, config, "recent_one", "rule_recent_tier", USER_AT)
+    # Last, so that the windows sort narrow rows.
+    known = by_rules.join(users, ["user_id", "cutoff"]).withColumns(_rates())
+    of_users = [name for name in known.columns if name.startswith(ATTRIBUTE)]
+    packed = {"own": pack(OWN_FEATURES), "attributes": pack(of_users)}
+    return known.withColumns(packed).select(*PAIR_AT, "level", *RULES, *READ_AGAIN, *packed)
 
 
-def pair_features(own: DataFrame, alike: DataFrame, texts: DataFrame, days: DataFrame, config: Tiers) -> DataFrame:
-    """Compute all features of every pair.
+def pair_features(own: DataFrame, alike: DataFrame, points: DataFrame, config: Tiers, has_levels: bool) -> DataFrame:
+    """Put all features of every pair into one column, as a network reads them.
 
-    own:     from own_features
-    alike:   (cutoff, interest_id, other_id, similarity double, place int), from similar_interests
-    texts:   (cutoff, user_id, interest_id, TEXT_FEATURES), from texts.text_similarities
-    days:    from cutoffs.days_before_cutoffs
-    Returns: (cutoff, user_id, interest_id, rule_tier, rule_recent_tier, FEATURES, attributes of users, level), one row per cutoff
-             and pair
+    own:        from own_features
+    alike:      (cutoff, interest_id, other_id, similarity double, place int), from similar_interests
+    points:     from texts.interest_points
+    has_levels: whether the level is a feature
+    Returns:    (cutoff, user_id, interest_id, level, rule_tier, rule_recent_tier, user_visits,
+                features array<float>: FEATURES, attributes, level), one row per cutoff and pair; NaN where undefined
 
-    own and alike are read several times, so they must be stored already.
+    own, alike and points are read several times, so they must be stored already.
     """
-    of_interests = _of_interests(own).join(_outcomes(days, config), INTEREST_AT, "left")
-    similar = _similar_evidence(own, alike)
-    every = own.join(of_interests, INTEREST_AT).join(similar, PAIR_AT, "left").join(texts, PAIR_AT, "left")
-    others = [*[name for name in own.columns if name.startswith(ATTRIBUTE)], "level"]
-    return every.withColumn(SIMILAR, F.coalesce(SIMILAR, F.lit(0.0))).select(*PAIR_AT, *RULES, *FEATURES, *others)
+    of_interests = _of_interests(own).join(_outcomes(own, config), INTEREST_AT, "left")
+    of_interests = of_interests.select(*INTEREST_AT, pack(INTEREST_FEATURES).alias("of_interest"))
+    # The two are narrow: the wide rows of own meet them in one join.
+    of_others = text_similarities(own, points).join(_similar_evidence(own, alike), PAIR_AT, "full")
+    every = own.join(of_interests, INTEREST_AT).join(of_others, PAIR_AT, "left").withColumn(SIMILAR, F.coalesce(SIMILAR, F.lit(0.0)))
+    parts = [F.col("own"), F.col("of_interest"), pack([SIMILAR, *TEXT_FEATURES]), F.col("attributes"), *([pack(["level"])] * has_levels)]
+    return every.select(*PAIR_AT, "level", *RULES, "user_visits", F.concat(*parts).alias("features"))
 
 
-def in_one_column(known: DataFrame, names: Sequence[str]) -> DataFrame:
-    """Put the features into one column, as a network reads them.
-
-    known:   from pair_features
-    names:   the features, in the order of the network
-    Returns: (cutoff, user_id, interest_id, level, rule_tier, rule_recent_tier, user_visits, features array<float>), one row per
-             cutoff and pair
-
-    An undefined feature is NaN. One array instead of a hundred columns makes plans, shuffles and rows sent to Python smaller.
-    """
+def pack(names: Sequence[str]) -> Column:
+    """Put columns into one array<float>, NaN where null: plans, shuffles and rows sent to Python get smaller."""
     undefined = F.lit(float("nan")).cast("float")
-    features = F.array(*[F.coalesce(F.col(name).cast("float"), undefined) for name in names]).alias("features")
-    return known.select(*PAIR_AT, "level", *RULES, "user_visits", features)
+    return F.array(*[F.coalesce(F.col(name).cast("float"), undefined) for name in names]).cast("array<float>")
 
 
 def window_days(part: float, horizon_days: int) -> int:
@@ -169,9 +163,9 @@ def _of_users(days: DataFrame, horizon_days: int) -> DataFrame:
     days:    (cutoff, user_id, age int, ...)
     Returns: (cutoff, user_id, one double per feature), one row per cutoff and user
     """
-    visits = days.select("cutoff", "user_id", "age").distinct()
+    visits = days.select("user_id", "cutoff", "age").distinct()
     age = F.col("age")
-    return visits.groupBy("cutoff", "user_id").agg(
+    return visits.groupBy("user_id", "cutoff").agg(
         F.count(F.lit(1)).cast("double").alias("user_visits"),
         F.min("age").cast("double").alias("user_recency"),
         F.max("age").cast("double").alias("user_tenure"),
@@ -181,25 +175,32 @@ def _of_users(days: DataFrame, horizon_days: int) -> DataFrame:
 
 
 def _within_users(pairs: DataFrame) -> DataFrame:
-    """Add how an interest compares with the others of its user: shares, rates per visit, ranks, and the mass ranked above it."""
-    user = Window.partitionBy(*USER_AT)
-    totals = {
-        "user_interests": F.count(F.lit(1)).over(user).cast("double"),
-        "user_interests_one": F.sum((F.col("recent_one") > 0).cast("double")).over(user),
-        "user_interactions_one": F.sum("n_interactions_one").over(user),
-        "user_value_one": exact_sum_of_values(F.col("value_one"), parts=EVIDENCE_PARTS, over=user),
-        **{f"user_evidence_{name}": exact_sum(F.col(f"evidence_{name}"), over=user) for name in HALF_LIVES},
-    }
-    pairs = pairs.withColumns(totals)
+    """Add how an interest compares with the others of its user: shares, ranks, and the mass ranked above it."""
+    # Both sides of the join read one shuffle. A window for the totals takes three times as long.
+    pairs = pairs.repartition(*USER_AT)
+    totals = pairs.groupBy(*USER_AT).agg(
+        F.count(F.lit(1)).cast("double").alias("user_interests"),
+        F.sum((F.col("recent_one") > 0).cast("double")).alias("user_interests_one"),
+        F.sum("n_interactions_one").alias("user_interactions_one"),
+        exact_sum_of_values(F.col("value_one"), parts=EVIDENCE_PARTS).alias("user_value_one"),
+        exact_sum(F.col("recent_one")).alias("user_recent_one"),
+        *[exact_sum(F.col(f"evidence_{name}")).alias(f"user_evidence_{name}") for name in HALF_LIVES],
+    )
+    pairs, user = pairs.join(totals, USER_AT), Window.partitionBy(*USER_AT)
     shares = {f"share_{name}": _share(F.col(f"evidence_{name}"), F.col(f"user_evidence_{name}")) for name in HALF_LIVES}
-    rates = {f"rate_{name}": _share(F.col(f"evidence_{name}"), F.col(f"user_visit_evidence_{name}")) for name in HALF_LIVES}
-    rates |= {f"visit_rate_{name}": _share(F.col(f"recent_{name}"), F.col(f"user_visits_{name}")) for name in ("third", "one", "two")}
-    pairs = pairs.withColumns(shares | rates)
+    pairs = pairs.withColumns(shares)
     for name in ORDERED_BY:
         pairs = pairs.withColumns(_order(name, user, [F.desc(f"evidence_{name}"), F.asc("interest_id")], f"share_{name}"))
     recent_first = [F.desc("recent_one"), F.desc("evidence_one"), F.asc("interest_id")]
-    pairs = pairs.withColumn("recent_share", F.col("recent_one") / F.greatest(exact_sum(F.col("recent_one"), over=user), F.lit(1.0)))
+    pairs = pairs.withColumn("recent_share", F.col("recent_one") / F.greatest("user_recent_one", F.lit(1.0)))
     return pairs.withColumn("mass_recent", _mass_above("recent_share", user.orderBy(*recent_first)))
+
+
+def _rates() -> dict[str, Column]:
+    """Compute evidence and days of an interest per visit of its user."""
+    rates = {f"rate_{name}": _share(F.col(f"evidence_{name}"), F.col(f"user_visit_evidence_{name}")) for name in HALF_LIVES}
+    visit_rates = {f"visit_rate_{name}": _share(F.col(f"recent_{name}"), F.col(f"user_visits_{name}")) for name in ("third", "one", "two")}
+    return rates | visit_rates
 
 
 def _share(part: Column, whole: Column) -> Column:
@@ -251,15 +252,16 @@ def _of_interests(pairs: DataFrame) -> DataFrame:
     )
 
 
-def _outcomes(days: DataFrame, config: Tiers) -> DataFrame:
+def _outcomes(own: DataFrame, config: Tiers) -> DataFrame:
     """Compute how often an interest was core or secondary in the horizon that ends at the cutoff.
 
-    days:    from cutoffs.days_before_cutoffs
+    own:     from own_features
     Returns: (cutoff, interest_id, interest_core double, interest_secondary double), smoothed shares of its pairs
     """
-    is_earlier = F.col("event_date") < F.date_sub("cutoff", config.horizon_days)
-    earlier = days.where(is_earlier).select(*PAIR_AT, "level").distinct()
-    known = labelled_by_mass(earlier, days.where(~is_earlier), config, USER_AT)
+    # A pair with a day before the horizon was known when it began, and recent_one is its evidence in the horizon: see labels.
+    earlier = own.where(F.col("tenure") > config.horizon_days).select(*PAIR_AT, "level", "recent_one")
+    active = F.sum("recent_one").over(Window.partitionBy(*USER_AT)) > 0
+    known = with_tier(earlier.withColumn("is_active", active).where("is_active"), config, "recent_one", "label", USER_AT)
     level = ["cutoff", "level"]
     counts = known.groupBy(*INTEREST_AT, "level").agg(
         F.count(F.lit(1)).alias("n"), *[F.count_if(F.col("label") == tier).alias(tier) for tier in TIERS[:2]]
@@ -293,7 +295,7 @@ def similar_interests(own: DataFrame) -> DataFrame:
     )
     norms = dots.where("interest_id = other_id").select(*INTEREST_AT, F.sqrt("dot").alias("norm"))
     other_norms = norms.select("cutoff", F.col("interest_id").alias("other_id"), F.col("norm").alias("other_norm"))
-    different = dots.where("interest_id != other_id AND dot > 0").join(norms, INTEREST_AT).join(other_norms, ["cutoff", "other_id"])
+    different = dots.where("interest_id != other_id AND dot > 0").join(norms, INTEREST_AT).join(other_norms, ["other_id", "cutoff"])
     both = F.explode(
         F.array(
             F.struct("interest_id", "other_id", (F.col("dot") / F.col("norm") / F.col("other_norm")).alias("similarity")),
@@ -318,7 +320,7 @@ def _similar_evidence(own: DataFrame, alike: DataFrame) -> DataFrame:
     """
     whole = exact_sum(F.col("similarity"), over=Window.partitionBy(*INTEREST_AT))
     shares = alike.select(*INTEREST_AT, "other_id", (F.col("similarity") / whole).alias("part"))
-    theirs = _strongest(own).withColumnRenamed("interest_id", "other_id").join(shares, ["cutoff", "other_id"])
+    theirs = _strongest(own).withColumnRenamed("interest_id", "other_id").join(shares, ["other_id", "cutoff"])
     return theirs.groupBy(*PAIR_AT).agg(exact_sum(F.col("part") * F.col("root")).alias(SIMILAR))
 
 
@@ -334,8 +336,9 @@ def _strongest(own: DataFrame) -> DataFrame:
 #: Columns with the tiers of the rules; they are no features.
 RULES = ("rule_tier", "rule_recent_tier")
 
-#: Features in the order of a network's input; attributes of users follow.
-FEATURES = (
+#: Features from a user's own days, those of an interest, and all of them in the order of a network's input; attributes of users and
+#: the level follow.
+OWN_FEATURES = (
     *(f"evidence_{name}" for name in HALF_LIVES),
     *(f"recent_{name}" for name in WINDOWS),
     "previous_one", "previous_third", "n_days", "n_interactions", "n_interactions_one", "value_one", "recency", "tenure",
@@ -350,8 +353,16 @@ FEATURES = (
     *(f"visit_rate_{name}" for name in ("third", "one", "two")),
     *(f"{kind}_{name}" for name in ORDERED_BY for kind in ("rank", "relative_rank", "mass")),
     "recent_share", "mass_recent",
+)  # fmt: skip
+INTEREST_FEATURES = (
     "interest_users", "interest_users_one", "interest_recent_per_user", "interest_recent_one",
     *(f"interest_evidence_{name}" for name in ("third", "one", "two")),
     "interest_trend", "interest_long_trend", "interest_share", "interest_gap", "interest_core", "interest_secondary",
-    SIMILAR, *TEXT_FEATURES,
+)  # fmt: skip
+FEATURES = (*OWN_FEATURES, *INTEREST_FEATURES, SIMILAR, *TEXT_FEATURES)
+
+#: Features of own_features that other features are computed from, in full precision.
+READ_AGAIN = (
+    "user_visits", "user_visits_one", "recent_third", "previous_third", "recent_one", "evidence_third", "evidence_one", "evidence_two",
+    "share_one", "rank_one", "gap_mean", "tenure",
 )  # fmt: skip

@@ -34,7 +34,7 @@ def with_sequence(pairs: DataFrame, days: DataFrame, alike: DataFrame, config: T
     """
     events = days.select(*PAIR_AT, F.datediff("cutoff", "event_date").alias("age"), "weight")
     lent = events.withColumnRenamed("interest_id", "other_id").join(
-        alike.where(F.col("place") <= ALIKE_IN_SEQUENCE).select("cutoff", "interest_id", "other_id"), ["cutoff", "other_id"]
+        alike.where(F.col("place") <= ALIKE_IN_SEQUENCE).select("cutoff", "interest_id", "other_id"), ["other_id", "cutoff"]
     )
     lent = lent.join(pairs.select(*PAIR_AT), PAIR_AT, "left_semi").select(*PAIR_AT, "age", "weight", F.lit(0.0).alias("is_own"))
     every = events.withColumn("is_own", F.lit(1.0)).unionByName(lent)

@@ -10,14 +10,13 @@ import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import date
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
 from interest_tiers import __version__
@@ -53,7 +52,7 @@ from interest_tiers.training.leakage import require_encoder_before
 from interest_tiers.training.loop import Trained, TrainingPlan
 from interest_tiers.training.model_store import ModelStore
 from interest_tiers.training.record import MODEL_CARD, Lineage, write_json, write_model_card
-from interest_tiers.training.working_folder import WorkingFolder
+from interest_tiers.training.working_folder import WorkingFolder, count_readable
 
 #: Rows of a file of the training.
 ROWS_PER_FILE = 250_000
@@ -118,8 +117,7 @@ def find_model(setup: TrainingSetup, as_of: date) -> ServingModel:
 
 def train_model(setup: TrainingSetup, day: date) -> ServingModel:
     """Return the model as of a day, trained where it has not been."""
-    training = TierModelTraining(setup, day)
-    return training.read_model() if training.is_trained else training.train()
+    return TierModelTraining(setup, day).read_or_train()
 
 
 @dataclass
@@ -128,6 +126,7 @@ class TierModelTraining:
 
     setup: TrainingSetup
     day: date
+    _sampled: dict[int, tuple[TierInputs, TierInputs]] = field(default_factory=dict)
 
     @property
     def config(self) -> Tiers:
@@ -173,22 +172,47 @@ class TierModelTraining:
     @cached_property
     def fingerprint(self) -> str:
         """Fingerprint of all that decides on the model: settings, code, language model, and the days before its own."""
-        days = days_before(self.inputs.interest_days, self.day)
-        columns = ["user_id", "interest_id", "event_date", "weight", "n_interactions", "value"]
-        found = days.agg(F.count(F.lit(1)).alias("n"), F.expr(f"bit_xor(xxhash64({', '.join(columns)}))").alias("hash")).first()
-        assert found is not None  # an aggregate without keys has one row
-        method = self.setup.method
+        method, known = self.setup.method, self._known_days
         parts = [
             self.config.model_dump(mode="json", exclude=_NOT_IN_FINGERPRINT), method.levels_that_follow, method.half_life_days,
             self.setup.lineage.embedding, [asdict(attribute) for attribute in self.attributes], self.features,
-            found["n"], found["hash"], self.day.isoformat(), FORM, __version__,
+            known["n"], known["hash"], self.day.isoformat(), FORM, __version__,
         ]  # fmt: skip
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+    @cached_property
+    def _known_days(self) -> Row:
+        """Describe the days before the day of the training: their number, a hash, and about how many users and pairs they have."""
+        days = days_before(self.inputs.interest_days, self.day)
+        columns = ["user_id", "interest_id", "event_date", "weight", "n_interactions", "value"]
+        found = days.agg(
+            F.count(F.lit(1)).alias("n"), F.expr(f"bit_xor(xxhash64({', '.join(columns)}))").alias("hash"),
+            F.approx_count_distinct("user_id").alias("users"), F.approx_count_distinct(F.xxhash64(*PAIR)).alias("pairs"),
+        ).first()  # fmt: skip
+        assert found is not None  # an aggregate without keys has one row
+        return found
+
+    def _sampled_inputs_at(self, cutoff: date) -> TierInputs:
+        """Return the inputs at a cutoff, of some users alone where all of them would give more than max_examples."""
+        inputs, known = self.setup.inputs_at(cutoff), self._known_days
+        wanted = self.settings.max_examples * known["users"] // max(1, known["pairs"] * self.settings.cuts)
+        if wanted >= known["users"]:
+            return inputs
+        if id(inputs) not in self._sampled:
+            is_kept = is_sampled("user_id", max(1, wanted), known["users"])
+            days = {name: getattr(inputs, name).where(is_kept) for name in ("item_days", "interest_days")}
+            # Kept with the original, whose id would else be given to another.
+            self._sampled[id(inputs)] = inputs, replace(inputs, **days)
+        return self._sampled[id(inputs)][1]
 
     def read_model(self) -> ServingModel:
         """Return the trained model, or the rule where that was chosen."""
         record = read_record(self.folder)
         return ServingModel(self.folder if record["is_chosen"] else None, record["reason"], self.attributes)
+
+    def read_or_train(self) -> ServingModel:
+        """Return the model, trained where it has not been."""
+        return self.read_model() if self.is_trained else self.train()
 
     def train(self) -> ServingModel:
         """Train, calibrate, compare with the rule and publish. The rule decides where there is too little to learn from."""
@@ -251,8 +275,8 @@ class TierModelTraining:
 
         (cutoff, user_id, interest_id, level, features, rule_tier, rule_recent_tier, label, weight, part, ...)
         """
-        features = compute_features(self.setup.inputs_at, self.cutoffs, self.setup.method, self.attributes, self._materialise)
-        labels = weigh(label_at(self.setup.inputs_at, self.cutoffs, self.setup.method)).drop("level")
+        features = compute_features(self._sampled_inputs_at, self.cutoffs, self.setup.method, self.attributes, self._materialise)
+        labels = weigh(label_at(self._sampled_inputs_at, self.cutoffs, self.setup.method)).drop("level")
         part = part_of(F.col("cutoff"), F.col("user_id"), self.cutoffs[0])
         examples = features.join(labels.withColumn("part", part).where("part IS NOT NULL"), PAIR_AT)
         return self._materialise("examples", examples)
@@ -309,7 +333,7 @@ class TierModelTraining:
         self._write_part(working, TUNING, self.examples_of(TUNING), further, 1)
         judging = add_rule_error(self.examples_of(JUDGING), self.examples_of(TRAINING))
         self._write_part(working, JUDGING, judging, [*further, RULE_ERROR, USER_GROUP], 1)
-        n_rows, n_groups = _count_readable(working.rows(TRAINING))
+        n_rows, n_groups = count_readable(working.rows(TRAINING))
         if n_rows != n_training:
             raise ConfigError(
                 f"{working.path} has {n_rows:,} of {n_training:,} examples: set tiers.training.folder to a path that every machine shares"
@@ -375,14 +399,3 @@ def _introduce(record: dict[str, Any]) -> str:
         f"assign_tiers. Trained as of {record['as_of']} with version {record['code_version']} of interest-tiers (run {record['run_id']}) "
         "on days before that day alone."
     )
-
-
-def _count_readable(folder: Path) -> tuple[int, int]:
-    """Count rows and row groups of a folder. Files without rows are removed: a reader takes one for the end."""
-    n_rows = n_groups = 0
-    for file in sorted(folder.glob("*.parquet")):
-        metadata = pq.read_metadata(file)
-        if metadata.num_rows == 0:
-            file.unlink()
-        n_rows, n_groups = n_rows + metadata.num_rows, n_groups + (metadata.num_row_groups if metadata.num_rows else 0)
-    return n_rows, n_groups

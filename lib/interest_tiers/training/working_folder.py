@@ -18,6 +18,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import pyarrow.parquet as pq
 from pyspark.sql import DataFrame
 
 from interest_tiers.processes import machine, process_start
@@ -187,3 +188,14 @@ def _now_in(folder: Path) -> float:
     """Read the clock of the file system, by which heartbeats are dated; machines may disagree about the time."""
     with tempfile.NamedTemporaryFile(dir=folder, prefix=".now-") as probe:
         return Path(probe.name).stat().st_mtime
+
+
+def count_readable(folder: Path) -> tuple[int, int]:
+    """Count rows and row groups of a folder. Files without rows are removed: a reader takes one for the end."""
+    n_rows = n_groups = 0
+    for file in sorted(folder.glob("*.parquet")):
+        metadata = pq.read_metadata(file)
+        if metadata.num_rows == 0:
+            file.unlink()
+        n_rows, n_groups = n_rows + metadata.num_rows, n_groups + (metadata.num_row_groups if metadata.num_rows else 0)
+    return n_rows, n_groups
