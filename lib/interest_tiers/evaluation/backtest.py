@@ -148,8 +148,7 @@ def _predict_by_baselines(known: DataFrame, features: DataFrame, trained: Traine
     rows = materialise("with_features", features.join(known.select(*PAIR, "label"), PAIR))
     latest = trained.examples.where(F.col("cutoff") == F.lit(trained.latest))
     calibration = calibrate(latest.select("level", F.col("rule_recent_tier").alias("rule_tier"), "label"))
-    classifier = fit_boosting(trained.examples, seed)
-    boosted = predict_by_boosting(rows, classifier).join(known.select(*PAIR, "level", "label"), PAIR)
+    boosted = predict_by_boosting(rows, fit_boosting(trained.examples, seed)).join(known.select(*PAIR, "level", "label"), PAIR)
     by_rule = predictions(rows, calibration, "rule_recent")
     return by_rule.unionByName(boosted.withColumn("model", F.lit("gradient_boosting")).select(*by_rule.columns))
 
