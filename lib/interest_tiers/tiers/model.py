@@ -97,6 +97,15 @@ def read_record(folder: Path) -> dict[str, Any]:
     return json.loads((folder / RECORD).read_text(encoding="utf-8"))
 
 
+def introduce(record: dict[str, Any]) -> str:
+    """Write the first paragraph of a model card. record: see read_record."""
+    return (
+        "Predicts how likely an interest of a user is to be core, secondary or marginal over the coming horizon, for the stage "
+        f"assign_tiers. Trained as of {record['as_of']} with version {record['code_version']} of interest-tiers (run {record['run_id']}) "
+        "on days before that day alone."
+    )
+
+
 def version_of(folder: Path) -> str:
     """Name the model as user_tiers does."""
     record = read_record(folder)

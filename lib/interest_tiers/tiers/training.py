@@ -43,7 +43,7 @@ from interest_tiers.tiers.examples import (
     weigh,
 )
 from interest_tiers.tiers.half_life import apply_rules, list_half_lives
-from interest_tiers.tiers.model import FORM, RECORD, read_record
+from interest_tiers.tiers.model import FORM, RECORD, introduce, read_record
 from interest_tiers.tiers.search import SearchResult, search_settings
 from interest_tiers.tiers.tier_training import TierTask, build_shape, largest_batch, limit_batch
 from interest_tiers.training.experiment_log import log_training, require_mlflow
@@ -388,14 +388,6 @@ class TierModelTraining:
             "reason": choice.reason,
         }  # fmt: skip
         write_json(result / RECORD, record)
-        write_model_card(result, f"{record['name']}: a network of tiers, {record['network']}", _introduce(record), record)
+        write_model_card(result, f"{record['name']}: a network of tiers, {record['network']}", introduce(record), record)
         # Before the model is published: after that, no run would train it and log it.
         log_training(self.settings.mlflow_experiment, self.folder, record, result / MODEL_CARD)
-
-
-def _introduce(record: dict[str, Any]) -> str:
-    return (
-        "Predicts how likely an interest of a user is to be core, secondary or marginal over the coming horizon, for the stage "
-        f"assign_tiers. Trained as of {record['as_of']} with version {record['code_version']} of interest-tiers (run {record['run_id']}) "
-        "on days before that day alone."
-    )
