@@ -90,6 +90,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 "cuts": 1,
                 "learning_rate": 0.01,
                 "min_days": 2,
+                "every_days": 1,
             },
         },
         "clustering": {"k": [2], "components": 2},

@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
 from pyspark.sql import SparkSession
 
 from interest_tiers.storage.claim_stores import LocalClaims, new_claim
@@ -66,3 +67,13 @@ def test_a_run_that_is_just_starting_keeps_its_folder(spark: SparkSession, tmp_p
     starting.mkdir(parents=True)
     assert Warehouse(spark, str(tmp_path / "warehouse"), "other").remove_expired_staging(timedelta(0)) == []
     assert starting.is_dir()
+
+
+def test_a_staging_table_does_not_lie_in_another(spark: SparkSession, tmp_path: Path) -> None:
+    """Parquet's overwrite of a folder removes all that is in it."""
+    warehouse = Warehouse(spark, str(tmp_path / "warehouse"))
+    warehouse.stage("evaluate/features/own", spark.range(3))
+    for name in ("evaluate/features", "evaluate/features/own/more"):
+        with pytest.raises(AssertionError, match="would hold another one, or lie in it"):
+            warehouse.stage(name, spark.range(1))
+    assert warehouse.stage("evaluate/features_all", spark.range(2)).count() == 2

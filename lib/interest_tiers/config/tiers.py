@@ -54,9 +54,7 @@ class TierTraining(Training):
     )
     days_between_cuts: int = Field(28, ge=1, description="Days between these cutoffs.")
     max_examples: int = Field(1_000_000, ge=1000, description="Approximate limit of the examples. Of more, some users are sampled by hash.")
-    every_days: int = Field(
-        7, ge=1, le=3650, description="Days that a model serves. Topics differ from day to day, so there each day trains its own."
-    )
+    every_days: int = Field(7, ge=1, le=3650, description="Days that a model serves.")
     loss: Literal["brier", "cross_entropy", "ordered"] = Field(
         "brier", description="`brier` is J. `ordered` makes a mistake by two tiers cost more than a mistake by one."
     )

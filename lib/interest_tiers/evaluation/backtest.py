@@ -97,7 +97,7 @@ def compute_as_of(
     features = None
     if trained is not None:
         features = compute_features(lambda cutoff: inputs, [cutoff], method, trained.attributes, prefixed(materialise, "features"))
-        features = materialise("features", features)
+        features = materialise("features/all", features)
     folder = None if trained is None else trained.folder
     tiers = assign_tiers(pairs, features, calibration, folder, cutoff, method, prefixed(materialise, "tiers"))
     tiers = materialise("user_tiers", tiers)

@@ -56,6 +56,8 @@ class Staging:
 
     def write(self, name: str, rows: DataFrame) -> DataFrame:
         """Store rows and read them back: they are not computed again and do not change."""
+        if any(other.startswith(f"{name}/") or name.startswith(f"{other}/") for other in self._names):
+            raise AssertionError(f"the staging table {name} would hold another one, or lie in it")
         self._claims.register_run()
         self._names.add(name)
         return self._store.write(self._run_id, name, rows)
