@@ -142,9 +142,14 @@ def submit(
     return subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False, timeout=900)
 
 
+def without_java(log: str) -> str:
+    """A log without the stacks of Java, which would hide the cause."""
+    return "\n".join(line for line in log.splitlines() if not line.lstrip().startswith(("at ", "...")))
+
+
 def require_success(ended: subprocess.CompletedProcess[str]) -> str:
     """Standard output of a job that ended well; a test failure with its last words otherwise."""
-    assert ended.returncode == 0, f"exit code {ended.returncode}\n{ended.stdout[-2000:]}\n{ended.stderr[-6000:]}"
+    assert ended.returncode == 0, f"exit code {ended.returncode}\n{ended.stdout[-2000:]}\n{without_java(ended.stderr)[-6000:]}"
     return ended.stdout
 
 

@@ -55,10 +55,12 @@ def newest_commits(table: DeltaTable, searched: int) -> Iterator[dict[str, Any]]
             yield row.asDict()
         return
     log = table._jdt.deltaLog()
-    newest = int(snapshot.version())
+    conf, newest = log.newDeltaHadoopConf(), int(snapshot.version())
     for version in range(newest, max(-1, newest - searched), -1):
         path = table.toDF().sparkSession._jvm.org.apache.hadoop.fs.Path(log.logPath(), f"{version:020d}.json")  # type: ignore[union-attr]
-        for line in log.store().read(path, log.newDeltaHadoopConf()).mkString("\n").splitlines():
+        if not path.getFileSystem(conf).exists(path):  # older ones were cleaned up
+            return
+        for line in log.store().read(path, conf).mkString("\n").split("\n"):
             action = json.loads(line)
             if "commitInfo" in action:
                 yield action["commitInfo"]

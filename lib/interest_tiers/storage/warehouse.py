@@ -7,7 +7,9 @@ from collections.abc import Callable, Sequence
 from datetime import date, datetime, timedelta
 from pathlib import Path
 
+from delta.exceptions import MetadataChangedException
 from delta.tables import DeltaTable
+from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
@@ -331,7 +333,13 @@ class Warehouse:
             builder = builder.property(name, value)
         if table.partition_by:
             builder = builder.partitionedBy(table.partition_by)
-        builder.execute()
+        try:
+            builder.execute()
+        except AnalysisException as error:
+            if error.getErrorClass() != "DELTA_TABLE_NOT_FOUND":
+                raise
+            # Another command is creating it: its log has a folder, and no commit yet.
+            raise MetadataChangedException(str(error), "") from error
 
     def _widen(self, table: Table) -> None:
         """Add the columns that earlier versions did not have; they are null in the rows so far."""
