@@ -166,8 +166,10 @@ class StageContext(RunContext):
         """
         versions = {table.name: self.input_versions[table.name] for table in tables}
         if name not in self._shared or self._shared[name][0] != versions:
+            # Named by versions: another command may write other days of a table meanwhile, and frames on the earlier rows stay readable.
+            numbers = "_".join(map(str, versions.values()))
             with self._logged(name):
-                self._shared[name] = versions, self.warehouse.stage(f"shared/{name}", compute())
+                self._shared[name] = versions, self.warehouse.stage(f"shared/{name}_{numbers}", compute())
         return self._shared[name][1]
 
     def write_metrics(self, measurements: Sequence[Measurement]) -> None:
