@@ -19,7 +19,7 @@ def sample_by_hash(rows: DataFrame, key: str, wanted: int, n_rows: int) -> DataF
     n_rows:  number of rows
     Returns: some of the rows; a larger number wanted keeps these and more
     """
-    return rows if n_rows <= wanted else rows.where(is_sampled(key, wanted, n_rows))
+    return rows.where(is_sampled(key, wanted, n_rows))
 
 
 def is_sampled(key: str, wanted: int, n_rows: int) -> Column:

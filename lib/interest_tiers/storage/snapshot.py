@@ -60,11 +60,16 @@ def newest_commits(table: DeltaTable, searched: int) -> Iterator[dict[str, Any]]
         path = table.toDF().sparkSession._jvm.org.apache.hadoop.fs.Path(log.logPath(), f"{version:020d}.json")  # type: ignore[union-attr]
         if not path.getFileSystem(conf).exists(path):  # older ones were cleaned up
             return
-        for line in log.store().read(path, conf).mkString("\n").split("\n"):
-            action = json.loads(line)
-            if "commitInfo" in action:
-                yield action["commitInfo"]
-                break
+        # It is the first line; a commit of many files has many more, which are not read.
+        lines = log.store().readAsIterator(path, conf)
+        try:
+            while lines.hasNext():
+                action = json.loads(lines.next())
+                if "commitInfo" in action:
+                    yield action["commitInfo"]
+                    break
+        finally:
+            lines.close()
 
 
 def list_files(table: DeltaTable) -> DataFrame | None:

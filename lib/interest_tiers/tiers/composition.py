@@ -11,7 +11,7 @@ from datetime import date, timedelta
 from functools import reduce
 from pathlib import Path
 
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from interest_tiers.config import Config, Tiers
@@ -22,7 +22,7 @@ from interest_tiers.interests.hierarchy import USER_LEVEL
 from interest_tiers.spark.materialise import Materialise
 from interest_tiers.tiers.attributes import Attribute, attribute_names, attributes_of
 from interest_tiers.tiers.calibration import Calibration, calibrate
-from interest_tiers.tiers.cutoffs import PAIR_AT, USER_AT, days_after_cutoffs, days_before_cutoffs
+from interest_tiers.tiers.cutoffs import PAIR_AT, USER_AT, at_cutoffs, days_after_cutoffs, days_before_cutoffs
 from interest_tiers.tiers.features import FEATURES, RULES, own_features, pair_features, similar_interests
 from interest_tiers.tiers.following import parents_raised, with_followed
 from interest_tiers.tiers.half_life import apply_rules
@@ -148,15 +148,11 @@ def embed_inputs(inputs: TierInputs, cutoffs: Sequence[date]) -> DataFrame:
     Returns: (cutoff, interest_id, embedding array<float>)
     """
     if inputs.topics is not None:
-        return inputs.topics.crossJoin(_one_row_each(inputs.topics.sparkSession, cutoffs)).select("cutoff", "interest_id", "embedding")
+        return at_cutoffs(inputs.topics, cutoffs)
     keys = ["interest_id", "level"]
     first = inputs.item_days.groupBy(*keys, "item_id").agg(F.min("event_date").alias("event_date"))
     texts = select_touched_texts(days_before_cutoffs(first, cutoffs), inputs.items, ["cutoff", *keys])
     return average_embeddings(texts, inputs.text_embeddings, ["interest_id", "cutoff"])
-
-
-def _one_row_each(spark: SparkSession, cutoffs: Sequence[date]) -> DataFrame:
-    return F.broadcast(spark.createDataFrame([(cutoff,) for cutoff in cutoffs], "cutoff date"))
 
 
 def label_pairs(pairs: DataFrame, future_days: DataFrame, method: TierMethod, within: Sequence[str] = USER_LEVEL) -> DataFrame:

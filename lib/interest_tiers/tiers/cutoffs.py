@@ -7,7 +7,7 @@ from datetime import date
 from functools import reduce
 from operator import or_
 
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from interest_tiers.interests.evidence import PAIR
@@ -18,15 +18,20 @@ from interest_tiers.spark.sampling import is_sampled
 PAIR_AT, USER_AT = [*PAIR, "cutoff"], [*USER_LEVEL, "cutoff"]
 
 
+def at_cutoffs(rows: DataFrame, cutoffs: Sequence[date]) -> DataFrame:
+    """Repeat every row for every cutoff, in the column cutoff."""
+    # One array for all cutoffs: the code that Spark compiles holds no date, and is compiled once.
+    return rows.withColumn("cutoff", F.explode(F.array(*[F.lit(cutoff) for cutoff in sorted(cutoffs)])))
+
+
 def days_before_cutoffs(days: DataFrame, cutoffs: Sequence[date]) -> DataFrame:
     """Repeat every day for the cutoffs that it is before.
 
     days:    (event_date, ...)
     Returns: the columns of days, and cutoff date
     """
-    # One array for all cutoffs: the code that Spark compiles holds no date, and is compiled once.
     known = days.where(F.col("event_date") < F.lit(max(cutoffs)))
-    return known.withColumn("cutoff", _explode(cutoffs)).where(F.col("event_date") < F.col("cutoff"))
+    return at_cutoffs(known, cutoffs).where(F.col("event_date") < F.col("cutoff"))
 
 
 def days_after_cutoffs(days: DataFrame, cutoffs: Sequence[date], horizon_days: int) -> DataFrame:
@@ -37,7 +42,7 @@ def days_after_cutoffs(days: DataFrame, cutoffs: Sequence[date], horizon_days: i
     """
     age = F.datediff("event_date", "cutoff")
     known = days.where(F.col("event_date") >= F.lit(min(cutoffs)))
-    return known.withColumn("cutoff", _explode(cutoffs)).where((age >= 0) & (age < horizon_days))
+    return at_cutoffs(known, cutoffs).where((age >= 0) & (age < horizon_days))
 
 
 def sample_at(rows: DataFrame, key: str, wanted: int, counted: DataFrame) -> DataFrame:
@@ -52,7 +57,3 @@ def sample_at(rows: DataFrame, key: str, wanted: int, counted: DataFrame) -> Dat
         return rows
     kept = [(F.col("cutoff") == F.lit(row["cutoff"])) & is_sampled(key, wanted, row["count"]) for row in found]
     return rows.where(reduce(or_, kept))
-
-
-def _explode(cutoffs: Sequence[date]) -> Column:
-    return F.explode(F.array(*[F.lit(cutoff) for cutoff in sorted(cutoffs)]))
