@@ -52,6 +52,7 @@ def cosines(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     return (left * right).sum(axis=1) / np.linalg.norm(left, axis=1) / np.linalg.norm(right, axis=1)
 
 
+@pytest.mark.slow
 def test_vectors_are_those_of_sentence_transformers(encoder: SentenceEncoder) -> None:
     reference = pytest.importorskip("sentence_transformers").SentenceTransformer(str(read_model_folder(MODEL).path), device="cpu")
     assert reference.max_seq_length == SENTENCE_TRANSFORMERS_LIMIT
@@ -176,6 +177,7 @@ def test_what_is_fast_is_exact_enough(encoder: SentenceEncoder) -> None:
     assert quick.encode(AWKWARD, 1024).vectors.dtype == np.float32
 
 
+@pytest.mark.slow
 def test_a_batch_too_large_for_the_memory_is_halved(encoder: SentenceEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
     whole, sizes = encoder.encode(AWKWARD, 100_000).vectors, []
     forward = SentenceEncoder._forward

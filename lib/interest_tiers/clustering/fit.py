@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
+from pyspark import inheritable_thread_target
 from pyspark.ml.clustering import KMeansModel
 from pyspark.ml.evaluation import ClusteringEvaluator
 from pyspark.sql import DataFrame
 
 from interest_tiers.clustering.kmeans import fit_best, order_by_size, order_points, scale_to_unit_length
 from interest_tiers.config import Clustering
+
+#: Values of k that are fitted at the same time: a fit is dozens of jobs, each too short to fill the machine.
+PARALLEL_FITS = 4
 
 
 @dataclass(frozen=True)
@@ -44,15 +49,21 @@ def fit_clusters(vectors: DataFrame, config: Clustering) -> Fit | None:
     points = order_points(vectors, "user_id", "vector", n_users).cache()
     try:
         ks = sorted({min(k, n_points) for k in config.k}) if n_points > 1 else []
-        models = {k: fit_best(points, k, config.seed, config.starts) for k in ks}
-        silhouettes = {k: _silhouette(points, model) for k, model in models.items()}
-        if not models:
+        if not ks:
             only = np.array([vectors.first()["vector"]], dtype=np.float32)  # type: ignore[index]
             return Fit(only, 1, {1: None})
+
+        def fit(k: int) -> tuple[KMeansModel, float | None]:
+            model = fit_best(points, k, config.seed, config.starts)
+            return model, _silhouette(points, model)
+
+        with ThreadPoolExecutor(PARALLEL_FITS) as pool:
+            fitted = dict(zip(ks, pool.map(inheritable_thread_target(fit), ks), strict=True))
     finally:
         points.unpersist()
-    best = max(models, key=lambda k: (silhouettes[k] is not None, silhouettes[k] or 0.0, -k))
-    return Fit(_order_centroids(models[best]), best, silhouettes)
+    silhouettes = {k: silhouette for k, (_, silhouette) in fitted.items()}
+    best = max(fitted, key=lambda k: (silhouettes[k] is not None, silhouettes[k] or 0.0, -k))
+    return Fit(_order_centroids(fitted[best][0]), best, silhouettes)
 
 
 def _silhouette(points: DataFrame, model: KMeansModel) -> float | None:
