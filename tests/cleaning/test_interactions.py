@@ -102,7 +102,7 @@ def test_one_row_tells_every_reason_at_once(spark: SparkSession) -> None:
 
 def test_ids_whose_bytes_are_lost_never_become_one(spark: SparkSession) -> None:
     """What stood for two letters is one sign now, and bytes that are not UTF-8 cannot be handed on."""
-    undecodable = "{}: has bytes that are not in the encoding"
+    undecodable = "{key}: has bytes that are not in the encoding"
     raw = spark.createDataFrame([("J\ufffdrg", *GOOD[1:]), ("u2", "i\ufffd", *GOOD[2:]), ("u3", *GOOD[1:5], "caf\ufffd")], SCHEMA)
     got = assess(raw)
     assert {row["user_id"]: row["reasons"] for row in got.collect()} == {
