@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 
 from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
+from interest_tiers.cleaning.counting import NOTHING_BEFORE, CountsBefore, describe_before
 from interest_tiers.cleaning.interactions import NOT_CONFIGURED
 from interest_tiers.cleaning.judging import Judged
 from interest_tiers.cleaning.quarantine import is_good
@@ -19,6 +20,9 @@ from interest_tiers.text import mask_example, wildcard_to_regex
 
 #: The measure that separates runs that read everything from those that read what was new.
 IS_REBUILT = "is_rebuilt"
+
+#: The share of good interactions whose item the catalogue has.
+CATALOGUE_RATE = "catalogue_rate"
 
 #: Unknown behaviours that a message names.
 NAMED_BEHAVIOURS = 5
@@ -37,10 +41,11 @@ class Reason:
 
 @dataclass(frozen=True)
 class SourceCounts:
-    """Counts of the rows of one source: rows_in = interactions + quarantined + duplicates.
+    """Counts of the rows of one source: rows_in = interactions + quarantined + duplicates + before.left_out.
 
     duplicates: rows equal to another one, of this run or an earlier one.
     reasons: counts of every reason; their sum can exceed quarantined.
+    before: what was counted before rows were judged.
     """
 
     source: str
@@ -56,11 +61,15 @@ class SourceCounts:
     clipped: int
     flagged: int
     reasons: Mapping[str, Reason]
+    before: CountsBefore = NOTHING_BEFORE
 
 
 @dataclass(frozen=True)
 class Measure:
-    """A row of the table data_quality without its run. limit and passed are set where the config has a threshold."""
+    """A row of the table data_quality without its run. limit and passed are set where the config has a threshold.
+
+    explanation: the end of the message where the limit is not met; it is not stored.
+    """
 
     source: str
     measure: str
@@ -69,11 +78,13 @@ class Measure:
     limit: float | None = None
     passed: bool | None = None
     example: str | None = None
+    explanation: str = ""
 
 
-def count_sources(judged: DataFrame) -> list[SourceCounts]:
+def count_sources(judged: DataFrame, before: Mapping[str, CountsBefore] | None = None) -> list[SourceCounts]:
     """Count judged interactions per source. Sources and reasons are as many as the config names.
 
+    before: by source, see counting.count_before; a source of which every row is left out has counts too.
     judged: see judging.Judged.rows. copies counts how often the run read the row.
     is_new is false for a stored row that is here for its copies or its day.
     """
@@ -91,7 +102,11 @@ def count_sources(judged: DataFrame) -> list[SourceCounts]:
         F.count_if(is_new & F.col("is_flagged")).alias("flagged"),
     )
     reasons = _count_reasons(judged.where("is_new"))
-    return [_source_counts(row, reasons.get(row["source"], {})) for row in totals.orderBy("source").collect()]
+    found = [_source_counts(row, reasons.get(row["source"], {})) for row in totals.collect()]
+    before = before or {}
+    found += [_no_rows(name) for name in before.keys() - {counts.source for counts in found} if before[name].left_out]
+    counted = [_add_before(counts, before[counts.source]) if counts.source in before else counts for counts in found]
+    return sorted(counted, key=lambda counts: counts.source)
 
 
 def describe(counts: Sequence[SourceCounts]) -> str:
@@ -102,6 +117,7 @@ def describe(counts: Sequence[SourceCounts]) -> str:
     return (
         f"{interactions:,} interactions, {duplicates:,} exact duplicates, {quarantined:,} quarantined"
         + (f" ({reasons})" if reasons else "")
+        + "".join(f", {each}" for each in describe_before([c.before for c in counts]))
         + (f", {clipped:,} values clipped" if clipped else "")
         + (f", {flagged:,} rows flagged as of bots" if flagged else "")
     )
@@ -240,11 +256,24 @@ def _source_counts(row: Row, reasons: Mapping[str, Reason]) -> SourceCounts:
     )
 
 
+def _no_rows(source: str) -> SourceCounts:
+    missing = dict.fromkeys(COUNTED_COLUMNS, 0)
+    return SourceCounts(source, 0, 0, 0, 0, missing, None, None, None, None, 0, 0, {})
+
+
+def _add_before(counts: SourceCounts, before: CountsBefore) -> SourceCounts:
+    return replace(counts, rows_in=counts.rows_in + before.left_out, before=before)
+
+
 def _volumes(found: SourceCounts, quality: Quality, previous: int | None) -> list[Measure]:
     measures = [
         Measure(found.source, name, None, getattr(found, name)) for name in ("rows_in", "interactions", "quarantined", "duplicates")
     ]
     measures += [Measure(found.source, name, None, getattr(found, name)) for name in ("clipped", "flagged")]
+    measures.append(Measure(found.source, "left_out", None, found.before.left_out))
+    measures += [Measure(found.source, "unmatched", path, rows) for path, rows in found.before.unmatched.items()]
+    if found.before.conflicting_ids is not None:
+        measures.append(Measure(found.source, "conflicting_event_ids", None, found.before.conflicting_ids))
     if previous and found.rows_in:
         change = max(found.rows_in / previous, previous / found.rows_in)
         limit = quality.max_volume_change
@@ -253,7 +282,8 @@ def _volumes(found: SourceCounts, quality: Quality, previous: int | None) -> lis
 
 
 def _rates(found: SourceCounts, quality: Quality, own_limit: float | None) -> list[Measure]:
-    rows = max(found.rows_in, 1)
+    # What the config leaves out would dilute the rates.
+    rows = max(found.rows_in - found.before.left_out, 1)
     limit = quality.max_quarantine_rate if own_limit is None else own_limit
     rate = found.quarantined / rows
     measures = [Measure(found.source, "quarantine_rate", None, rate, limit, rate <= limit)]
@@ -263,7 +293,7 @@ def _rates(found: SourceCounts, quality: Quality, own_limit: float | None) -> li
         if reason_limit is not None:
             rate = of_reason.rows / rows
             measures.append(Measure(found.source, "rate_of_reason", reason, rate, reason_limit, rate <= reason_limit))
-    distinct = max(found.rows_in - found.duplicates, 1)
+    distinct = max(found.rows_in - found.before.left_out - found.duplicates, 1)
     return measures + [Measure(found.source, "missing_rate", column, n / distinct) for column, n in found.missing.items()]
 
 
@@ -293,7 +323,7 @@ def _fault(measure: Measure, found: SourceCounts | None) -> str:
     if measure.measure == "quarantine_rate" and found is not None:
         reasons = ", ".join(f"{reason} ({of.rows:,})" for reason, of in found.reasons.items())
         return (
-            f"{where}{found.quarantined:,} of {found.rows_in:,} rows cannot be used ({measure.value:.1%}; "
+            f"{where}{found.quarantined:,} of {found.rows_in - found.before.left_out:,} rows cannot be used ({measure.value:.1%}; "
             f"quality.max_quarantine_rate is {measure.limit:.1%}): {reasons}"
         )
     if measure.measure == "rate_of_reason":
@@ -305,6 +335,9 @@ def _fault(measure: Measure, found: SourceCounts | None) -> str:
     if measure.measure == "volume_change":
         change = f"{where}the rows read differ from those of the run before by a factor of {measure.value:.1f}"
         return f"{change}; quality.max_volume_change is {measure.limit:.1f}"
+    if measure.measure == CATALOGUE_RATE:
+        share = f"{where}the catalogue has the items of {measure.value:.1%} of the interactions"
+        return f"{share}; quality.min_catalogue_rate is {measure.limit:.1%}{measure.explanation}"
     key = {"interactions": "quality.min_rows", "users": "quality.min_users"}[measure.measure]
     return f"{measure.value:,.0f} {measure.measure} are left; {key} is {measure.limit:,.0f}"
 
