@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from pyspark.sql import SparkSession
 
-from interest_tiers.cleaning.coverage import Coverage, coverage_measures, describe_coverage, describe_items, measure_coverage, measure_items
+from interest_tiers.cleaning.coverage import (
+    Coverage,
+    coverage_measures,
+    describe_coverage,
+    describe_items,
+    measure_catalogue,
+    measure_coverage,
+)
 from interest_tiers.config import Quality
 
 
@@ -16,7 +23,7 @@ def test_items_without_a_fact_or_with_several_are_counted(spark: SparkSession) -
         ("4", None, None, True, ["category"]),
     ]
     columns = "item_id string, text string, category string, is_dropped boolean, has_several array<string>"
-    measures = measure_items(spark.createDataFrame(rows, columns))
+    measures = measure_catalogue(spark.createDataFrame(rows, columns))
     assert {(m.measure, m.subject): m.value for m in measures} == {
         ("items", None): 3,
         ("items_without", "text"): 2,

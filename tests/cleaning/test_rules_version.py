@@ -18,8 +18,7 @@ from interest_tiers.config import Config
 
 #: SHA-256 of the rows below by version of the rules.
 ROWS_BY_VERSION = {
-    1: "62d13bd3970d3143d23426d1b7f07e9cc0064c23dfac5790eeb721768cf3abfd",
-    2: "4940be56cdc21bc580fcd00a3e44cdc204a1e8267f918bc2470ac82e3eff2fe2",
+    2: "9676ada37e306dfc8b0c5ac1beeb6832b27f9fec27ef39d76e38ed28cc46b544",
 }
 
 WHAT_TO_DO = (
@@ -63,6 +62,8 @@ EVENTS = [
     ("u2", "i2", "2031-01-01", "buy", "5", "the future", None),
     ("nan", "i2", "2024-03-04", "buy", "5", None, None),
     ("u2", "[deleted]", "2024-03-04", "buy", "5", None, None),
+    ("J\ufffdrg", "i2", "2024-03-04", "buy", "5", "bytes of another encoding", None),
+    ('"NaN"', '"Infinity"', "2024-03-04", "buy", '"NaN"', "not a number in Python's JSON", None),
     ("u2", "i2", "2024-03-04", "buy", "12d", None, None),
     ("u2", "i2", "2024-03-04", "view", "11", None, None),
     ("u2", "i2", "2024-03-04", "return", "1", None, None),

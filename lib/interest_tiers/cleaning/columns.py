@@ -16,11 +16,19 @@ from interest_tiers.config import UNREADABLE, ColumnRef, OccurredAt, SqlColumn
 from interest_tiers.errors import ConfigError, short_message
 from interest_tiers.text import MISSING_TEXTS, format_number, quote_name
 
+#: What is missing where a value may be missing: infinity is a number, and a wrong one.
+MISSING_VALUES = ("", *(text for text in MISSING_TEXTS if "infinity" not in text))
+
+#: Stands for bytes that are not in the encoding of a file, and for half characters of JSON.
+REPLACEMENT = "\ufffd"
+
 #: Characters trimmed from both ends of ids and times.
 BLANKS = " \t\r\n\u00a0\u200b\u3000\ufeff"
 
 #: The name of ISO 8601 among the formats of a time.
 ISO_FORMAT = "iso"
+
+_NAMES_THE_FILE = re.compile(r"\b_metadata\b|\binput_file_(?:name|block_start|block_length)\s*\(", re.IGNORECASE)
 
 _UNITS_PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000}
 
@@ -68,26 +76,32 @@ def require_columns(raw: DataFrame, wanted: Mapping[str, ColumnRef | Sequence[Co
         if isinstance(ref, SqlColumn):
             require_sql_column(raw, key, ref.sql, path)
         elif not _has_column(raw.schema, ref):
-            known = _column_names(raw.schema)
+            known = [name for name in _column_names(raw.schema) if name != UNREADABLE]
             close = difflib.get_close_matches(ref, known, n=1)
+            first = ref.partition(".")[0]
             hint = f"; did you mean {close[0]}?" if close else ""
+            if first != ref and first in raw.columns:
+                hint = f'; {first} is a {raw.schema[first].dataType.typeName()}. Where it holds JSON, use {{sql: "get_json_object(…)"}}'
             raise ConfigError(f"{key} is {ref!r}: {path} has no such column{hint}; it has {', '.join(known)}")
 
 
 def require_sql_column(raw: DataFrame, key: str, sql: str, path: str) -> None:
     """Check that SQL can be evaluated on a source. Raises ConfigError with the reason."""
+    _require_no_file(raw, key, sql)
     try:
-        raw.select(F.expr(sql))
+        _without_files(raw).where(F.expr(sql).isNotNull())  # refuses what is not a value of one row, such as an aggregate
     except (AnalysisException, PySparkException) as error:
         raise ConfigError(f"{key} is {sql!r}, which does not fit {path}: {short_message(error)}") from error
 
 
 def require_sql(raw: DataFrame, key: str, rule: str, path: str) -> None:
     """Check that an SQL condition can be evaluated on a source. Raises ConfigError with the reason."""
+    _require_no_file(raw, key, rule)
+    rows = _without_files(raw)
     try:
-        kind = raw.select(F.expr(rule)).schema[0].dataType.simpleString()
+        kind = rows.select(F.expr(rule)).schema[0].dataType.simpleString()
         if kind == "boolean":
-            raw.where(rule)  # refuses what is not a condition on one row, such as an aggregate
+            rows.where(rule)  # refuses what is not a condition on one row, such as an aggregate
     except AnalysisException as error:
         raise ConfigError(f"{key} is {rule!r}, which does not fit {path}: {short_message(error)}") from error
     if kind != "boolean":
@@ -129,7 +143,12 @@ def is_missing_word(text: Column, missing: Sequence[str] = ()) -> Column:
 
 def is_blank(column: Column) -> Column:
     """Check whether a text means a missing value."""
-    return is_missing_word(F.btrim(column.cast("string"), F.lit(BLANKS)))
+    return F.lower(F.btrim(column.cast("string"), F.lit(BLANKS))).isin(*MISSING_VALUES)
+
+
+def is_undecodable(column: Column) -> Column:
+    """Check whether a text holds REPLACEMENT, or bytes that are not UTF-8, which a regular expression sees as such."""
+    return column.rlike(REPLACEMENT)
 
 
 def instant(column: Column, kind: DataType, how: OccurredAt) -> Column:
@@ -201,6 +220,17 @@ def _auto_seconds(count: Column) -> Column:
         .when(size < F.lit(_LARGEST_SECONDS * 1_000), count / F.lit(1_000))
         .otherwise(count / F.lit(1_000_000))
     )
+
+
+def _require_no_file(raw: DataFrame, key: str, sql: str) -> None:
+    """Refuse what names the file of a row: rows are shuffled before, and Spark would fail late, or give an empty name."""
+    if "_metadata" not in raw.columns and _NAMES_THE_FILE.search(sql):
+        raise ConfigError(f"{key} is {sql!r}: a row has lost its file there. Set file_column: NAME for the source, and use the column NAME")
+
+
+def _without_files(raw: DataFrame) -> DataFrame:
+    """Return a frame of the same columns, without the hidden ones that Spark gives to rows of files."""
+    return raw.sparkSession.createDataFrame([], raw.schema)
 
 
 def _has_column(kind: DataType, name: str) -> bool:

@@ -42,7 +42,7 @@ class Coverage:
         return f". An interaction has the item {lacking!r}, {in_catalogue}: check that both columns item_id hold the same ids"
 
 
-def measure_items(catalogue: DataFrame) -> list[Measure]:
+def measure_catalogue(catalogue: DataFrame) -> list[Measure]:
     """Count the items, those that lack a fact, and those that had several. catalogue: see items.build_catalogue."""
     lacking = [F.count_if(F.col(fact).isNull()).alias(f"no_{fact}") for fact in FACTS[:2]]
     several = [F.count_if(F.array_contains("has_several", fact)).alias(f"several_{fact}") for fact in FACTS]

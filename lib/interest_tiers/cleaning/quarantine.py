@@ -25,7 +25,7 @@ from pyspark.sql.types import (
     TimestampType,
 )
 
-from interest_tiers.cleaning.columns import is_unreadable, source_column
+from interest_tiers.cleaning.columns import is_undecodable, is_unreadable, source_column
 from interest_tiers.cleaning.shaping import ambiguous_reasons, own_columns
 from interest_tiers.config import Source
 
@@ -33,6 +33,9 @@ from interest_tiers.config import Source
 WHOLE_TIMES = {"timestampFormat": "yyyy-MM-dd'T'HH:mm:ss.SSSSSSXXX", "timestampNTZFormat": "yyyy-MM-dd'T'HH:mm:ss.SSSSSS"}
 
 CANNOT_BE_READ = "row: cannot be read"
+
+#: An id with U+FFFD may be two ids: what was there is lost.
+UNDECODABLE = "{key}: has bytes that are not in the encoding"
 
 #: Names that no source would use.
 _WHOLE_ROW, _UNREADABLE_ROW, _SEVERAL = "__row", "__unreadable", "__several"
@@ -82,9 +85,12 @@ def assess_rows(raw: DataFrame, source: Source, key: str, **columns: Column) -> 
         whole_row(own_columns(raw)).alias(_WHOLE_ROW),
         F.array_compact(F.array(*several)).alias(_SEVERAL) if several else F.array().cast("array<string>").alias(_SEVERAL),
     )
-    missing, unreadable = F.when(F.col(key).isNull(), F.lit(f"{key}: missing")), F.when(F.col(_UNREADABLE_ROW), F.lit(CANNOT_BE_READ))
-    reasons = F.concat(collect_reasons([missing, unreadable]), F.col(_SEVERAL))
-    return mapped.withColumn("reasons", reasons).select(
+    reasons = [
+        F.when(F.col(key).isNull(), F.lit(f"{key}: missing")),
+        F.when(is_undecodable(F.col(key)), F.lit(UNDECODABLE.format(key=key))),
+        F.when(F.col(_UNREADABLE_ROW), F.lit(CANNOT_BE_READ)),
+    ]
+    return mapped.withColumn("reasons", F.concat(collect_reasons(reasons), F.col(_SEVERAL))).select(
         *columns,
         "reasons",
         F.when(~is_good(), F.to_json(_WHOLE_ROW, WHOLE_TIMES)).alias("raw"),

@@ -18,15 +18,16 @@ from interest_tiers.cleaning.coverage import (
     coverage_measures,
     describe_coverage,
     describe_items,
+    measure_catalogue,
     measure_coverage,
-    measure_items,
 )
+from interest_tiers.cleaning.gate import require_quality
 from interest_tiers.cleaning.increment import Increment, all_sources, describe_increment
 from interest_tiers.cleaning.interactions import assess_interactions
 from interest_tiers.cleaning.items import assess_items, build_catalogue, count_item_versions, dropped_items, moves_interactions
 from interest_tiers.cleaning.judging import Judged, collect_bad_rows, judge_all, judge_beside_stored
 from interest_tiers.cleaning.merging import restore_noise
-from interest_tiers.cleaning.quality import Measure, SourceCounts, count_sources, describe, measure_judged, require_quality
+from interest_tiers.cleaning.quality import Measure, SourceCounts, count_sources, describe, measure_items, measure_judged
 from interest_tiers.cleaning.shaping import shape_rows, split_left_out
 from interest_tiers.cleaning.users import assess_users
 from interest_tiers.config import ITEMS_SOURCE, USERS_SOURCE, Source
@@ -84,7 +85,7 @@ def take(context: StageContext, increment: Increment, may_rebuild: bool = True) 
         require_no_rebuild(context, increment)
     users = _assess_users(context, raw[USERS_SOURCE].rows) if USERS_SOURCE in raw else None
     catalogue = None if items is None else context.warehouse.stage("clean/catalogue", build_catalogue(versions))
-    of_items = [] if catalogue is None else measure_items(catalogue)
+    of_items = [] if catalogue is None else [*measure_catalogue(catalogue), *measure_items(versions, config.quality)]
 
     judged, before = _judge(context, increment, raw, versions)
     counts = [] if judged is None else count_sources(judged.rows, before)
@@ -94,9 +95,9 @@ def take(context: StageContext, increment: Increment, may_rebuild: bool = True) 
     covered: list[Coverage] = []
     if judged is not None:
         covered = _measure_coverage(context, judged, catalogue)
-        _require_quality(context, judged, counts, [*of_items, *coverage_measures(covered, config.quality)], found)
-    elif of_items:
-        write_quality(context, of_items)
+        _require_quality(context, judged, counts, found, [*of_items, *coverage_measures(covered, config.quality)])
+    else:
+        require_limits(context, of_items)
     write_quarantine(context, increment, judged, found)
     if judged is not None:
         write_interactions(context, judged)
@@ -155,7 +156,10 @@ def _read(context: StageContext, increment: Increment) -> dict[str, SourceRows]:
 def _shape(context: StageContext, name: str, source: Source, rows: DataFrame) -> SourceRows:
     """Shape the rows of a source; the tables that it joins are read whole."""
     config, spark = context.config, context.warehouse.spark
-    joined = [read_source(spark, config.resolve(join.path), join.reader_format, join.options) for join in source.join]
+    joined = [
+        read_source(spark, config.resolve(join.path), join.reader_format, join.reader_options, skip_lines=join.skip_lines)
+        for join in source.join
+    ]
     key = name if name in (ITEMS_SOURCE, USERS_SOURCE) else "interactions"
     kept, left_out = split_left_out(shape_rows(rows, source, joined, key, config.resolve(source.path)))
     return SourceRows(rows.schema, kept, left_out)
@@ -168,7 +172,17 @@ def _read_one(
     if added is not None:
         return complete_columns(added, path, known)
     array = source.explode if isinstance(source.explode, str) else None
-    return read_source(context.warehouse.spark, path, source.reader_format, source.options, array, files, known)
+    return read_source(
+        context.warehouse.spark,
+        path,
+        source.reader_format,
+        source.reader_options,
+        array,
+        files,
+        known,
+        source.skip_lines,
+        source.file_column,
+    )
 
 
 def _merge_known(increment: Increment, name: str, schema: StructType) -> StructType:
@@ -245,15 +259,15 @@ def _measure_coverage(context: StageContext, judged: Judged, catalogue: DataFram
 
 
 def _require_quality(
-    context: StageContext, judged: Judged, counts: Sequence[SourceCounts], others: Sequence[Measure], found: DataFrame
+    context: StageContext, judged: Judged, counts: Sequence[SourceCounts], found: DataFrame, others: Sequence[Measure]
 ) -> None:
     """Write the measures, and stop where a limit is not met. Rows that are bad alone are then in the quarantine."""
     newest = {} if judged.replaces_all else newest_stored(context)
-    measures = [*measure_judged(judged, counts, context.config, stored(context, DATA_QUALITY), newest, context.today), *others]
+    measures = measure_judged(judged, counts, context.config, stored(context, DATA_QUALITY), newest, context.today) + list(others)
     write_quality(context, measures)
     try:
         require_quality(measures, counts, judged.rows)
-    except DataQualityError:
+    except (ConfigError, DataQualityError):
         context.warehouse.insert_missing(INTERACTIONS_QUARANTINE, found.where("NOT is_noise"))
         raise
 
