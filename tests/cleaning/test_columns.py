@@ -65,6 +65,8 @@ ID_TEXTS = [
     ("NULL", None),
     ("NaN", None),
     ("None", None),
+    ("N/A", None),
+    ("\u200bu1", "u1"),
     ('"NaN"', None),
     ('"-Infinity"', None),
     ("Infinity", "Infinity"),
@@ -351,6 +353,23 @@ def test_times_do_not_depend_on_the_time_zone_of_this_process(spark: SparkSessio
     time.tzset()
     assert seen[0] == seen[1]
     assert tuple(seen[0]) == ("2017-10-09 12:00:00", int(datetime.fromisoformat("2017-10-09T12:00:00+00:00").timestamp()), "2017-10-09")
+
+
+def test_names_of_days_are_read_wherever_they_stand(spark: SparkSession) -> None:
+    pairs = {
+        "EEE MMM dd HH:mm:ss Z yyyy": [("Tue Apr 03 18:17:18 +0000 2012", "2012-04-03 18:17:18"), ("Apr 03 18:17:18 +0000 2012", None)],
+        "EEE, d MMM yyyy HH:mm:ss Z": [("Tue, 3 Apr 2012 18:17:18 -0200", "2012-04-03 20:17:18"), ("Tuesday, 3 Apr 2012", None)],
+        "EEE MMM d HH:mm:ss z yyyy": [("Tue Apr  3 18:17:18 UTC 2012", "2012-04-03 18:17:18")],
+        "EEEE d MMMM yyyy": [("Saturday 3 March 2012", "2012-03-03 00:00:00"), ("thurs. 1 March 2012", "2012-03-01 00:00:00")],
+        "yyyy-MM-dd EEE HH:mm": [("2012-04-03 Tue 18:17", "2012-04-03 18:17:00")],
+        "yyyy-MM-dd'E'HH": [("2012-04-03E18", "2012-04-03 18:00:00")],
+    }
+    for pattern, times in pairs.items():
+        how = OccurredAt(column="at", format=[pattern])
+        require_time_format(spark.range(1), "format", how.format)
+        # A time without its day's name is read too.
+        expected = [(text, "2012-04-03 18:17:18" if text.startswith("Apr") else time) for text, time in times]
+        check(spark, "string", expected, lambda column, kind, how=how: instant(column, kind, how))  # type: ignore[misc]
 
 
 def test_several_formats_are_tried_in_order(spark: SparkSession) -> None:

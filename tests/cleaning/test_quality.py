@@ -11,6 +11,7 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from interest_tiers.cleaning.gate import require_quality
 from interest_tiers.cleaning.quality import (
     Measure,
     Reason,
@@ -21,7 +22,6 @@ from interest_tiers.cleaning.quality import (
     measure_quality,
     measure_run,
     measure_totals,
-    require_quality,
 )
 from interest_tiers.cleaning.quarantine import CANNOT_BE_READ
 from interest_tiers.cleaning.undecodable import Undecodable

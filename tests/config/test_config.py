@@ -233,7 +233,8 @@ def test_an_unknown_key_with_a_bracket_is_named_whole(tmp_path: Path) -> None:
         ("interactions.options=[a]", "interactions.options is ['a']: Input should be a valid dictionary"),
         ("clustering.k=[8, many]", "clustering.k.1 is 'many': Input should be a valid integer"),
         ("recommend.repeats=perhaps", "recommend.repeats is 'perhaps': Input should be a valid boolean"),
-        ("interactions.explode=[a]", "interactions.explode is ['a']: Input should be a valid string"),
+        ("interactions.explode=[a]", "interactions.explode is ['a']: expected an array column, or {sql: …, name: …}"),
+        ("interactions.explode={name: a}", "the key interactions.explode.sql is missing"),
     ],
 )
 def test_a_value_of_the_wrong_type_is_refused(minimal_file: Path, override: str, message: str) -> None:
@@ -274,6 +275,16 @@ def test_a_value_of_the_wrong_type_is_refused(minimal_file: Path, override: str,
         ("embedding.backend=onnx", "embedding.backend is 'onnx': Input should be 'torch', 'openvino' or 'sparknlp'"),
         ("embedding.precision=int8", "precision is 'int8'; the backend torch has auto, fp32, bf16, fp16"),
         ("fine_tuning.objective=masked", "fine_tuning.objective is 'masked': Input should be 'contrastive' or 'next_token'"),
+        (
+            "interactions.columns.occurred_at={column: a, sql: b}",
+            "interactions.columns.occurred_at: give one of column, sql and literal",
+        ),
+        (
+            "interactions.unpivot={columns: [a], name: value}",
+            "interactions.unpivot: name and value are both 'value'; give one another name",
+        ),
+        ("interactions.join={path: o.csv}", "the key interactions.join.0.on is missing"),
+        ("interactions.join={path: o.csv, on: []}", "interactions.join.0.on: Dictionary should have at least 1 item"),
         (
             "interests.source=text",
             "interests.source is 'text': expected category, topic, or a list of columns of the items' source, coarse to fine",
@@ -339,6 +350,60 @@ def test_missing_keys_and_several_faults_have_a_line_each(tmp_path: Path) -> Non
     assert faults[0].startswith("name is 'a b': ")
     assert faults[1] == "the key items.columns is missing"
     assert len(faults) == 2
+
+
+@pytest.mark.parametrize(
+    ("key", "advice"),
+    [
+        ("interactions.columns.occurred_at", "Where the data have no times, write occurred_at: {literal: 2015-01-01}"),
+        ("interactions.columns.behaviour", "Where all rows are of one kind, write behaviour: {literal: purchase}"),
+        ("interactions.columns.user_id", "Where another table names the user, add it by interactions.join"),
+        ("items", "Where there is no catalogue, describe items by the events: items: {path: as in interactions, columns: …}"),
+        ("behaviours", "Give every behaviour a weight, such as behaviours: {view: 0.2, purchase: 1.0}"),
+    ],
+)
+def test_a_missing_key_says_what_to_write_where_the_data_lack_the_thing(tmp_path: Path, key: str, advice: str) -> None:
+    tree: dict[str, Any] = yaml.safe_load(yaml.safe_dump(MINIMAL))
+    *parents, leaf = key.split(".")
+    node = tree
+    for parent in parents:
+        node = node[parent]
+    del node[leaf]
+    assert refusal(written(tmp_path, yaml.safe_dump(tree))).endswith(f"the key {key} is missing. {advice}")
+
+
+def test_items_need_a_category_or_a_text_by_what_interests_are(minimal_file: Path) -> None:
+    only_category, only_text = (f"items={{path: i.csv, columns: {{item_id: item, {key}: kind}}}}" for key in ("category", "text"))
+    assert load_config(minimal_file, [only_category]).items.columns.text == []
+    assert load_config(minimal_file, [only_text, "interests.source=topic"]).items.columns.category is None
+    message = refusal(minimal_file, only_category, "interests.source=topic")
+    assert "items.columns.text is missing; interests are topics of texts here" in message
+    assert "Where items have texts and no categories, set interests.source to topic" in refusal(minimal_file, only_text)
+
+
+def test_lists_and_single_words_stand_for_what_they_name(minimal_file: Path) -> None:
+    config = load_config(
+        minimal_file,
+        [
+            "interactions.join={path: o.csv, on: order}",
+            "interactions.unpivot={columns: a*, skip: [0, 1.0, false]}",
+            "interactions.where=shop = 1",
+            "interactions.missing=-1",
+        ],
+    )
+    [source] = config.interactions
+    [join] = source.join
+    assert (join.on, join.columns, join.reader_format) == ({"order": "order"}, None, "csv")
+    assert source.unpivot is not None
+    assert (source.unpivot.columns, source.unpivot.skip) == (["a*"], ["0", "1", "false"])
+    assert (source.where, source.missing, source.element) == (["shop = 1"], ["-1"], None)
+
+
+def test_attributes_of_tiers_are_among_those_that_are_stored(minimal_file: Path) -> None:
+    users = "users={path: u.csv, columns: {user_id: id, attributes: {age: {sql: 'floor(age / 10)'}, country: land}}}"
+    assert load_config(minimal_file, [users, "tiers.attributes=[age]"]).tiers.attributes == ["age"]
+    message = "tiers.attributes names land, which users.columns.attributes does not; add it there"
+    assert message in refusal(minimal_file, users, "tiers.attributes=[age, land]")
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Columns of raw rows: schemas of several files merged, parts united, arrays exploded."""
+"""Columns of raw rows: schemas of several files merged, parts united."""
 
 from __future__ import annotations
 
@@ -40,25 +40,6 @@ def unite(parts: Sequence[DataFrame]) -> DataFrame:
 
     as_texts = [part.select(*map(alike, part.schema.fields)) for part in parts]
     return reduce(lambda left, right: left.unionByName(right, allowMissingColumns=True), as_texts)
-
-
-def explode_rows(rows: DataFrame, path: str, explode: str) -> DataFrame:
-    """Turn the elements of an array column into rows; a row without elements stays one, with null.
-
-    Raises ConfigError when the column is missing or holds no array.
-    """
-    if explode not in rows.columns:
-        raise ConfigError(f"explode is {explode!r}: {path} has no such column; it has {', '.join(rows.columns)}")
-    if not isinstance(rows.schema[explode].dataType, ArrayType):
-        kind = rows.schema[explode].dataType.simpleString()
-        raise ConfigError(f"explode is {explode!r}: in {path} that column is no array but {kind}")
-    others = [F.col(quote_name(c)) for c in rows.columns if c != explode]
-    return rows.select(*others, F.explode_outer(F.col(quote_name(explode))).alias(explode))
-
-
-def undo_explode(known: StructType, explode: str | None) -> StructType:
-    """Return the columns that the files have, from the columns that the source has after explode_rows."""
-    return StructType([StructField(f.name, ArrayType(f.dataType)) if f.name == explode else f for f in known.fields])
 
 
 def add_missing(rows: DataFrame, known: StructType) -> DataFrame:

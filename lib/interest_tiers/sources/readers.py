@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.types import StructType
 
-from interest_tiers.sources.columns import add_missing, explode_rows, require_distinct_names, undo_explode
+from interest_tiers.sources.columns import add_missing, require_distinct_names
 from interest_tiers.sources.csv_files import CSV_DEFAULTS, read_csv
 from interest_tiers.sources.delta import read_delta
 from interest_tiers.sources.faults import read_or_config_error
@@ -30,12 +30,12 @@ def read_source(
     skip_lines: int = 0,
     file_column: str | None = None,
 ) -> DataFrame:
-    """Read raw rows.
+    """Read raw rows, as the files have them.
 
     Columns of CSV and JSON are texts. A line that cannot be parsed fills the column ``_corrupt_record``, and so do the
     lines after a quote that nothing closes. Files may differ in their columns and in the types of them.
 
-    explode: an array column whose elements become rows (see explode_rows).
+    explode: a column that holds arrays; a line of JSON with another shape there cannot be parsed.
     files: read only these files behind the path; a Delta table is read whole.
     known: the columns that the source had before; those that are missing now are null.
     skip_lines: lines above the header of every CSV file.
@@ -44,16 +44,14 @@ def read_source(
     """
     some = None if files is None or reader_format == "delta" else list(files)
     where = Location(spark, path, {**READER_DEFAULTS[reader_format], **options}, some, skip_lines, file_column)
-    in_files = known and undo_explode(known, explode)
-    rows = read_or_config_error(path, reader_format, lambda: _read(where, reader_format, explode, in_files))
-    return shape_rows(rows, path, explode, known)
+    rows = read_or_config_error(path, reader_format, lambda: _read(where, reader_format, explode, known))
+    return complete_columns(rows, path, known)
 
 
-def shape_rows(rows: DataFrame, path: str, explode: str | None, known: StructType | None) -> DataFrame:
-    """Give rows as the files have them the columns of the source: known ones added, the array exploded (see read_source)."""
+def complete_columns(rows: DataFrame, path: str, known: StructType | None) -> DataFrame:
+    """Add the columns that the source had before. Raises ConfigError for names that differ by case alone."""
     require_distinct_names(rows.columns, path)
-    rows = rows if known is None else add_missing(rows, undo_explode(known, explode))
-    return rows if explode is None else explode_rows(rows, path, explode)
+    return rows if known is None else add_missing(rows, known)
 
 
 def _read(where: Location, reader_format: str, explode: str | None, known: StructType | None) -> DataFrame:

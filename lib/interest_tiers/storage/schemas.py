@@ -32,7 +32,7 @@ _CLUSTER = _required("cluster_id", STRING, "valid within one as_of")
 INTERACTIONS = Table(
     "interactions", "who did what to which item, and when; cleaned", "clean", ("interaction_id",),
     StructType([
-        _required("interaction_id", STRING, "128-bit fingerprint of the source's row"),
+        _required("interaction_id", STRING, "128-bit fingerprint of the source's row, or of the event where the config names its id"),
         _USER,
         _required("item_id", STRING, ""),
         _required("behaviour", STRING, "one of the configured behaviours"),
@@ -86,8 +86,8 @@ ITEMS = Table(
         _required("item_id", STRING, ""),
         _optional("text", STRING, "normalised; null where the source has none"),
         _optional("text_hash", STRING, "SHA-256 of text"),
-        _optional("category", STRING, "as given by the source"),
-        _optional("levels", STRINGS, "names in the hierarchy of the config, coarse to fine, as given; null without a hierarchy"),
+        _optional("category", STRING, "normalised; null where the source has none"),
+        _optional("levels", STRINGS, "names in the hierarchy of the config, coarse to fine, normalised; null without a hierarchy"),
     ]),
     constraints={"hash_goes_with_text": "(text IS NULL) = (text_hash IS NULL)"},
     added=("levels",),
@@ -99,7 +99,7 @@ ITEM_VERSIONS = Table(
     StructType([
         _required("item_id", STRING, ""),
         _required("text", STRING, "normalised; empty where the row has none"),
-        _required("category", STRING, "as given by the source; empty where the row has none"),
+        _required("category", STRING, "normalised; empty where the row has none"),
         _required("levels", STRINGS, "as in items; empty where the row has none"),
         _required("is_dropped", BOOLEAN, "the config drops its category"),
         _required("n_rows", LONG, "rows of the source with this version"),
@@ -165,7 +165,7 @@ INTERESTS = Table(
     StructType([
         _INTEREST,
         _AS_OF,
-        _required("name", STRING, "the category as given, or the topic's most characteristic words; unique within one as_of and parent"),
+        _required("name", STRING, "the category, or the topic's most characteristic words; unique within one as_of and parent"),
         _required("kind", STRING, "category or topic"),
         _optional("embedding", VECTOR, "mean embedding of its items seen before as_of, or the centroid of the topic; L2 norm 1"),
         _required("n_items", LONG, "distinct items touched before as_of"),
