@@ -211,7 +211,6 @@ def test_a_value_of_the_wrong_type_is_refused(minimal_file: Path, override: str,
         ("embedding.backend=onnx", "embedding.backend is 'onnx': Input should be 'torch', 'openvino' or 'sparknlp'"),
         ("embedding.precision=int8", "precision is 'int8'; the backend torch has auto, fp32, bf16, fp16"),
         ("fine_tuning.objective=masked", "fine_tuning.objective is 'masked': Input should be 'contrastive' or 'next_token'"),
-        ("items.columns.text=[]", "items.columns.text is []: List should have at least 1 item"),
         (
             "interests.source=text",
             "interests.source is 'text': expected category, topic, or a list of columns of the items' source, coarse to fine",
@@ -236,6 +235,13 @@ def test_the_masses_of_the_tiers_ascend(minimal_file: Path, core: float, seconda
         assert load_config(minimal_file, overrides).tiers.core_mass == core
     else:
         assert f"tiers: core_mass ({core}) must be below secondary_mass ({secondary})" in refusal(minimal_file, *overrides)
+
+
+def test_texts_of_items_may_be_missing_where_interests_are_categories(minimal_file: Path) -> None:
+    for given in ("[]", "null"):
+        assert load_config(minimal_file, [f"items.columns.text={given}"]).items.columns.text == []
+    message = "items.columns.text is missing; topics are found in the texts of items (interests.source: topic)"
+    assert message in refusal(minimal_file, "items.columns.text=[]", "interests.source=topic")
 
 
 def test_attributes_need_a_source_of_users(minimal_file: Path) -> None:

@@ -39,7 +39,7 @@ def test_the_page_is_that_of_the_models() -> None:
         ("interactions", ["list of sections", "required", "length at least 1"]),
         ("interactions.columns.user_id", ["column", "required", ""]),
         ("interactions.columns.occurred_at.earliest", ["date", "`1990-01-01`", ""]),
-        ("items.columns.text", ["list of columns", "required", "length at least 1"]),
+        ("items.columns.text", ["list of columns", "`[]`", ""]),
         ("items.format", ["text", "none", "`parquet`, `csv`, `json`, `delta`"]),
         ("behaviours.NAME.value.low", ["number", "required", ""]),
         ("values.NAME.deviations", ["number", "none", "above 0"]),

@@ -13,7 +13,6 @@ from pyspark.sql import DataFrame
 
 from interest_tiers.clustering.kmeans import fit_best, order_by_size, order_points, scale_to_unit_length
 from interest_tiers.config import Clustering
-from interest_tiers.errors import DataQualityError
 
 #: Values of k that are fitted at the same time: a fit is dozens of jobs, each too short to fill the machine.
 PARALLEL_FITS = 4
@@ -37,18 +36,16 @@ class Fit:
         return self.silhouettes[self.k]
 
 
-def fit_clusters(vectors: DataFrame, config: Clustering) -> Fit:
-    """Fit every configured k and keep the one with the highest silhouette, the smaller on a tie.
+def fit_clusters(vectors: DataFrame, config: Clustering) -> Fit | None:
+    """Fit every configured k and keep the one with the highest silhouette, the smaller on a tie; None where there is no vector.
 
     A k above the number of distinct vectors is lowered to it.
 
     vectors: (user_id, vector array<float>), L2 norm 1
-
-    Raises DataQualityError when there is no vector.
     """
     n_users, n_points = vectors.count(), vectors.select("vector").distinct().count()
     if n_users == 0:
-        raise DataQualityError("no user has a vector: there is nothing to cluster. Are there interests with evidence before as_of?")
+        return None
     points = order_points(vectors, "user_id", "vector", n_users).cache()
     try:
         ks = sorted({min(k, n_points) for k in config.k}) if n_points > 1 else []

@@ -8,6 +8,7 @@ below still counts in n_days, recency and the other features, since these descri
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from datetime import date
 from functools import reduce
@@ -27,6 +28,12 @@ EVIDENCE_PARTS = 10**9
 
 #: Largest weight of a behaviour that a config allows.
 LARGEST_WEIGHT = 1000
+
+#: Half-lives that are summed in parts of one scale: after these, a weight of 1 still has a million parts.
+BAND = 10
+
+#: Days count alike beyond so many half-lives: a billionth of 2^-900 is a number that a double holds.
+OLDEST_HALF_LIVES = 900
 
 #: Values (prices, amounts) are summed in millionths. 10 amounts of 10^12 rials are more millionths than a bigint holds.
 VALUE_PARTS = 10**6
@@ -108,10 +115,50 @@ def day_weight(weight: Column) -> Column:
     return F.greatest(F.lit(0.0), F.max(weight)) - F.greatest(F.lit(0.0), -F.min(weight))
 
 
-def decay(cutoff: date, half_life_days: float) -> Column:
-    """Compute 2^(-age / half_life); age is in days from event_date to the cutoff."""
-    age = F.datediff(F.lit(cutoff), F.col("event_date"))
-    return F.pow(F.lit(2.0), -age / F.lit(float(half_life_days)))
+def find_oldest_age(days: DataFrame, cutoff: date) -> int:
+    """Find the age in days of the oldest day before the cutoff; 0 where there is none. One Spark job.
+
+    days: (event_date, ...)
+    """
+    oldest = days.agg(F.min("event_date").alias("day")).first()
+    return 0 if oldest is None or oldest["day"] is None else max(0, (cutoff - oldest["day"]).days)
+
+
+def count_bands(oldest_age: int, half_life_days: float) -> int:
+    """Count the bands of BAND half-lives that hold all days up to an age; see sum_bands."""
+    return max(1, math.ceil(min(oldest_age / half_life_days, OLDEST_HALF_LIVES) / BAND))
+
+
+def band_and_decay(age: Column, half_life_days: float, n_bands: int) -> tuple[Column, Column]:
+    """Compute the band of a day and its decay within the band, 2^(BAND * band - age / half_life). age: in days."""
+    if n_bands == 1:
+        return F.lit(0), F.pow(F.lit(2.0), -age / F.lit(float(half_life_days)))
+    half_lives = F.least(age / F.lit(float(half_life_days)), F.lit(float(OLDEST_HALF_LIVES)))
+    band = F.least(F.floor(half_lives / F.lit(float(BAND))), F.lit(n_bands - 1)).cast("int")
+    return band, F.pow(F.lit(2.0), band * F.lit(float(BAND)) - half_lives)
+
+
+def sum_bands(weight: Column, band: Column, decay: Column, n_bands: int) -> Column:
+    """Sum decayed weights exactly; 0 where the sum is negative.
+
+    Each band is summed in parts of its own scale. So the evidence of days long ago does not round to nothing, and shares and
+    ranks follow a user's own days however long ago they are. With one band this is summed_evidence.
+    """
+    if n_bands == 1:
+        return summed_evidence(weight * decay)
+    sums = [exact_sum(F.when(band == number, weight * decay).otherwise(0.0)) for number in range(n_bands)]
+    # From the oldest band on, so that the order of the rows has no part in it.
+    return F.greatest(F.lit(0.0), reduce(lambda older, newer: newer + older * F.lit(2.0**-BAND), reversed(sums)))
+
+
+def decayed_evidence(cutoff: date, half_life_days: float, oldest_age: int) -> Column:
+    """Sum the column weight, halved every half_life_days from event_date to the cutoff; see sum_bands.
+
+    oldest_age: see find_oldest_age
+    """
+    n_bands = count_bands(oldest_age, half_life_days)
+    band, decay = band_and_decay(F.datediff(F.lit(cutoff), F.col("event_date")), half_life_days, n_bands)
+    return sum_bands(F.col("weight"), band, decay, n_bands)
 
 
 def item_days(interactions: DataFrame, item_interests: DataFrame, weights: Mapping[str, BehaviourWeight], level: int = 1) -> DataFrame:
