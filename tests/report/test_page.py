@@ -29,9 +29,9 @@ MEASURES = [
     for metric, where, value in [
         ("J", "model=rule_calibrated", 0.376),
         ("J", "model=class_prior", 0.421),
-        ("ndcg@5", "items=all,model=tiers_and_clusters", 0.531),
+        ("ndcg@5", "items=all,model=recommender", 0.531),
         ("ndcg@5", "items=all,model=popularity", 0.268),
-        ("ndcg@5", "items=all,model=popularity,minus=tiers_and_clusters", -0.263),
+        ("ndcg@5", "items=all,model=popularity,minus=recommender", -0.263),
     ]
 ]
 CONTENT = Content(
