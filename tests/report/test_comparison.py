@@ -73,8 +73,8 @@ def test_recommendations_are_compared_per_kind_of_item() -> None:
     back_test = describe_back_test(ROWS, DAY, horizon_days=91)
     assert back_test is not None
     assert [(c.cases, [m.name for m in c.models]) for c in back_test.recommendations] == [
-        ("all items", ["Tiers and clusters", "Own frequency"]),
-        ("items new to the user", ["Tiers and clusters", "Popularity"]),
+        ("all items", ["Recommender", "Own frequency"]),
+        ("items new to the user", ["Recommender", "Popularity"]),
     ]
 
 
@@ -102,7 +102,7 @@ def test_verdicts_hold_us_against_the_best_baseline() -> None:
     assert back_test is not None and back_test.tiers is not None
     all_items, new_items = back_test.recommendations
     assert back_test.tiers.verdicts == ("J (lower is better): calibrated rule 0.376, best baseline, class prior, 0.421 (−10.7 %).",)
-    assert all_items.verdicts == ("NDCG@10 (higher is better): tiers and clusters 0.550, best baseline, own frequency, 0.500 (+10.0 %).",)
+    assert all_items.verdicts == ("NDCG@10 (higher is better): recommender 0.550, best baseline, own frequency, 0.500 (+10.0 %).",)
     assert new_items.verdicts[0].endswith("0.080 (+50.0 %).")
 
 
