@@ -14,7 +14,7 @@ from interest_tiers.spark.materialise import Materialise
 from interest_tiers.spark.sampling import sample_by_hash
 
 #: Users that are compared at most, drawn by hash: pairs of items grow with them, and similarities hardly change.
-MAX_USERS = 2_000_000
+MAX_USERS = 500_000
 
 #: Items of a user that are compared, those with the most evidence: their pairs grow with the square.
 ITEMS_PER_USER = 100
