@@ -24,7 +24,7 @@ URL_MASK, EMAIL_MASK, USER_MASK = "[url]", "[email]", "[user]"
 #: Whole texts that mean a missing text, in lower case: from forums, pandas, R, spreadsheets and database dumps.
 MISSING_TEXTS = (
     "[deleted]", "[removed]", "[deleted by user]", "[removed by reddit]", "[ removed by reddit ]", "[removed by moderator]",
-    "nan", "null", "none", "n/a", "#n/a", "na", "<na>", "[null]", "(null)", "\\n", "undefined",
+    "nan", "null", "none", "n/a", "#n/a", "na", "<na>", "[null]", "(null)", "\\n", "undefined", '"nan"', '"infinity"', '"-infinity"',
 )  # fmt: skip
 
 #: Scripts without blanks between words; Korean has them. The prolonged sound mark belongs to no script.

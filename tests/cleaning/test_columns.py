@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from pyspark.sql.types import DataType
 from pyspark.testing import assertDataFrameEqual
 
 from interest_tiers.cleaning.columns import identifier, instant, number, require_columns, require_sql, require_time_format, source_column
-from interest_tiers.config import OccurredAt
+from interest_tiers.config import OccurredAt, SqlColumn
 from interest_tiers.errors import ConfigError
 
 NAN, INFINITY = float("nan"), float("inf")
@@ -64,6 +65,9 @@ ID_TEXTS = [
     ("NULL", None),
     ("NaN", None),
     ("None", None),
+    ('"NaN"', None),
+    ('"-Infinity"', None),
+    ("Infinity", "Infinity"),
 ]
 
 
@@ -288,6 +292,31 @@ def test_a_rule_that_does_not_fit_is_told_with_its_key(spark: SparkSession, rule
         require_sql(raw, "interactions.keep[0]", rule, "t.parquet")
     assert str(error.value).startswith(f"interactions.keep[0] is {rule!r}")
     assert told in str(error.value)
+
+
+@pytest.mark.parametrize("sql", ["_metadata.file_name", "concat(INPUT_FILE_NAME(), 'x')"])
+def test_sql_that_names_the_file_is_told_the_setting_for_it(spark: SparkSession, tmp_path: Path, sql: str) -> None:
+    """On rows as the reader gives them it would pass, and fail later, or give an empty name."""
+    (tmp_path / "a.csv").write_text("u\nu1\n", encoding="utf-8")
+    raw = spark.read.csv(str(tmp_path), header=True)
+    told = r"a row has lost its file there\. Set file_column: NAME for the source, and use the column NAME"
+    with pytest.raises(ConfigError, match=told):
+        require_columns(raw, {"items.columns.text[0]": SqlColumn(sql=sql)}, "a.csv")
+    with pytest.raises(ConfigError, match=told):
+        require_sql(raw, "interactions.keep[0]", f"{sql} = 'a.csv'", "a.csv")
+
+
+@pytest.mark.parametrize("sql", ["sum(quantity)", "explode(array(1, 2))", "row_number() OVER (ORDER BY quantity)", "nope + 1"])
+def test_sql_that_is_no_value_of_one_row_is_refused(spark: SparkSession, sql: str) -> None:
+    raw = spark.createDataFrame([(1,)], "quantity int")
+    with pytest.raises(ConfigError, match=r"interactions\.columns\.value is .*, which does not fit t\.parquet"):
+        require_columns(raw, {"interactions.columns.value": SqlColumn(sql=sql)}, "t.parquet")
+
+
+def test_a_field_of_a_column_that_is_text_is_told(spark: SparkSession) -> None:
+    raw = spark.createDataFrame([], "product string, _corrupt_record string")
+    with pytest.raises(ConfigError, match=r"product is a string\. Where it holds JSON, use \{sql: .*; it has product$"):
+        require_columns(raw, {"items.columns.category": "product.kind"}, "t.json")
 
 
 def test_a_rule_that_fits_passes(spark: SparkSession) -> None:

@@ -100,6 +100,21 @@ def test_one_row_tells_every_reason_at_once(spark: SparkSession) -> None:
     ]
 
 
+def test_ids_whose_bytes_are_lost_never_become_one(spark: SparkSession) -> None:
+    """What stood for two letters is one sign now, and bytes that are not UTF-8 cannot be handed on."""
+    undecodable = "{}: has bytes that are not in the encoding"
+    raw = spark.createDataFrame([("J\ufffdrg", *GOOD[1:]), ("u2", "i\ufffd", *GOOD[2:]), ("u3", *GOOD[1:5], "caf\ufffd")], SCHEMA)
+    got = assess(raw)
+    assert {row["user_id"]: row["reasons"] for row in got.collect()} == {
+        "J\ufffdrg": [undecodable.format(key="user_id")],
+        "u2": [undecodable.format(key="item_id")],
+        "u3": [],
+    }
+    assert count(got).undecodable.by_column == {"user_id": 1, "item_id": 1, "behaviour": 0, "text": 1}
+    raw = raw.where("user = 'u3'").withColumn("user", F.unhex(F.lit("4AE9")).cast("string"))
+    assert [row["reasons"] for row in assess(raw).select("reasons").collect()] == [[undecodable.format(key="user_id")]]
+
+
 def test_the_window_of_plausible_times_is_half_open(spark: SparkSession) -> None:
     times = {
         "before": "1999-12-31T23:59:59.999999Z",

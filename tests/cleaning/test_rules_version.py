@@ -17,7 +17,7 @@ from interest_tiers.cleaning.users import assess_users, list_users
 from interest_tiers.config import Config
 
 #: SHA-256 of the rows below by version of the rules.
-ROWS_BY_VERSION = {1: "62d13bd3970d3143d23426d1b7f07e9cc0064c23dfac5790eeb721768cf3abfd"}
+ROWS_BY_VERSION = {2: "37335eef3a03792c681e0fdd440768d55fd9ab60d1c21a7648b904ac9d363e32"}
 
 WHAT_TO_DO = (
     "cleaning gives other rows for the same input. If that is meant, add 1 to CLEANING_RULES_VERSION in cleaning/ledger.py, "
@@ -60,6 +60,8 @@ EVENTS = [
     ("u2", "i2", "2031-01-01", "buy", "5", "the future", None),
     ("nan", "i2", "2024-03-04", "buy", "5", None, None),
     ("u2", "[deleted]", "2024-03-04", "buy", "5", None, None),
+    ("J\ufffdrg", "i2", "2024-03-04", "buy", "5", "bytes of another encoding", None),
+    ('"NaN"', '"Infinity"', "2024-03-04", "buy", '"NaN"', "not a number in Python's JSON", None),
     ("u2", "i2", "2024-03-04", "buy", "12d", None, None),
     ("u2", "i2", "2024-03-04", "view", "11", None, None),
     ("u2", "i2", "2024-03-04", "return", "1", None, None),

@@ -114,6 +114,69 @@ def test_the_format_is_as_given_or_by_the_ending_of_the_path(minimal_file: Path,
     assert config.items.reader_format == reader_format
 
 
+@pytest.mark.parametrize(
+    ("path", "reader_format", "options"),
+    [
+        ("LOG.CSV", "csv", {}),
+        ("log.tsv", "csv", {"sep": "\t"}),
+        ("log.TSV.gz", "csv", {"sep": "\t"}),
+        ("log.NDJSON.zst", "json", {}),
+        ("day=1/part.parquet", "parquet", {}),
+        ("shop.db/events", "parquet", {}),
+        ("events.v2", "parquet", {}),
+    ],
+)
+def test_endings_in_any_case_name_the_format_and_tabs(minimal_file: Path, path: str, reader_format: str, options: dict[str, str]) -> None:
+    items = load_config(minimal_file, [f"items.path={path}"]).items
+    assert (items.reader_format, items.reader_options) == (reader_format, options)
+
+
+def test_a_separator_of_ones_own_stands_above_that_of_the_ending(minimal_file: Path) -> None:
+    items = load_config(minimal_file, ["items.path=log.tsv", "items.options={delimiter: ';'}"]).items
+    assert items.reader_options == {"delimiter": ";"}
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("items.path=log.txt", "items.format is not set: the ending .txt of the path says nothing of the format; set it to csv, json,"),
+        ("items.path=log.dat.gz", "items.format is not set: the ending .dat of the path says nothing of the format"),
+        (
+            "items.path=log.csv.zip",
+            "items.path is 'log.csv.zip': it is a zip archive, which Spark cannot read; unpack it, or pack it as gz",
+        ),
+        ("items.path=log.XLSX", "items.path is 'log.XLSX': it is a workbook, which Spark cannot read; save its sheet as CSV"),
+        ("items.skip_lines=2", "items: skip_lines is 2, and the format is parquet; it is for csv"),
+        ("items={path: a.b, format: delta, file_column: f, columns: {item_id: i, text: t}}", "files of a Delta table have no names"),
+        (
+            "interactions.columns.behaviour={literal: yes}",
+            "literal is True: Input should be a valid string; to YAML this is no text",
+        ),
+        ("behaviours={on: 1}", "--set behaviours={on: 1}: line 1: the key on is a yes-or-no value in YAML; put it in quotes: 'on'"),
+    ],
+)
+def test_a_source_that_cannot_be_read_is_refused_with_the_setting(minimal_file: Path, override: str, message: str) -> None:
+    assert message in refusal(minimal_file, override)
+
+
+def test_a_format_of_ones_own_stands_above_an_ending_that_says_nothing(minimal_file: Path) -> None:
+    assert (
+        load_config(minimal_file, ["items={path: log.txt, format: csv, columns: {item_id: i, text: t, category: c}}"]).items.format == "csv"
+    )
+
+
+def test_keys_that_yaml_takes_for_numbers_stay_text(tmp_path: Path) -> None:
+    text = yaml.safe_dump(MINIMAL).replace("purchase: 1.0", "purchase: 1.0\n  007: 1.0\n  0: 0.3\n  1.50: 2\n  2024-01-01: 3")
+    assert list(load_config(written(tmp_path, text)).behaviours) == ["purchase", "007", "0", "1.50", "2024-01-01"]
+
+
+@pytest.mark.parametrize("key", ["yes", "No", "on", "OFF", "true", "~"])
+def test_keys_that_yaml_takes_for_yes_or_no_are_refused_as_they_are_written(tmp_path: Path, key: str) -> None:
+    text = yaml.safe_dump(MINIMAL).replace("purchase: 1.0", f"purchase: 1.0\n  {key}: 1.0")
+    kind = "missing" if key == "~" else "yes-or-no"
+    assert refusal(written(tmp_path, text)).endswith(f"behaviours: the key {key} is a {kind} value in YAML; put it in quotes: '{key}'")
+
+
 def test_languages_are_a_set_and_one_may_stand_alone(minimal_file: Path) -> None:
     assert load_config(minimal_file).interests.languages == ["english"]
     assert load_config(minimal_file, ["interests.languages=chinese"]).interests.languages == ["chinese"]

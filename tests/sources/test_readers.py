@@ -67,7 +67,7 @@ def test_an_empty_csv_is_refused(spark: SparkSession, tmp_path: Path) -> None:
 
 
 def test_a_folder_without_parquet_files_is_refused(spark: SparkSession, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="cannot be read as parquet: "):
+    with pytest.raises(ConfigError, match="cannot be read as parquet: it holds no such file"):
         read_source(spark, str(tmp_path), "parquet", {})
 
 

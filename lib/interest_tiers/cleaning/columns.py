@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping, Sequence
 from datetime import date
 
@@ -15,14 +16,22 @@ from interest_tiers.config import UNREADABLE, ColumnRef, OccurredAt, SqlColumn
 from interest_tiers.errors import ConfigError, short_message
 from interest_tiers.text import format_number, quote_name
 
-#: Texts that mean a missing id, in lower case.
-MISSING_IDS = ("", "null", "nan", "none", "[deleted]", "[removed]")
+#: Texts that mean a missing id, in lower case. Spark keeps the quotes around numbers that only Python's JSON has.
+MISSING_IDS = ("", "null", "nan", "none", "[deleted]", "[removed]", '"nan"', '"infinity"', '"-infinity"')
+
+#: What is missing where a value may be missing: infinity is a number, and a wrong one.
+MISSING_VALUES = tuple(text for text in MISSING_IDS if "infinity" not in text)
+
+#: Stands for bytes that are not in the encoding of a file, and for half characters of JSON.
+REPLACEMENT = "\ufffd"
 
 #: Characters trimmed from both ends of ids and times.
 BLANKS = " \t\r\n\u00a0\u3000\ufeff"
 
 #: The name of ISO 8601 among the formats of a time.
 ISO_FORMAT = "iso"
+
+_NAMES_THE_FILE = re.compile(r"\b_metadata\b|\binput_file_(?:name|block_start|block_length)\s*\(", re.IGNORECASE)
 
 _UNITS_PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000}
 
@@ -65,18 +74,23 @@ def require_columns(raw: DataFrame, wanted: Mapping[str, ColumnRef], path: str) 
         if isinstance(ref, SqlColumn):
             _require_sql_column(raw, key, ref, path)
         elif not _has_column(raw.schema, ref):
-            known = _column_names(raw.schema)
+            known = [name for name in _column_names(raw.schema) if name != UNREADABLE]
             close = difflib.get_close_matches(ref, known, n=1)
+            first = ref.partition(".")[0]
             hint = f"; did you mean {close[0]}?" if close else ""
+            if first != ref and first in raw.columns:
+                hint = f'; {first} is a {raw.schema[first].dataType.typeName()}. Where it holds JSON, use {{sql: "get_json_object(…)"}}'
             raise ConfigError(f"{key} is {ref!r}: {path} has no such column{hint}; it has {', '.join(known)}")
 
 
 def require_sql(raw: DataFrame, key: str, rule: str, path: str) -> None:
     """Check that an SQL condition can be evaluated on a source. Raises ConfigError with the reason."""
+    _require_no_file(raw, key, rule)
+    rows = _without_files(raw)
     try:
-        kind = raw.select(F.expr(rule)).schema[0].dataType.simpleString()
+        kind = rows.select(F.expr(rule)).schema[0].dataType.simpleString()
         if kind == "boolean":
-            raw.where(rule)  # refuses what is not a condition on one row, such as an aggregate
+            rows.where(rule)  # refuses what is not a condition on one row, such as an aggregate
     except AnalysisException as error:
         raise ConfigError(f"{key} is {rule!r}, which does not fit {path}: {short_message(error)}") from error
     if kind != "boolean":
@@ -109,7 +123,12 @@ def identifier(column: Column, kind: DataType) -> Column:
 
 def is_blank(column: Column) -> Column:
     """Check whether a text means a missing value."""
-    return F.lower(F.btrim(column.cast("string"), F.lit(BLANKS))).isin(*MISSING_IDS)
+    return F.lower(F.btrim(column.cast("string"), F.lit(BLANKS))).isin(*MISSING_VALUES)
+
+
+def is_undecodable(column: Column) -> Column:
+    """Check whether a text holds REPLACEMENT, or bytes that are not UTF-8, which a regular expression sees as such."""
+    return column.rlike(REPLACEMENT)
 
 
 def instant(column: Column, kind: DataType, how: OccurredAt) -> Column:
@@ -180,10 +199,22 @@ def _auto_seconds(count: Column) -> Column:
 
 
 def _require_sql_column(raw: DataFrame, key: str, ref: SqlColumn, path: str) -> None:
+    _require_no_file(raw, key, ref.sql)
     try:
-        raw.select(F.expr(ref.sql))
+        _without_files(raw).where(F.expr(ref.sql).isNotNull())  # refuses what is not a value of one row, such as an aggregate
     except (AnalysisException, PySparkException) as error:
         raise ConfigError(f"{key} is {ref.sql!r}, which does not fit {path}: {short_message(error)}") from error
+
+
+def _require_no_file(raw: DataFrame, key: str, sql: str) -> None:
+    """Refuse what names the file of a row: rows are shuffled before, and Spark would fail late, or give an empty name."""
+    if "_metadata" not in raw.columns and _NAMES_THE_FILE.search(sql):
+        raise ConfigError(f"{key} is {sql!r}: a row has lost its file there. Set file_column: NAME for the source, and use the column NAME")
+
+
+def _without_files(raw: DataFrame) -> DataFrame:
+    """Return a frame of the same columns, without the hidden ones that Spark gives to rows of files."""
+    return raw.sparkSession.createDataFrame([], raw.schema)
 
 
 def _has_column(kind: DataType, name: str) -> bool:

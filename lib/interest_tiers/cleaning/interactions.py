@@ -15,6 +15,7 @@ from interest_tiers.cleaning.columns import (
     instant,
     is_blank,
     is_epoch,
+    is_undecodable,
     is_unreadable,
     kind_of,
     number,
@@ -24,7 +25,16 @@ from interest_tiers.cleaning.columns import (
     require_time_format,
     source_column,
 )
-from interest_tiers.cleaning.quarantine import CANNOT_BE_READ, WHOLE_TIMES, collect_reasons, group_key, is_good, row_fingerprint, whole_row
+from interest_tiers.cleaning.quarantine import (
+    CANNOT_BE_READ,
+    UNDECODABLE,
+    WHOLE_TIMES,
+    collect_reasons,
+    group_key,
+    is_good,
+    row_fingerprint,
+    whole_row,
+)
 from interest_tiers.config import (
     UNREADABLE,
     BehaviourWeight,
@@ -194,6 +204,7 @@ def _own_reasons(source: InteractionSource, behaviours: Behaviours, values: Mapp
     return [
         F.when(F.col("user_id").isNull(), F.lit("user_id: missing")),
         F.when(F.col("item_id").isNull(), F.lit("item_id: missing")),
+        *[F.when(is_undecodable(F.col(key)), F.lit(UNDECODABLE.format(key=key))) for key in ("user_id", "item_id")],
         *_time_reasons(source.columns.occurred_at, today),
         *_behaviour_reasons(behaviours),
         F.when(F.col("is_value_wrong"), F.lit("value: not a number")),

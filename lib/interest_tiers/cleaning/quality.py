@@ -12,9 +12,10 @@ from pyspark.sql import functions as F
 
 from interest_tiers.cleaning.interactions import NOT_CONFIGURED
 from interest_tiers.cleaning.judging import Judged
-from interest_tiers.cleaning.quarantine import is_good
-from interest_tiers.config import ALL_SOURCES, Config, InteractionSource, Quality
-from interest_tiers.errors import DataQualityError
+from interest_tiers.cleaning.quarantine import CANNOT_BE_READ, is_good
+from interest_tiers.cleaning.undecodable import TEXT_COLUMNS, Undecodable, count_undecodable, count_undecodable_items, read_undecodable
+from interest_tiers.config import ALL_SOURCES, ITEMS_SOURCE, UNREADABLE, Config, InteractionSource, Quality
+from interest_tiers.errors import ConfigError, DataQualityError
 from interest_tiers.text import mask_example, wildcard_to_regex
 
 #: The measure that separates runs that read everything from those that read what was new.
@@ -29,10 +30,14 @@ COUNTED_COLUMNS = ("user_id", "item_id", "behaviour", "occurred_at", "value", "t
 
 @dataclass(frozen=True)
 class Reason:
-    """The number of rows with a reason, and one of them as JSON, its letters and digits masked."""
+    """The number of rows with a reason, and one of them as JSON, its letters and digits masked.
+
+    lines: of rows that cannot be read, the lines of the file that they took; 0 for other reasons.
+    """
 
     rows: int
     example: str | None
+    lines: int = 0
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,7 @@ class SourceCounts:
     quarantined: int
     duplicates: int
     missing: Mapping[str, int]
+    undecodable: Undecodable
     lowest_value: float | None
     highest_value: float | None
     oldest: date | None
@@ -83,6 +89,7 @@ def count_sources(judged: DataFrame) -> list[SourceCounts]:
         F.count_if(is_new).alias("distinct_rows"),
         F.count_if(is_kept).alias("good"),
         *[F.count_if(is_new & F.col(c).isNull()).alias(f"missing_{c}") for c in COUNTED_COLUMNS],
+        *count_undecodable(TEXT_COLUMNS, is_new, F.lit(1)),
         F.min(F.when(is_kept, F.col("value"))).alias("lowest"),
         F.max(F.when(is_kept, F.col("value"))).alias("highest"),
         F.min(F.when(is_kept, F.col("event_date"))).alias("oldest"),
@@ -94,14 +101,22 @@ def count_sources(judged: DataFrame) -> list[SourceCounts]:
     return [_source_counts(row, reasons.get(row["source"], {})) for row in totals.orderBy("source").collect()]
 
 
+def measure_items(versions: DataFrame, quality: Quality) -> list[Measure]:
+    """Measure the texts of the catalogue. versions: see items.count_item_versions."""
+    return _undecodable(ITEMS_SOURCE, count_undecodable_items(versions), quality)
+
+
 def describe(counts: Sequence[SourceCounts]) -> str:
     """Describe the counts of all sources in one line, with the reasons."""
     interactions, duplicates, quarantined = (sum(getattr(c, n) for c in counts) for n in ("interactions", "duplicates", "quarantined"))
     reasons = ", ".join(f"{reason} {rows:,}" for reason, rows in _all_reasons(counts).items())
     clipped, flagged = sum(c.clipped for c in counts), sum(c.flagged for c in counts)
+    undecodable, lost_lines = sum(c.undecodable.rows for c in counts), sum(_lost_lines(c) for c in counts)
     return (
         f"{interactions:,} interactions, {duplicates:,} exact duplicates, {quarantined:,} quarantined"
         + (f" ({reasons})" if reasons else "")
+        + (f", {lost_lines:,} further lines in rows that cannot be read" if lost_lines else "")
+        + (f", {undecodable:,} rows with U+FFFD (is options.encoding set?)" if undecodable else "")
         + (f", {clipped:,} values clipped" if clipped else "")
         + (f", {flagged:,} rows flagged as of bots" if flagged else "")
     )
@@ -202,6 +217,7 @@ def measure_totals(interactions: int, users: int, quality: Quality) -> list[Meas
 
 def require_quality(measures: Sequence[Measure], counts: Sequence[SourceCounts] = (), judged: DataFrame | None = None) -> None:
     """Raise DataQualityError with every threshold that is not met. counts and judged explain those on rows."""
+    _require_decodable(measures)
     by_source = {found.source: found for found in counts}
     faults = [_fault(measure, by_source.get(measure.source)) for measure in measures if measure.passed is False]
     if any(m.measure == IS_REBUILT and m.value for m in measures) and not any(found.rows_in for found in counts):
@@ -212,13 +228,29 @@ def require_quality(measures: Sequence[Measure], counts: Sequence[SourceCounts] 
         raise DataQualityError(f"the quality gate refuses the data: {'; '.join(faults)}. See interactions_quarantine and data_quality")
 
 
+def _require_decodable(measures: Sequence[Measure]) -> None:
+    """Raise ConfigError where a source was read in another encoding than its own: its config lacks the encoding."""
+    for measure in measures:
+        if measure.measure == "undecodable_rate" and measure.passed is False:
+            of = [f"{m.subject} {m.value:,.0f}" for m in measures if (m.source, m.measure) == (measure.source, "undecodable") and m.value]
+            raise ConfigError(
+                f"{measure.source}: {measure.value:.1%} of the rows hold U+FFFD, which stands for bytes outside the file's encoding "
+                f"({', '.join(of)}); quality.max_undecodable_rate is {measure.limit:.1%}. Set options.encoding of the source, for example "
+                "to ISO-8859-1, windows-1252 or UTF-16: as it is, different names may have become one"
+            )
+
+
 def _count_reasons(judged: DataFrame) -> dict[str, dict[str, Reason]]:
     each = judged.where(~is_good()).select("source", F.explode("reasons").alias("reason"), "raw", "interaction_id")
-    counted = each.groupBy("source", "reason").agg(F.count(F.lit(1)).alias("rows"), F.min_by("raw", "interaction_id").alias("raw"))
-    counted = counted.select("source", "reason", "rows", mask_example(F.col("raw")).alias("example"))
+    record = F.when(F.col("reason") == CANNOT_BE_READ, F.btrim(F.get_json_object("raw", f"$.{UNREADABLE}"), F.lit("\n\r")))
+    n_lines = F.coalesce(1 + F.length(record) - F.length(F.replace(record, F.lit("\n"), F.lit(""))), F.lit(0))
+    counted = each.groupBy("source", "reason").agg(
+        F.count(F.lit(1)).alias("rows"), F.sum(n_lines).alias("lines"), F.min_by("raw", "interaction_id").alias("raw")
+    )
+    counted = counted.select("source", "reason", "rows", "lines", mask_example(F.col("raw")).alias("example"))
     found: dict[str, dict[str, Reason]] = {}
     for row in counted.orderBy("source", F.desc("rows"), "reason").collect():
-        found.setdefault(row["source"], {})[row["reason"]] = Reason(row["rows"], row["example"])
+        found.setdefault(row["source"], {})[row["reason"]] = Reason(row["rows"], row["example"], row["lines"])
     return found
 
 
@@ -230,6 +262,7 @@ def _source_counts(row: Row, reasons: Mapping[str, Reason]) -> SourceCounts:
         quarantined=row["distinct_rows"] - row["good"],
         duplicates=row["rows_in"] - row["distinct_rows"],
         missing={c: row[f"missing_{c}"] for c in COUNTED_COLUMNS},
+        undecodable=read_undecodable(row, TEXT_COLUMNS, row["distinct_rows"]),
         lowest_value=row["lowest"],
         highest_value=row["highest"],
         oldest=row["oldest"],
@@ -253,18 +286,35 @@ def _volumes(found: SourceCounts, quality: Quality, previous: int | None) -> lis
 
 
 def _rates(found: SourceCounts, quality: Quality, own_limit: float | None) -> list[Measure]:
-    rows = max(found.rows_in, 1)
+    # A row that cannot be read may hold any number of lines, each of which was a row.
+    rows = max(found.rows_in + _lost_lines(found), 1)
     limit = quality.max_quarantine_rate if own_limit is None else own_limit
-    rate = found.quarantined / rows
+    rate = (found.quarantined + _lost_lines(found)) / rows
     measures = [Measure(found.source, "quarantine_rate", None, rate, limit, rate <= limit)]
     for reason, of_reason in found.reasons.items():
         measures.append(Measure(found.source, "rows_with_reason", reason, of_reason.rows, example=of_reason.example))
+        if of_reason.lines:
+            measures.append(Measure(found.source, "lines_with_reason", reason, of_reason.lines))
         reason_limit = _limit_of(reason, quality.max_rate_by_reason)
         if reason_limit is not None:
             rate = of_reason.rows / rows
             measures.append(Measure(found.source, "rate_of_reason", reason, rate, reason_limit, rate <= reason_limit))
     distinct = max(found.rows_in - found.duplicates, 1)
-    return measures + [Measure(found.source, "missing_rate", column, n / distinct) for column, n in found.missing.items()]
+    measures += [Measure(found.source, "missing_rate", column, n / distinct) for column, n in found.missing.items()]
+    return measures + _undecodable(found.source, found.undecodable, quality)
+
+
+def _undecodable(source: str, found: Undecodable, quality: Quality) -> list[Measure]:
+    rate, limit = found.rate, quality.max_undecodable_rate
+    return [
+        Measure(source, "undecodable_rate", None, rate, limit, rate <= limit),
+        *[Measure(source, "undecodable", column, rows) for column, rows in found.by_column.items()],
+    ]
+
+
+def _lost_lines(found: SourceCounts) -> int:
+    """Count the lines of rows that cannot be read, beyond one each."""
+    return sum(max(0, reason.lines - reason.rows) for reason in found.reasons.values())
 
 
 def _ranges(found: SourceCounts, today: date) -> list[Measure]:
@@ -292,8 +342,9 @@ def _fault(measure: Measure, found: SourceCounts | None) -> str:
     where = "" if measure.source in (ALL_SOURCES, "interactions") else f"{measure.source}: "
     if measure.measure == "quarantine_rate" and found is not None:
         reasons = ", ".join(f"{reason} ({of.rows:,})" for reason, of in found.reasons.items())
+        lines = f"{found.quarantined + _lost_lines(found):,} lines, " if _lost_lines(found) else ""
         return (
-            f"{where}{found.quarantined:,} of {found.rows_in:,} rows cannot be used ({measure.value:.1%}; "
+            f"{where}{found.quarantined:,} of {found.rows_in:,} rows cannot be used ({lines}{measure.value:.1%}; "
             f"quality.max_quarantine_rate is {measure.limit:.1%}): {reasons}"
         )
     if measure.measure == "rate_of_reason":

@@ -25,12 +25,15 @@ from pyspark.sql.types import (
     TimestampType,
 )
 
-from interest_tiers.cleaning.columns import is_unreadable, source_column
+from interest_tiers.cleaning.columns import is_undecodable, is_unreadable, source_column
 
 #: Times with microseconds: rows that differ only in them are two rows.
 WHOLE_TIMES = {"timestampFormat": "yyyy-MM-dd'T'HH:mm:ss.SSSSSSXXX", "timestampNTZFormat": "yyyy-MM-dd'T'HH:mm:ss.SSSSSS"}
 
 CANNOT_BE_READ = "row: cannot be read"
+
+#: An id with U+FFFD may be two ids: what was there is lost.
+UNDECODABLE = "{key}: has bytes that are not in the encoding"
 
 #: Names that no source would use.
 _WHOLE_ROW, _UNREADABLE_ROW = "__row", "__unreadable"
@@ -77,8 +80,12 @@ def assess_rows(raw: DataFrame, key: str, **columns: Column) -> DataFrame:
         is_unreadable(raw).alias(_UNREADABLE_ROW),
         whole_row(raw.columns).alias(_WHOLE_ROW),
     )
-    missing, unreadable = F.when(F.col(key).isNull(), F.lit(f"{key}: missing")), F.when(F.col(_UNREADABLE_ROW), F.lit(CANNOT_BE_READ))
-    return mapped.withColumn("reasons", collect_reasons([missing, unreadable])).select(
+    reasons = [
+        F.when(F.col(key).isNull(), F.lit(f"{key}: missing")),
+        F.when(is_undecodable(F.col(key)), F.lit(UNDECODABLE.format(key=key))),
+        F.when(F.col(_UNREADABLE_ROW), F.lit(CANNOT_BE_READ)),
+    ]
+    return mapped.withColumn("reasons", collect_reasons(reasons)).select(
         *columns,
         "reasons",
         F.when(~is_good(), F.to_json(_WHOLE_ROW, WHOLE_TIMES)).alias("raw"),

@@ -74,3 +74,9 @@ class Quality(Section):
     max_volume_change: float | None = Field(
         None, gt=1, description="Largest factor by which the rows read may differ from those of the previous run."
     )
+    max_undecodable_rate: float = Field(
+        0.01,
+        ge=0,
+        le=1,
+        description="Largest share of rows or items with U+FFFD, which stands for bytes outside the encoding.",
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any, get_args
 
@@ -14,6 +15,9 @@ from interest_tiers.config.root import Config
 from interest_tiers.config.section import suggest
 from interest_tiers.errors import ConfigError
 
+#: What YAML makes of plain keys such as 0, 1.5 or 2024-01-01.
+_KEYS_AS_TEXT = tuple(f"tag:yaml.org,2002:{kind}" for kind in ("int", "float", "timestamp"))
+
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     """Read and validate a configuration file.
@@ -23,9 +27,11 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     """
     path = Path(path)
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+        tree = _parse_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{path}: cannot read the config: {error.strerror}. Give an existing file with --config") from error
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
     except (yaml.YAMLError, ValueError) as error:  # ValueError: not UTF-8, or a date that does not exist
         raise ConfigError(f"{path}: not a YAML text: {' '.join(str(error).split())}") from error
     if not isinstance(tree, dict):
@@ -39,12 +45,45 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
         raise ConfigError(f"{path}: {faults}" if error.error_count() == 1 else f"{path}:\n{faults}") from error
 
 
+def _parse_yaml(text: str) -> Any:
+    """Parse a YAML text. Keys that YAML takes for numbers or dates stay text; ConfigError for those that it takes for yes or no."""
+    loader = yaml.SafeLoader(text)
+    try:
+        node = loader.get_single_node()
+        _take_keys_as_text(node, [], set())
+        return None if node is None else loader.construct_document(node)
+    finally:
+        loader.dispose()
+
+
+def _take_keys_as_text(node: yaml.Node | None, parents: list[str], seen: set[int]) -> None:
+    if node is None or id(node) in seen:  # an alias may lead back to a node above it
+        return
+    seen.add(id(node))
+    if isinstance(node, yaml.SequenceNode):
+        for position, element in enumerate(node.value):
+            _take_keys_as_text(element, [*parents, str(position)], seen)
+    if not isinstance(node, yaml.MappingNode):
+        return
+    for key, value in node.value:
+        if isinstance(key, yaml.ScalarNode):
+            if key.tag in ("tag:yaml.org,2002:bool", "tag:yaml.org,2002:null"):
+                where = ".".join(parents) or f"line {key.start_mark.line + 1}"
+                kind = "yes-or-no" if key.tag.endswith("bool") else "missing"
+                raise ConfigError(f"{where}: the key {key.value} is a {kind} value in YAML; put it in quotes: '{key.value}'")
+            if key.tag in _KEYS_AS_TEXT:
+                key.tag = "tag:yaml.org,2002:str"
+            _take_keys_as_text(value, [*parents, key.value], seen)
+
+
 def _apply_override(tree: dict[str, Any], override: str) -> None:
     key, separator, text = override.partition("=")
     if not separator or not re.fullmatch(r"[\w\-]+(\.[\w\-]+)*", key):
         raise ConfigError(f"--set {override}: expected a.b=value, for example clustering.k=[8,12]")
     try:
-        value = yaml.safe_load(text)
+        value = _parse_yaml(text)
+    except ConfigError as error:
+        raise ConfigError(f"--set {override}: {error}") from error
     except (yaml.YAMLError, ValueError) as error:
         raise ConfigError(f"--set {override}: the value is not YAML: {' '.join(str(error).split())}") from error
     *parents, leaf = key.split(".")
@@ -76,7 +115,10 @@ def _describe_fault(fault: Any) -> str:
     message = fault["msg"].removeprefix("Value error, ")
     if isinstance(fault["input"], dict):
         return f"{key}: {message}"
-    return f"{key} is {fault['input']!r}: {message}"
+    if fault["type"] == "string_type" and isinstance(fault["input"], bool | int | float | date):
+        # YAML reads yes, no, on, off and digits as other things than text.
+        message += "; to YAML this is no text, so put it in quotes"
+    return f"{key} is not set: {message}" if fault["input"] is None else f"{key} is {fault['input']!r}: {message}"
 
 
 def _sibling_keys(location: Sequence[Any]) -> list[str]:

@@ -7,9 +7,24 @@ from datetime import date
 from typing import Any, Literal
 from zoneinfo import available_timezones
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from interest_tiers.config.section import Section, suggest
+
+#: Formats by the ending of a path, in any case. A path with another ending or none is Parquet, unless it is in OTHER_ENDINGS.
+FORMATS = {"csv": "csv", "tsv": "csv", "json": "json", "jsonl": "json", "ndjson": "json", "parquet": "parquet", "pq": "parquet"}
+
+#: Endings of packed files, which Spark's readers unpack.
+PACKED = ("gz", "bz2", "zst", "snappy", "lz4", "deflate")
+
+#: Files that no reader of Spark opens, with what to do.
+UNREADABLE_ENDINGS = {
+    **dict.fromkeys(("zip", "7z", "rar", "tar", "tgz", "xz"), "a {ending} archive, which Spark cannot read; unpack it, or pack it as gz"),
+    **dict.fromkeys(("xlsx", "xls", "xlsm", "ods"), "a workbook, which Spark cannot read; save its sheet as CSV"),
+}
+
+#: Endings that leave the format open.
+OTHER_ENDINGS = ("txt", "dat", "log", "tab", "psv", "xml", "html", "avro", "orc", "feather", "arrow", "sqlite")
 
 #: Column in which Spark's reader of CSV and JSON keeps a row that it could not parse; null otherwise.
 UNREADABLE = "_corrupt_record"
@@ -25,16 +40,44 @@ class Source(Section):
         description="File, glob, folder or Delta table (a folder or `catalog.schema.table`). `{name}` stands for an entry of `locations`."
     )
     format: Literal["parquet", "csv", "json", "delta"] | None = Field(
-        None, description="Format of the files; JSON has one object per line. Default: by the ending of `path`, else Parquet."
+        None,
+        validate_default=True,
+        description="Format of the files; JSON has one object per line. Default: by the ending of `path`, else Parquet.",
     )
     options: dict[str, str] = Field(
         default_factory=dict,
-        description="Options of Spark's reader, such as `sep` or `encoding`. Unless set here, CSV has a header and quoted line breaks.",
+        description="Options of Spark's reader, such as `encoding` or `quote`. Unless set here, CSV has a header and quoted line breaks.",
+    )
+    skip_lines: int = Field(
+        0,
+        ge=0,
+        description="Lines of every CSV file above its header, or above its rows without one. A line `sep=;` needs no setting.",
+    )
+    file_column: str | None = Field(
+        None,
+        min_length=1,
+        description="Name of a column to add, with the name of a row's file. SQL can use it, and no `_metadata`. Not for Delta.",
     )
     explode: str | None = Field(
         None,
         description="Array column whose elements become rows; `array.field` then names a field. A row with an empty array is quarantined.",
     )
+
+    @field_validator("path")
+    @classmethod
+    def _path_can_be_read(cls, path: str) -> str:
+        ending = _ending(path)
+        if ending in UNREADABLE_ENDINGS:
+            raise ValueError(f"it is {UNREADABLE_ENDINGS[ending].format(ending=ending)}")
+        return path
+
+    @field_validator("format")
+    @classmethod
+    def _format_is_known(cls, given: str | None, info: ValidationInfo) -> str | None:
+        ending = _ending(info.data.get("path", ""))
+        if given is None and ending in OTHER_ENDINGS:
+            raise ValueError(f"the ending .{ending} of the path says nothing of the format; set it to csv, json, parquet or delta")
+        return given
 
     @field_validator("options", mode="before")
     @classmethod
@@ -43,15 +86,30 @@ class Source(Section):
             return options
         return {k: str(v).lower() if isinstance(v, bool) else str(v) for k, v in options.items()}
 
+    @model_validator(mode="after")
+    def _keys_fit_the_format(self) -> Source:
+        if self.skip_lines and self.reader_format != "csv":
+            raise ValueError(f"skip_lines is {self.skip_lines}, and the format is {self.reader_format}; it is for csv")
+        if self.file_column is not None and self.reader_format == "delta":
+            raise ValueError(f"file_column is {self.file_column!r}, and the files of a Delta table have no names of their own; remove it")
+        return self
+
     @property
     def reader_format(self) -> str:
         """Return the format as given, or by the ending of the path."""
-        if self.format is not None:
-            return self.format
-        ending = re.search(r"\.(csv|tsv|json|jsonl|ndjson)(\.\w+)?$", self.path)
-        if ending is None:
-            return "parquet"
-        return "csv" if ending.group(1) in ("csv", "tsv") else "json"
+        return self.format or FORMATS.get(_ending(self.path), "parquet")
+
+    @property
+    def reader_options(self) -> dict[str, str]:
+        """Return the options as given, with the tabs of .tsv."""
+        has_own = any(key.lower() in ("sep", "delimiter") for key in self.options)
+        return self.options if has_own or self.reader_format != "csv" or _ending(self.path) != "tsv" else {"sep": "\t", **self.options}
+
+
+def _ending(path: str) -> str:
+    """Return the ending of a path in lower case, without that of a packed file; empty where there is none."""
+    found = re.search(rf"\.([A-Za-z0-9]+)(?:\.(?:{'|'.join(PACKED)}))?$", path, re.IGNORECASE)
+    return "" if found is None else found.group(1).lower()
 
 
 class SqlColumn(Section):

@@ -80,13 +80,27 @@ def merge_repeats(schema: StructType) -> StructType:
     return StructType([StructField(name, _common_type(found)) for name, found in kinds.items()])
 
 
-def require_distinct_names(rows: DataFrame, path: str) -> None:
+def merge_cases(schema: StructType) -> StructType:
+    """Make texts of structs, below the top, that have two fields whose names differ by case alone: Spark takes them for one."""
+    return StructType([StructField(f.name, _merge_cases(f.dataType)) for f in schema.fields])
+
+
+def require_distinct_names(names: Sequence[str], path: str) -> None:
     """Raise ConfigError for two names that differ by case alone: Spark takes them for one."""
     seen: dict[str, str] = {}
-    for name in rows.columns:
+    for name in names:
         if name.lower() in seen:
             raise ConfigError(f"{path} has the columns {seen[name.lower()]!r} and {name!r}, which differ by case alone; rename one of them")
         seen[name.lower()] = name
+
+
+def _merge_cases(kind: DataType) -> DataType:
+    if isinstance(kind, ArrayType):
+        return ArrayType(_merge_cases(kind.elementType))
+    if not isinstance(kind, StructType):
+        return kind
+    is_distinct = len({name.lower() for name in kind.names}) == len(kind.names)
+    return merge_cases(kind) if is_distinct else StringType()
 
 
 def _merge_types(left: DataType, right: DataType) -> DataType | None:

@@ -14,7 +14,7 @@ from interest_tiers.cleaning.ledger import SourceChanges, compare_files, fingerp
 from interest_tiers.config import ITEMS_SOURCE, USERS_SOURCE, Config
 from interest_tiers.errors import ConfigError
 from interest_tiers.sources.delta import has_only_grown, read_added_rows
-from interest_tiers.sources.faults import PACKED_FILE, SPARK_FAULTS, damaged_file
+from interest_tiers.sources.faults import PACKED_FILE, SPARK_FAULTS, damaged_file, too_long_value
 from interest_tiers.sources.files import is_behind, list_files
 from interest_tiers.stages.context import StageContext
 from interest_tiers.storage.schemas import ITEM_VERSIONS, SOURCE_FILES
@@ -54,6 +54,8 @@ def name_damaged_sources(context: StageContext) -> Iterator[None]:
         behind = None if file is None else _paths_of(context, file)
         if not behind:
             raise
+        if (too_long := too_long_value(error)) is not None:
+            raise ConfigError(f"{file} behind {behind} {too_long}") from error
         raise ConfigError(f"{file} behind {behind} is cut short or damaged: replace it, or leave it out of the path") from error
 
 

@@ -15,7 +15,7 @@ from interest_tiers.cleaning.interactions import assess_interactions
 from interest_tiers.cleaning.items import assess_items, count_item_versions, dropped_items, moves_interactions
 from interest_tiers.cleaning.judging import Judged, collect_bad_rows, judge_all, judge_beside_stored
 from interest_tiers.cleaning.merging import restore_noise
-from interest_tiers.cleaning.quality import Measure, SourceCounts, count_sources, describe, measure_judged, require_quality
+from interest_tiers.cleaning.quality import Measure, SourceCounts, count_sources, describe, measure_items, measure_judged, require_quality
 from interest_tiers.cleaning.users import assess_users
 from interest_tiers.config import ITEMS_SOURCE, USERS_SOURCE, Source
 from interest_tiers.errors import ConfigError, DataQualityError
@@ -61,8 +61,11 @@ def take(context: StageContext, increment: Increment, may_rebuild: bool = True) 
     bad = collect_bad_rows(judged, items, users, context.run_id)
     assert bad is not None  # an increment reads one source at least
     found = context.warehouse.stage("clean/quarantine", leave_out_raws_of_forgotten(context, bad))
+    of_items = [] if items is None else measure_items(versions, config.quality)
     if judged is not None:
-        _require_quality(context, judged, counts, found)
+        _require_quality(context, judged, counts, found, of_items)
+    else:
+        require_limits(context, of_items)
     write_quarantine(context, increment, judged, found)
     if judged is not None:
         write_interactions(context, judged)
@@ -123,7 +126,17 @@ def _read_one(
     path = context.config.resolve(source.path)
     if added is not None:
         return shape_rows(added, path, source.explode, known)
-    return read_source(context.warehouse.spark, path, source.reader_format, source.options, source.explode, files, known)
+    return read_source(
+        context.warehouse.spark,
+        path,
+        source.reader_format,
+        source.reader_options,
+        source.explode,
+        files,
+        known,
+        source.skip_lines,
+        source.file_column,
+    )
 
 
 def _merge_known(increment: Increment, name: str, schema: StructType) -> StructType:
@@ -185,14 +198,16 @@ def _judge(context: StageContext, increment: Increment, raw: Mapping[str, DataFr
     return judge_beside_stored(staged, stored(context, INTERACTIONS), stored(context, INTERACTIONS_QUARANTINE), config, materialise)
 
 
-def _require_quality(context: StageContext, judged: Judged, counts: Sequence[SourceCounts], found: DataFrame) -> None:
+def _require_quality(
+    context: StageContext, judged: Judged, counts: Sequence[SourceCounts], found: DataFrame, of_items: Sequence[Measure]
+) -> None:
     """Write the measures, and stop where a limit is not met. Rows that are bad alone are then in the quarantine."""
     newest = {} if judged.replaces_all else newest_stored(context)
-    measures = measure_judged(judged, counts, context.config, stored(context, DATA_QUALITY), newest, context.today)
+    measures = measure_judged(judged, counts, context.config, stored(context, DATA_QUALITY), newest, context.today) + list(of_items)
     write_quality(context, measures)
     try:
         require_quality(measures, counts, judged.rows)
-    except DataQualityError:
+    except (ConfigError, DataQualityError):
         context.warehouse.insert_missing(INTERACTIONS_QUARANTINE, found.where("NOT is_noise"))
         raise
 
