@@ -94,6 +94,14 @@ def test_users_who_left_long_ago_are_served_by_what_they_had(spark: SparkSession
     }
 
 
+def test_only_the_strongest_own_items_speak(spark: SparkSession, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(co_use, "OWN_ITEMS", 1)
+    assert co_used(spark, [("u1", "a", "a2", 2.0), ("u1", "d", "d1", 1.0)]) == {
+        ("u1", "b1"): ("b", 0.125, "a2"),
+        ("u1", "a1"): ("a", pytest.approx(0.9), "a2"),
+    }
+
+
 def test_a_user_gets_the_candidates_with_the_most_co_use(spark: SparkSession, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(co_use, "CANDIDATES", 1)
     assert co_used(spark, [("u1", "a", "a1", 1.0)]) == {("u1", "b1"): ("b", 0.5, "a1")}

@@ -19,6 +19,9 @@ MAX_USERS = 500_000
 #: Items of a user that are compared, those with the most evidence: their pairs grow with the square.
 ITEMS_PER_USER = 100
 
+#: Items of a user that candidates are found for, those with the most evidence.
+OWN_ITEMS = 30
+
 #: Users who had both items, at least. One may be chance.
 SHARED_USERS = 2
 
@@ -41,7 +44,7 @@ def relate_items(own_items: DataFrame, materialise: Materialise) -> DataFrame:
     had = select_had(own_items).select("user_id", "interest_id", "item_id", "evidence")
     n_users = had.agg(F.countDistinct("user_id")).first()
     assert n_users is not None  # an aggregate without keys has one row
-    strongest = materialise("strongest", _strongest(sample_by_hash(had, "user_id", MAX_USERS, n_users[0])))
+    strongest = materialise("strongest", _strongest(sample_by_hash(had, "user_id", MAX_USERS, n_users[0]), ITEMS_PER_USER))
     sizes = strongest.groupBy("item_id").agg(F.count(F.lit(1)).alias("n_users"), F.min("interest_id").alias("interest_id"))
     one = strongest.select("user_id", F.col("item_id").alias("one"))
     other = strongest.select("user_id", F.col("item_id").alias("other"))
@@ -64,7 +67,7 @@ def relate_items(own_items: DataFrame, materialise: Materialise) -> DataFrame:
 
 
 def find_co_used_items(own_items: DataFrame, related: DataFrame) -> DataFrame:
-    """Find for each user the items that go with their own: co_use is the mean similarity to these, weighted by evidence.
+    """Find for each user the items that go with their own: co_use is the mean similarity to the strongest, weighted by evidence.
 
     own_items: (user_id, interest_id, item_id, evidence, ...) of the users to serve, see candidates.sum_item_evidence
     related:   see relate_items
@@ -73,7 +76,7 @@ def find_co_used_items(own_items: DataFrame, related: DataFrame) -> DataFrame:
     """
     of_user = Window.partitionBy("user_id")
     # Against the largest first: the evidence of a user who left years ago is too small a number to be summed in whole parts.
-    against_largest = _strongest(select_had(own_items)).withColumn("weight", F.col("evidence") / F.max("evidence").over(of_user))
+    against_largest = _strongest(select_had(own_items), OWN_ITEMS).withColumn("weight", F.col("evidence") / F.max("evidence").over(of_user))
     weighed = against_largest.select("user_id", "item_id", (F.col("weight") / exact_sum(F.col("weight"), over=of_user)).alias("share"))
     parts = weighed.join(related, "item_id").withColumn("part", F.col("share") * F.col("similarity"))
     summed = parts.groupBy("user_id", F.col("other_interest_id").alias("interest_id"), "other_id").agg(
@@ -86,7 +89,7 @@ def find_co_used_items(own_items: DataFrame, related: DataFrame) -> DataFrame:
     return kept.select("user_id", "interest_id", F.col("other_id").alias("item_id"), "co_use", "because_id")
 
 
-def _strongest(had: DataFrame) -> DataFrame:
-    """Keep the ITEMS_PER_USER items of each user with the most evidence, ties by item."""
+def _strongest(had: DataFrame, per_user: int) -> DataFrame:
+    """Keep the items of each user with the most evidence, ties by item."""
     most = Window.partitionBy("user_id").orderBy(F.desc("evidence"), "item_id")
-    return had.withColumn("place", F.row_number().over(most)).where(F.col("place") <= ITEMS_PER_USER).drop("place")
+    return had.withColumn("place", F.row_number().over(most)).where(F.col("place") <= per_user).drop("place")
