@@ -24,7 +24,7 @@ URL_MASK, EMAIL_MASK, USER_MASK = "[url]", "[email]", "[user]"
 #: Whole texts that mean a missing text, in lower case: from forums, pandas, R, spreadsheets and database dumps.
 MISSING_TEXTS = (
     "[deleted]", "[removed]", "[deleted by user]", "[removed by reddit]", "[ removed by reddit ]", "[removed by moderator]",
-    "nan", "null", "none", "n/a", "#n/a", "na", "<na>", "[null]", "(null)", "\\n", "undefined",
+    "nan", "null", "none", "n/a", "#n/a", "na", "<na>", "[null]", "(null)", "\\n", "undefined", '"nan"', '"infinity"', '"-infinity"',
 )  # fmt: skip
 
 #: Scripts without blanks between words; Korean has them. The prolonged sound mark belongs to no script.
@@ -143,8 +143,10 @@ _CHINESE_SEPARATORS = (
 _CHINESE_SINGLES = "是在有和与與及或也都就还還又不没沒被把给給让讓对對从從到去来來上下里裡为為以等个個一之其而但要会會能着著过過地得"
 
 
-def normalise(text: Column) -> Column:
+def normalise(text: Column, missing: Sequence[str] = ()) -> Column:
     """Normalise a text to the form that is stored, embedded and hashed; null where nothing is left.
+
+    missing: whole texts that mean a missing one, besides MISSING_TEXTS; case does not matter.
 
     The steps, in order:
     1. decode HTML entities twice, because texts that a site had escaped are often escaped again by its export;
@@ -158,12 +160,17 @@ def normalise(text: Column) -> Column:
     Steps 1 and 2 run in Python, only for texts with an entity or a character that is not STABLE_UNDER_NFKC.
     Source: Unicode Standard Annex 15; HTML, section 13.5 (named character references).
     """
-    # A source may hold bytes that are not UTF-8, which Arrow refuses. Decoding replaces them.
-    readable = F.decode(text.cast("binary"), "UTF-8")
-    composed = F.coalesce(_compose_column(F.when(text.rlike(_NEEDS_PYTHON), readable)), text)
-    spaced = F.trim(F.regexp_replace(composed, WHITE_SPACE, " "))
-    plain = _apply_once(_mask_addresses(_remove_tags(spaced)), _collapse_blanks)
-    return _apply_once(plain, lambda kept: F.when(kept.rlike(_SEEN) & ~F.lower(kept).isin(*MISSING_TEXTS), kept))
+    return _present(_mask_addresses(_plain(text)), missing)
+
+
+def normalise_name(name: Column, missing: Sequence[str] = ()) -> Column:
+    """Normalise a name as texts are normalised, but for addresses: a name such as @home stays. See normalise."""
+    return _present(_plain(name), missing)
+
+
+def normalise_pattern(pattern: str) -> str:
+    """Apply to a pattern for names what normalise_name does to characters."""
+    return re.sub(r"\s+", " ", compose(pattern)).strip()
 
 
 def join_texts(texts: Sequence[Column]) -> Column:
@@ -244,6 +251,20 @@ def quote_name(name: str) -> str:
 def wildcard_to_regex(pattern: str) -> str:
     """Convert a pattern to a regular expression: * matches any text, everything else matches itself."""
     return ".*".join(map(re.escape, pattern.split("*")))
+
+
+def _plain(text: Column) -> Column:
+    """Apply the steps of normalise that change characters, blanks and tags."""
+    # A source may hold bytes that are not UTF-8, which Arrow refuses. Decoding replaces them.
+    readable = F.decode(text.cast("binary"), "UTF-8")
+    composed = F.coalesce(_compose_column(F.when(text.rlike(_NEEDS_PYTHON), readable)), text)
+    return _remove_tags(F.trim(F.regexp_replace(composed, WHITE_SPACE, " ")))
+
+
+def _present(text: Column, missing: Sequence[str]) -> Column:
+    """Collapse blanks; null where nothing visible is left, or a word for missing."""
+    words = (*MISSING_TEXTS, *map(str.lower, missing))
+    return _apply_once(_apply_once(text, _collapse_blanks), lambda kept: F.when(kept.rlike(_SEEN) & ~F.lower(kept).isin(*words), kept))
 
 
 def _compose_column(text: Column) -> Column:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from pyspark.sql.types import DataType
 from pyspark.testing import assertDataFrameEqual
 
 from interest_tiers.cleaning.columns import identifier, instant, number, require_columns, require_sql, require_time_format, source_column
-from interest_tiers.config import OccurredAt
+from interest_tiers.config import OccurredAt, SqlColumn
 from interest_tiers.errors import ConfigError
 
 NAN, INFINITY = float("nan"), float("inf")
@@ -64,6 +65,11 @@ ID_TEXTS = [
     ("NULL", None),
     ("NaN", None),
     ("None", None),
+    ("N/A", None),
+    ("\u200bu1", "u1"),
+    ('"NaN"', None),
+    ('"-Infinity"', None),
+    ("Infinity", "Infinity"),
 ]
 
 
@@ -290,6 +296,31 @@ def test_a_rule_that_does_not_fit_is_told_with_its_key(spark: SparkSession, rule
     assert told in str(error.value)
 
 
+@pytest.mark.parametrize("sql", ["_metadata.file_name", "concat(INPUT_FILE_NAME(), 'x')"])
+def test_sql_that_names_the_file_is_told_the_setting_for_it(spark: SparkSession, tmp_path: Path, sql: str) -> None:
+    """On rows as the reader gives them it would pass, and fail later, or give an empty name."""
+    (tmp_path / "a.csv").write_text("u\nu1\n", encoding="utf-8")
+    raw = spark.read.csv(str(tmp_path), header=True)
+    told = r"a row has lost its file there\. Set file_column: NAME for the source, and use the column NAME"
+    with pytest.raises(ConfigError, match=told):
+        require_columns(raw, {"items.columns.text[0]": SqlColumn(sql=sql)}, "a.csv")
+    with pytest.raises(ConfigError, match=told):
+        require_sql(raw, "interactions.keep[0]", f"{sql} = 'a.csv'", "a.csv")
+
+
+@pytest.mark.parametrize("sql", ["sum(quantity)", "explode(array(1, 2))", "row_number() OVER (ORDER BY quantity)", "nope + 1"])
+def test_sql_that_is_no_value_of_one_row_is_refused(spark: SparkSession, sql: str) -> None:
+    raw = spark.createDataFrame([(1,)], "quantity int")
+    with pytest.raises(ConfigError, match=r"interactions\.columns\.value is .*, which does not fit t\.parquet"):
+        require_columns(raw, {"interactions.columns.value": SqlColumn(sql=sql)}, "t.parquet")
+
+
+def test_a_field_of_a_column_that_is_text_is_told(spark: SparkSession) -> None:
+    raw = spark.createDataFrame([], "product string, _corrupt_record string")
+    with pytest.raises(ConfigError, match=r"product is a string\. Where it holds JSON, use \{sql: .*; it has product$"):
+        require_columns(raw, {"items.columns.category": "product.kind"}, "t.json")
+
+
 def test_a_rule_that_fits_passes(spark: SparkSession) -> None:
     raw = spark.createDataFrame([(1, "a")], "quantity int, `the state` string")
     require_sql(raw, "interactions.keep[0]", "quantity > 0 AND `the state` LIKE 'a%'", "t.parquet")
@@ -322,6 +353,23 @@ def test_times_do_not_depend_on_the_time_zone_of_this_process(spark: SparkSessio
     time.tzset()
     assert seen[0] == seen[1]
     assert tuple(seen[0]) == ("2017-10-09 12:00:00", int(datetime.fromisoformat("2017-10-09T12:00:00+00:00").timestamp()), "2017-10-09")
+
+
+def test_names_of_days_are_read_wherever_they_stand(spark: SparkSession) -> None:
+    pairs = {
+        "EEE MMM dd HH:mm:ss Z yyyy": [("Tue Apr 03 18:17:18 +0000 2012", "2012-04-03 18:17:18"), ("Apr 03 18:17:18 +0000 2012", None)],
+        "EEE, d MMM yyyy HH:mm:ss Z": [("Tue, 3 Apr 2012 18:17:18 -0200", "2012-04-03 20:17:18"), ("Tuesday, 3 Apr 2012", None)],
+        "EEE MMM d HH:mm:ss z yyyy": [("Tue Apr  3 18:17:18 UTC 2012", "2012-04-03 18:17:18")],
+        "EEEE d MMMM yyyy": [("Saturday 3 March 2012", "2012-03-03 00:00:00"), ("thurs. 1 March 2012", "2012-03-01 00:00:00")],
+        "yyyy-MM-dd EEE HH:mm": [("2012-04-03 Tue 18:17", "2012-04-03 18:17:00")],
+        "yyyy-MM-dd'E'HH": [("2012-04-03E18", "2012-04-03 18:00:00")],
+    }
+    for pattern, times in pairs.items():
+        how = OccurredAt(column="at", format=[pattern])
+        require_time_format(spark.range(1), "format", how.format)
+        # A time without its day's name is read too.
+        expected = [(text, "2012-04-03 18:17:18" if text.startswith("Apr") else time) for text, time in times]
+        check(spark, "string", expected, lambda column, kind, how=how: instant(column, kind, how))  # type: ignore[misc]
 
 
 def test_several_formats_are_tried_in_order(spark: SparkSession) -> None:

@@ -12,6 +12,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from interest_tiers.cleaning.interactions import assess_interactions
 from interest_tiers.cleaning.items import assess_items, build_catalogue, count_item_versions
+from interest_tiers.cleaning.shaping import shape_rows
 from interest_tiers.config import Config, Source, load_config
 from interest_tiers.sources.readers import read_source
 
@@ -56,7 +57,8 @@ def load(name: str, folder: Path) -> Config:
 
 
 def read(spark: SparkSession, config: Config, source: Source) -> DataFrame:
-    return read_source(spark, config.resolve(source.path), source.reader_format, source.options, source.explode)
+    raw = read_source(spark, config.resolve(source.path), source.reader_format, source.options, source.element)
+    return shape_rows(raw, source, [], "interactions", source.path)
 
 
 def interactions(spark: SparkSession, config: Config) -> list[tuple]:

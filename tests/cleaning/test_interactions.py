@@ -16,6 +16,7 @@ from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 from pyspark.testing import assertDataFrameEqual, assertSchemaEqual
 
+from interest_tiers.cleaning.counting import count_before
 from interest_tiers.cleaning.interactions import ITEM_DROPPED, Behaviours, assess_interactions
 from interest_tiers.cleaning.quality import SourceCounts, count_sources
 from interest_tiers.cleaning.quarantine import to_quarantine
@@ -100,6 +101,21 @@ def test_one_row_tells_every_reason_at_once(spark: SparkSession) -> None:
     ]
 
 
+def test_ids_whose_bytes_are_lost_never_become_one(spark: SparkSession) -> None:
+    """What stood for two letters is one sign now, and bytes that are not UTF-8 cannot be handed on."""
+    undecodable = "{key}: has bytes that are not in the encoding"
+    raw = spark.createDataFrame([("J\ufffdrg", *GOOD[1:]), ("u2", "i\ufffd", *GOOD[2:]), ("u3", *GOOD[1:5], "caf\ufffd")], SCHEMA)
+    got = assess(raw)
+    assert {row["user_id"]: row["reasons"] for row in got.collect()} == {
+        "J\ufffdrg": [undecodable.format(key="user_id")],
+        "u2": [undecodable.format(key="item_id")],
+        "u3": [],
+    }
+    assert count(got).undecodable.by_column == {"user_id": 1, "item_id": 1, "behaviour": 0, "text": 1}
+    raw = raw.where("user = 'u3'").withColumn("user", F.unhex(F.lit("4AE9")).cast("string"))
+    assert [row["reasons"] for row in assess(raw).select("reasons").collect()] == [[undecodable.format(key="user_id")]]
+
+
 def test_the_window_of_plausible_times_is_half_open(spark: SparkSession) -> None:
     times = {
         "before": "1999-12-31T23:59:59.999999Z",
@@ -174,6 +190,58 @@ def test_a_rule_that_is_null_counts_as_failing(spark: SparkSession) -> None:
 def test_a_config_that_does_not_fit_the_source_is_told(spark: SparkSession, config: InteractionSource, told: str) -> None:
     with pytest.raises(ConfigError, match=told):
         assess(spark.createDataFrame([GOOD], SCHEMA), config)
+
+
+def test_times_by_sql_and_times_that_are_the_same_for_all(spark: SparkSession) -> None:
+    rows = [("two columns", "31/12/2016", "17:27:00"), ("either", None, "2016-12-30"), ("neither", None, None)]
+    raw = spark.createDataFrame(rows, "user string, day string, clock string").withColumn("item", F.lit("i1"))
+    plain = {"behaviour": {"literal": "view"}, "value": None, "text": None}
+    by_sql = source(
+        occurred_at={"sql": "COALESCE(concat(day, ' ', clock), clock)", "format": ["dd/MM/yyyy HH:mm:ss", "iso"], "timezone": "Asia/Tokyo"},
+        **plain,
+    )
+    assert {row["user_id"]: (str(row["occurred_at"]), row["reasons"]) for row in assess(raw, by_sql).collect()} == {
+        "two columns": ("2016-12-31 08:27:00", []),
+        "either": ("2016-12-29 15:00:00", []),
+        "neither": ("None", ["occurred_at: not a time"]),
+    }
+    same = assess(raw, source(occurred_at={"literal": "2015-01-01"}, **plain))
+    assert {(str(row["occurred_at"]), str(row["event_date"])) for row in same.collect()} == {("2015-01-01 00:00:00", "2015-01-01")}
+    with pytest.raises(ConfigError, match=r"^interactions\.columns\.occurred_at\.sql is 'clok', which does not fit events\.csv"):
+        assess(raw, source(occurred_at={"sql": "clok"}, **plain))
+
+
+def test_copies_of_an_event_id_are_one_and_rows_that_differ_are_all_kept(spark: SparkSession) -> None:
+    rows = [
+        ("e1", "u1", "i1", "2017-10-09", "view", "1", "seen first"),
+        ("e1", "u1", "i1", "2017-10-09", "view", "1.0", "seen again"),  # the same event, delivered twice
+        ("e1", "u2", "i1", "2017-10-09", "view", "1", "another event"),
+        ("e2", "u1", "i1", "2017-10-09", "view", "1", "another id"),
+        (None, "u1", "i1", "2017-10-09", "view", "1", "no id"),
+        ("nan", "u1", "i1", "2017-10-09", "view", "1", "no id either"),
+        ("e3", None, "i1", "2017-10-09", "view", "1", "bad"),
+        ("e3", None, "i1", "2017-10-09", "view", "1", "bad again"),
+    ]
+    raw = spark.createDataFrame(rows, "event string, user string, item string, at string, did string, paid string, note string")
+    config = source(event_id="event", text=None)
+    got = assess(raw, config)
+    found = sorted((row["event_id"] or "", row["user_id"] or "", row["copies"], len(row["reasons"])) for row in got.collect())
+    assert found == [("", "u1", 1, 0), ("", "u1", 1, 0), ("e1", "u1", 2, 0), ("e1", "u2", 1, 0), ("e2", "u1", 1, 0), ("e3", "", 2, 1)]
+    assertDataFrameEqual(assess(raw.repartition(3, "note"), config), got)
+    before = count_before(got, {}, {"interactions": config})["interactions"]
+    assert (before.conflicting_ids, before.left_out, before.unmatched) == (1, 0, {})
+
+
+def test_words_for_a_missing_id_can_be_added(spark: SparkSession) -> None:
+    users = ["u1", "-1", "Guest", "(not set)", "N/A", "undefined", "0"]
+    raw = spark.createDataFrame(
+        [(user, 7, "2017-10-09", "view", "-1", "guest") for user in users], SCHEMA.replace("item string", "item int")
+    )
+    config = InteractionSource.model_validate({"path": "events.csv", "columns": COLUMNS, "missing": [-1, "guest", "(Not Set)", 7]})
+    got = assess(raw, config).collect()
+    assert sorted(row["user_id"] for row in got if row["user_id"] is not None) == ["0", "u1"]
+    # Ids and texts can be missing words, and a value is a number.
+    assert {(row["item_id"], row["value"], row["text"]) for row in got} == {(None, -1.0, None)}
 
 
 def test_exact_duplicates_are_one_row_with_a_count_and_nulls_stay_in_their_column(spark: SparkSession) -> None:

@@ -32,7 +32,11 @@ def item(item_id: str, text: str | None, category: str | None, is_dropped: bool 
 
 
 def items_of(raw: DataFrame, drop: Sequence[str] = ()) -> DataFrame:
-    return build_catalogue(count_item_versions(assess_items(raw, source(drop), "items.csv")))
+    return catalogue_of(assess_items(raw, source(drop), "items.csv"))
+
+
+def catalogue_of(assessed: DataFrame) -> DataFrame:
+    return build_catalogue(count_item_versions(assessed)).drop("has_several")
 
 
 def test_texts_are_joined_and_normalised_and_blank_ones_are_null(spark: SparkSession) -> None:
@@ -83,14 +87,53 @@ def test_the_most_frequent_version_wins_and_ties_go_by_alphabet(spark: SparkSess
     ]
     expected = [
         item("often", "b", "X"),
-        item("tie", "a", "Y"),
-        item("text before none", "z", "B"),
+        item("tie", "a", "X"),
+        item("text before none", "z", "A"),
         item("category before none", "z", "B"),
         item("repeated row", "b", "X"),
     ]
     raw = spark.createDataFrame(rows, SCHEMA)
     for partitioned in (raw.coalesce(1), raw.repartition(3, "stamp")):
         assertDataFrameEqual(items_of(partitioned), spark.createDataFrame(expected, CATALOGUE))
+
+
+def test_each_fact_is_chosen_for_itself_and_what_an_item_has_several_of_is_noted(spark: SparkSession) -> None:
+    rows = [
+        ("apart", None, "text without category", None, 1),
+        ("apart", None, None, "MILK", 2),
+        ("genres", None, "film", "Drama", 1),
+        ("genres", None, "film", "Action", 2),
+        ("spellings", None, "film", "Home &amp; Kitchen", 1),
+        ("spellings", None, "film", "Home  &\u00a0Kitchen", 2),
+        ("texts", None, "b", "X", 1),
+        ("texts", None, "a", "X", 2),
+        ("texts", None, "b", "Y", 3),
+        ("texts", None, None, "Y", 4),
+    ]
+    got = build_catalogue(count_item_versions(assess_items(spark.createDataFrame(rows, SCHEMA), source(), "items.csv")))
+    assert sorted(tuple(row) for row in got.select("item_id", "text", "category", "has_several").collect()) == [
+        ("apart", "text without category", "MILK", []),
+        ("genres", "film", "Action", ["category"]),
+        ("spellings", "film", "Home & Kitchen", []),
+        ("texts", "b", "X", ["text", "category"]),
+    ]
+
+
+def test_names_have_one_normal_form_and_words_for_missing_are_none(spark: SparkSession) -> None:
+    given = {
+        "Home & Kitchen": ["Home &amp; Kitchen", "Home & Kitchen", " Home  &  Kitchen", "Home &amp;amp; Kitchen"],
+        "Shoes": ["Shoes", "Shoes\u00a0", "\u200bShoes", "Sho\u00ades"],
+        "Caf\u00e9": ["Caf\u00e9", "Cafe\u0301"],
+        'Sale "50%"': ['<b>Sale</b> "50%"'],
+        "@home": ["@home"],
+        "see example.org/a": ["see example.org/a"],
+        None: ["nan", "None", "N/A", "NULL", "<NA>", "", " \u00a0", "(not set)", "(Not Set)", "-1", None],
+    }
+    rows = [(str(position), None, "t", name, 1) for position, name in enumerate(name for names in given.values() for name in names)]
+    config = source().model_copy(update={"missing": ["(not set)", "-1"]})
+    got = catalogue_of(assess_items(spark.createDataFrame(rows, SCHEMA), config, "items.csv"))
+    found = {row["item_id"]: row["category"] for row in got.collect()}
+    assert [found[str(position)] for position in range(len(rows))] == [name for name, names in given.items() for _ in names]
 
 
 def test_an_item_is_dropped_when_any_of_its_rows_is(spark: SparkSession) -> None:
@@ -136,7 +179,7 @@ def test_patterns_are_literal_but_for_the_star(spark: SparkSession, patterns: li
 def test_rows_without_an_id_and_lines_that_cannot_be_read_end_in_the_quarantine(spark: SparkSession, tmp_path: Path) -> None:
     (tmp_path / "items.csv").write_text("sku,brand,label,shelf\n1,a,b,MILK\n ,a,b,MILK\n3,a\nnull,a,b,MILK,5\n", encoding="utf-8")
     assessed = assess_items(read_source(spark, str(tmp_path / "items.csv"), "csv", {}), source(), "items.csv")
-    assertDataFrameEqual(build_catalogue(count_item_versions(assessed)), spark.createDataFrame([item("1", "a b", "MILK")], CATALOGUE))
+    assertDataFrameEqual(catalogue_of(assessed), spark.createDataFrame([item("1", "a b", "MILK")], CATALOGUE))
     rows = to_quarantine(assessed, F.lit("items"), "run-1").collect()
     assert sorted(row["reasons"] for row in rows) == [
         ["item_id: missing"],
@@ -161,7 +204,7 @@ def test_columns_that_are_not_there_are_told(spark: SparkSession, config: ItemSo
 
 def test_ids_and_texts_that_are_numbers(spark: SparkSession) -> None:
     raw = spark.createDataFrame([(17850000.0, 3, 2)], "sku double, label int, shelf int")
-    got = build_catalogue(count_item_versions(assess_items(raw, source(text="label"), "items.parquet")))
+    got = catalogue_of(assess_items(raw, source(text="label"), "items.parquet"))
     assertDataFrameEqual(got, spark.createDataFrame([item("17850000", "3", "2")], CATALOGUE))
 
 

@@ -30,6 +30,18 @@ def test_files_are_new_changed_or_gone(spark: SparkSession) -> None:
     }
 
 
+def test_a_joined_table_that_changed_is_told_apart_from_other_rules(spark: SparkSession) -> None:
+    listed = spark.createDataFrame(LISTED[:1], "source string, path string, state string")
+    ledger = spark.createDataFrame([("logs", "a", "1", "r1:2/77", "old", "run-1")], SOURCE_FILES.schema)
+    found = {rules: compare_files(listed, ledger, {"logs": rules})["logs"] for rules in ("r1:2/77", "r1:3/78", "r2:2/77", "r1")}
+    assert {rules: (change.same_rules, change.same_joined) for rules, change in found.items()} == {
+        "r1:2/77": (True, True),
+        "r1:3/78": (True, False),
+        "r2:2/77": (False, True),
+        "r1": (True, False),
+    }
+
+
 @pytest.mark.parametrize("step", ["{}", "{:08d}"])
 def test_step_10_of_a_stream_comes_after_step_9(spark: SparkSession, step: str) -> None:
     run = "20240304T100000-ab12cd34-logs-"
@@ -48,6 +60,7 @@ def test_step_10_of_a_stream_comes_after_step_9(spark: SparkSession, step: str) 
         (SourceChanges(("a",)), "for the first time"),
         (SourceChanges(changed="x.csv", columns="{}"), "x.csv is no longer the file that was read"),
         (SourceChanges(same_rules=False, columns="{}"), "cleans it in another way"),
+        (SourceChanges(same_joined=False, columns="{}"), "a table that it joins has changed"),
     ],
 )
 def test_only_new_files_are_no_reason_to_read_everything(changes: SourceChanges, told: str | None) -> None:
@@ -65,7 +78,7 @@ TREE = {
 
 def rules(version: int = CLEANING_RULES_VERSION, **changed: object) -> str:
     config = Config.model_validate(TREE | changed)
-    return fingerprint_rules(config, config.interactions[0], version)
+    return fingerprint_rules(config, config.interactions[0], version=version)
 
 
 @pytest.mark.parametrize(

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date
 
 import pytest
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 
+from interest_tiers.cleaning.gate import require_quality
 from interest_tiers.cleaning.quality import (
     Measure,
     Reason,
     SourceCounts,
     count_sources,
     describe,
+    measure_items,
     measure_quality,
     measure_run,
     measure_totals,
-    require_quality,
 )
+from interest_tiers.cleaning.quarantine import CANNOT_BE_READ
+from interest_tiers.cleaning.undecodable import Undecodable
 from interest_tiers.config import InteractionSource, Quality
-from interest_tiers.errors import DataQualityError
+from interest_tiers.errors import ConfigError, DataQualityError
 
 UNKNOWN, TODAY = "behaviour: not configured", date(2024, 3, 10)
 SCHEMA = """source string, interaction_id string, user_id string, item_id string, behaviour string, occurred_at timestamp, event_date date,
@@ -77,6 +82,7 @@ def test_counts(counts: SourceCounts) -> None:
     assert counts == SourceCounts(
         source="interactions", rows_in=10, interactions=3, quarantined=4, duplicates=3,
         missing={"user_id": 1, "item_id": 0, "behaviour": 1, "occurred_at": 7, "value": 0, "text": 7},
+        undecodable=Undecodable(0, 7, {"user_id": 0, "item_id": 0, "behaviour": 0, "text": 0}),
         lowest_value=0.0, highest_value=2.0, oldest=date(2024, 3, 1), newest=date(2024, 3, 3), clipped=0, flagged=0,
         reasons={
             UNKNOWN: Reason(3, '{"user":"x0"}'),
@@ -106,6 +112,46 @@ def test_every_measure_with_its_limit(counts: SourceCounts) -> None:
         2,
         1,
     )
+
+
+def test_lines_of_rows_that_cannot_be_read_count_as_rows(spark: SparkSession) -> None:
+    """Nine good rows, and one that took the 91 lines that follow a quote that nothing closes."""
+    rows = judged(spark, [(f"u{n}", "view", [], 1) for n in range(9)] + [(None, None, [CANNOT_BE_READ], 1)])
+    swallowed = json.dumps({"_corrupt_record": "\n".join(["x"] * 91) + "\n"})
+    rows = rows.withColumn("raw", F.when(F.col("user_id").isNull(), F.lit(swallowed)))
+    [found] = count_sources(rows)
+    assert (found.reasons[CANNOT_BE_READ].rows, found.reasons[CANNOT_BE_READ].lines) == (1, 91)
+    assert describe([found]).endswith("1 quarantined (row: cannot be read 1), 90 further lines in rows that cannot be read")
+    told = refusal(found, Quality(max_quarantine_rate=0.9, min_rows=1, min_users=1), rows)
+    assert "1 of 10 rows cannot be used (91 lines, 91.0%; quality.max_quarantine_rate is 90.0%): row: cannot be read (1)" in told
+
+
+def test_rows_in_another_encoding_are_counted_by_column_and_refused_with_the_setting(spark: SparkSession) -> None:
+    [found] = count_sources(judged(spark, [("J\ufffdrg", "view", [], 1), ("u2", "vi\ufffdw", [], 1), ("u3", "view", [], 1)]))
+    assert (found.undecodable.rows, found.undecodable.of) == (2, 3)
+    assert found.undecodable.by_column == {"user_id": 1, "item_id": 0, "behaviour": 1, "text": 0}
+    assert "2 rows with U+FFFD (is options.encoding set?)" in describe([found])
+
+    def measures(limit: float) -> list[Measure]:
+        return measure_quality([found], Quality(max_undecodable_rate=limit), {"interactions": SOURCE}, {}, {}, TODAY)
+
+    assert Measure("interactions", "undecodable", "behaviour", 1) in measures(0.7)
+    require_quality(measures(0.7))
+    with pytest.raises(ConfigError, match=r"66\.7% of the rows hold U\+FFFD.*\(user_id 1, behaviour 1\).*Set options\.encoding"):
+        require_quality(measures(0.5))
+
+
+def test_items_in_another_encoding_are_counted_by_their_rows(spark: SparkSession) -> None:
+    versions = spark.createDataFrame(
+        [("i1", "Caf\ufffd", "Caf\ufffd", 3), ("i2", "Tee", "", 1)], "item_id string, text string, category string, n_rows bigint"
+    )
+    found = {(m.measure, m.subject): m.value for m in measure_items(versions, Quality())}
+    assert found == {
+        ("undecodable_rate", None): 0.75,
+        ("undecodable", "item_id"): 0,
+        ("undecodable", "text"): 3,
+        ("undecodable", "category"): 3,
+    }
 
 
 def test_a_source_may_have_a_limit_of_its_own(counts: SourceCounts) -> None:

@@ -30,10 +30,10 @@ def users_of(rows: DataFrame) -> dict[str, dict[str, str]]:
     return {row["user_id"]: row["attributes"] for row in collected}
 
 
-def test_every_other_column_is_an_attribute_and_nulls_are_none(spark: SparkSession) -> None:
+def test_every_other_column_is_an_attribute_and_missing_values_are_none(spark: SparkSession) -> None:
     raw = spark.createDataFrame([("1.0", "25-34", "Ulm", 2), ("2", None, "", None), ("3", None, None, None)], SCHEMA)
     got = users_of(list_users(active(spark), assess_users(raw, SOURCE, "users.csv")))
-    assert got == {"1": {"age": "25-34", "home town": "Ulm", "children": "2"}, "2": {"home town": ""}, "3": {}}
+    assert got == {"1": {"age": "25-34", "home town": "Ulm", "children": "2"}, "2": {}, "3": {}}
 
 
 def test_those_who_acted_and_those_who_are_known_are_all_there_once(spark: SparkSession) -> None:
@@ -73,3 +73,17 @@ def test_a_source_of_ids_alone_has_no_attributes(spark: SparkSession) -> None:
 def test_a_missing_id_column_is_told(spark: SparkSession) -> None:
     with pytest.raises(ConfigError, match=r"^users\.columns\.user_id is 'who': users\.csv has no such column; .*it has whom, age$"):
         assess_users(spark.createDataFrame([], "whom string, age string"), SOURCE, "users.csv")
+
+
+def test_attributes_are_chosen_named_and_cleaned(spark: SparkSession) -> None:
+    rows = [("1", "35", "Ulm &amp; Neu-Ulm", 2), ("2", "n/a", "(not set)", 3)]
+    raw = spark.createDataFrame(rows, SCHEMA)
+    columns = {"user_id": "who", "attributes": {"decade": {"sql": "floor(age / 10) * 10"}, "town": "home town"}}
+    chosen = UserSource.model_validate({"path": "users.csv", "missing": "(not set)", "columns": columns})
+    got = users_of(list_users(active(spark), assess_users(raw, chosen, "users.csv")))
+    assert got == {"1": {"decade": "30", "town": "Ulm & Neu-Ulm"}, "2": {}}
+    none = chosen.model_copy(update={"columns": chosen.columns.model_copy(update={"attributes": {}})})
+    assert users_of(list_users(active(spark), assess_users(raw, none, "users.csv"))) == {"1": {}, "2": {}}
+    wrong = UserSource.model_validate({"path": "users.csv", "columns": {"user_id": "who", "attributes": ["age", "towns"]}})
+    with pytest.raises(ConfigError, match=r"^users\.columns\.attributes\.towns is 'towns': users\.csv has no such column"):
+        assess_users(raw, wrong, "users.csv")

@@ -114,6 +114,69 @@ def test_the_format_is_as_given_or_by_the_ending_of_the_path(minimal_file: Path,
     assert config.items.reader_format == reader_format
 
 
+@pytest.mark.parametrize(
+    ("path", "reader_format", "options"),
+    [
+        ("LOG.CSV", "csv", {}),
+        ("log.tsv", "csv", {"sep": "\t"}),
+        ("log.TSV.gz", "csv", {"sep": "\t"}),
+        ("log.NDJSON.zst", "json", {}),
+        ("day=1/part.parquet", "parquet", {}),
+        ("shop.db/events", "parquet", {}),
+        ("events.v2", "parquet", {}),
+    ],
+)
+def test_endings_in_any_case_name_the_format_and_tabs(minimal_file: Path, path: str, reader_format: str, options: dict[str, str]) -> None:
+    items = load_config(minimal_file, [f"items.path={path}"]).items
+    assert (items.reader_format, items.reader_options) == (reader_format, options)
+
+
+def test_a_separator_of_ones_own_stands_above_that_of_the_ending(minimal_file: Path) -> None:
+    items = load_config(minimal_file, ["items.path=log.tsv", "items.options={delimiter: ';'}"]).items
+    assert items.reader_options == {"delimiter": ";"}
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("items.path=log.txt", "items.format is not set: the ending .txt of the path says nothing of the format; set it to csv, json,"),
+        ("items.path=log.dat.gz", "items.format is not set: the ending .dat of the path says nothing of the format"),
+        (
+            "items.path=log.csv.zip",
+            "items.path is 'log.csv.zip': it is a zip archive, which Spark cannot read; unpack it, or pack it as gz",
+        ),
+        ("items.path=log.XLSX", "items.path is 'log.XLSX': it is a workbook, which Spark cannot read; save its sheet as CSV"),
+        ("items.skip_lines=2", "items: skip_lines is 2, and the format is parquet; it is for csv"),
+        ("items={path: a.b, format: delta, file_column: f, columns: {item_id: i, text: t}}", "files of a Delta table have no names"),
+        (
+            "interactions.columns.behaviour={literal: yes}",
+            "literal is True: Input should be a valid string; to YAML this is no text",
+        ),
+        ("behaviours={on: 1}", "--set behaviours={on: 1}: line 1: the key on is a yes-or-no value in YAML; put it in quotes: 'on'"),
+    ],
+)
+def test_a_source_that_cannot_be_read_is_refused_with_the_setting(minimal_file: Path, override: str, message: str) -> None:
+    assert message in refusal(minimal_file, override)
+
+
+def test_a_format_of_ones_own_stands_above_an_ending_that_says_nothing(minimal_file: Path) -> None:
+    assert (
+        load_config(minimal_file, ["items={path: log.txt, format: csv, columns: {item_id: i, text: t, category: c}}"]).items.format == "csv"
+    )
+
+
+def test_keys_that_yaml_takes_for_numbers_stay_text(tmp_path: Path) -> None:
+    text = yaml.safe_dump(MINIMAL).replace("purchase: 1.0", "purchase: 1.0\n  007: 1.0\n  0: 0.3\n  1.50: 2\n  2024-01-01: 3")
+    assert list(load_config(written(tmp_path, text)).behaviours) == ["purchase", "007", "0", "1.50", "2024-01-01"]
+
+
+@pytest.mark.parametrize("key", ["yes", "No", "on", "OFF", "true", "~"])
+def test_keys_that_yaml_takes_for_yes_or_no_are_refused_as_they_are_written(tmp_path: Path, key: str) -> None:
+    text = yaml.safe_dump(MINIMAL).replace("purchase: 1.0", f"purchase: 1.0\n  {key}: 1.0")
+    kind = "missing" if key == "~" else "yes-or-no"
+    assert refusal(written(tmp_path, text)).endswith(f"behaviours: the key {key} is a {kind} value in YAML; put it in quotes: '{key}'")
+
+
 def test_languages_are_a_set_and_one_may_stand_alone(minimal_file: Path) -> None:
     assert load_config(minimal_file).interests.languages == ["english"]
     assert load_config(minimal_file, ["interests.languages=chinese"]).interests.languages == ["chinese"]
@@ -170,7 +233,8 @@ def test_an_unknown_key_with_a_bracket_is_named_whole(tmp_path: Path) -> None:
         ("interactions.options=[a]", "interactions.options is ['a']: Input should be a valid dictionary"),
         ("clustering.k=[8, many]", "clustering.k.1 is 'many': Input should be a valid integer"),
         ("recommend.repeats=perhaps", "recommend.repeats is 'perhaps': Input should be a valid boolean"),
-        ("interactions.explode=[a]", "interactions.explode is ['a']: Input should be a valid string"),
+        ("interactions.explode=[a]", "interactions.explode is ['a']: expected an array column, or {sql: …, name: …}"),
+        ("interactions.explode={name: a}", "the key interactions.explode.sql is missing"),
     ],
 )
 def test_a_value_of_the_wrong_type_is_refused(minimal_file: Path, override: str, message: str) -> None:
@@ -211,6 +275,16 @@ def test_a_value_of_the_wrong_type_is_refused(minimal_file: Path, override: str,
         ("embedding.backend=onnx", "embedding.backend is 'onnx': Input should be 'torch', 'openvino' or 'sparknlp'"),
         ("embedding.precision=int8", "precision is 'int8'; the backend torch has auto, fp32, bf16, fp16"),
         ("fine_tuning.objective=masked", "fine_tuning.objective is 'masked': Input should be 'contrastive' or 'next_token'"),
+        (
+            "interactions.columns.occurred_at={column: a, sql: b}",
+            "interactions.columns.occurred_at: give one of column, sql and literal",
+        ),
+        (
+            "interactions.unpivot={columns: [a], name: value}",
+            "interactions.unpivot: name and value are both 'value'; give one another name",
+        ),
+        ("interactions.join={path: o.csv}", "the key interactions.join.0.on is missing"),
+        ("interactions.join={path: o.csv, on: []}", "interactions.join.0.on: Dictionary should have at least 1 item"),
         (
             "interests.source=text",
             "interests.source is 'text': expected category, topic, or a list of columns of the items' source, coarse to fine",
@@ -276,6 +350,60 @@ def test_missing_keys_and_several_faults_have_a_line_each(tmp_path: Path) -> Non
     assert faults[0].startswith("name is 'a b': ")
     assert faults[1] == "the key items.columns is missing"
     assert len(faults) == 2
+
+
+@pytest.mark.parametrize(
+    ("key", "advice"),
+    [
+        ("interactions.columns.occurred_at", "Where the data have no times, write occurred_at: {literal: 2015-01-01}"),
+        ("interactions.columns.behaviour", "Where all rows are of one kind, write behaviour: {literal: purchase}"),
+        ("interactions.columns.user_id", "Where another table names the user, add it by interactions.join"),
+        ("items", "Where there is no catalogue, describe items by the events: items: {path: as in interactions, columns: …}"),
+        ("behaviours", "Give every behaviour a weight, such as behaviours: {view: 0.2, purchase: 1.0}"),
+    ],
+)
+def test_a_missing_key_says_what_to_write_where_the_data_lack_the_thing(tmp_path: Path, key: str, advice: str) -> None:
+    tree: dict[str, Any] = yaml.safe_load(yaml.safe_dump(MINIMAL))
+    *parents, leaf = key.split(".")
+    node = tree
+    for parent in parents:
+        node = node[parent]
+    del node[leaf]
+    assert refusal(written(tmp_path, yaml.safe_dump(tree))).endswith(f"the key {key} is missing. {advice}")
+
+
+def test_items_need_a_category_or_a_text_by_what_interests_are(minimal_file: Path) -> None:
+    only_category, only_text = (f"items={{path: i.csv, columns: {{item_id: item, {key}: kind}}}}" for key in ("category", "text"))
+    assert load_config(minimal_file, [only_category]).items.columns.text == []
+    assert load_config(minimal_file, [only_text, "interests.source=topic"]).items.columns.category is None
+    message = refusal(minimal_file, only_category, "interests.source=topic")
+    assert "items.columns.text is missing; interests are topics of texts here" in message
+    assert "Where items have texts and no categories, set interests.source to topic" in refusal(minimal_file, only_text)
+
+
+def test_lists_and_single_words_stand_for_what_they_name(minimal_file: Path) -> None:
+    config = load_config(
+        minimal_file,
+        [
+            "interactions.join={path: o.csv, on: order}",
+            "interactions.unpivot={columns: a*, skip: [0, 1.0, false]}",
+            "interactions.where=shop = 1",
+            "interactions.missing=-1",
+        ],
+    )
+    [source] = config.interactions
+    [join] = source.join
+    assert (join.on, join.columns, join.reader_format) == ({"order": "order"}, None, "csv")
+    assert source.unpivot is not None
+    assert (source.unpivot.columns, source.unpivot.skip) == (["a*"], ["0", "1", "false"])
+    assert (source.where, source.missing, source.element) == (["shop = 1"], ["-1"], None)
+
+
+def test_attributes_of_tiers_are_among_those_that_are_stored(minimal_file: Path) -> None:
+    users = "users={path: u.csv, columns: {user_id: id, attributes: {age: {sql: 'floor(age / 10)'}, country: land}}}"
+    assert load_config(minimal_file, [users, "tiers.attributes=[age]"]).tiers.attributes == ["age"]
+    message = "tiers.attributes names land, which users.columns.attributes does not; add it there"
+    assert message in refusal(minimal_file, users, "tiers.attributes=[age, land]")
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.testing import assertDataFrameEqual, assertSchemaEqual
 
-from interest_tiers.config import BehaviourWeight
+from interest_tiers.config import BehaviourWeight, Interests
+from interest_tiers.interests.composition import InterestMethod, sum_pairs
 from interest_tiers.interests.evidence import item_days
 from interest_tiers.interests.features import user_interests
 from interest_tiers.storage.schemas import USER_INTERESTS
@@ -35,6 +36,21 @@ def days_of_items(spark: SparkSession, touched: Sequence[Touch]) -> DataFrame:
 def features(spark: SparkSession, touched: Sequence[Touch]) -> dict[tuple[str, str], dict]:
     got = user_interests(days_of_items(spark, touched), AS_OF, HALF_LIFE, HORIZON)
     return {(row["user_id"], row["interest_id"]): row.asDict() for row in got.collect()}
+
+
+def test_where_all_is_on_one_day_every_item_counts_and_two_days_change_that(spark: SparkSession) -> None:
+    rock = [("u1", "rock", f"r{n}", 1, 0.5, 1, 0.0) for n in range(10)]
+    touched = [*rock, ("u1", "jazz", "j1", 1, 0.5, 1, 0.0), ("u1", "rock", "disliked", 1, -1.0, 1, 0.0)]
+    method = InterestMethod(Interests(half_life_days=HALF_LIFE), {}, HORIZON, None)
+
+    def evidence(rows: Sequence[Touch]) -> dict[str, float]:
+        pairs = sum_pairs(days_of_items(spark, rows), AS_OF, method, lambda _, frame: frame)
+        return {row["interest_id"]: row["evidence"] / 2**-0.1 for row in pairs.where("user_id = 'u1'").collect()}
+
+    assert evidence(touched) == {"rock": pytest.approx(4.0, abs=1e-8), "jazz": pytest.approx(0.5, abs=1e-8)}
+    # Another user's day is enough to tell days apart.
+    dated = evidence([*touched, ("u2", "jazz", "j1", 2, 0.5, 1, 0.0)])
+    assert dated == {"rock": 0.0, "jazz": pytest.approx(0.5, abs=1e-8)}
 
 
 def test_every_feature_by_hand(spark: SparkSession) -> None:

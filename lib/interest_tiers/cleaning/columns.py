@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping, Sequence
 from datetime import date
 
@@ -13,16 +14,21 @@ from pyspark.sql.types import DataType, DateType, IntegralType, NumericType, Str
 
 from interest_tiers.config import UNREADABLE, ColumnRef, OccurredAt, SqlColumn
 from interest_tiers.errors import ConfigError, short_message
-from interest_tiers.text import format_number, quote_name
+from interest_tiers.text import MISSING_TEXTS, format_number, quote_name
 
-#: Texts that mean a missing id, in lower case.
-MISSING_IDS = ("", "null", "nan", "none", "[deleted]", "[removed]")
+#: What is missing where a value may be missing: infinity is a number, and a wrong one.
+MISSING_VALUES = ("", *(text for text in MISSING_TEXTS if "infinity" not in text))
+
+#: Stands for bytes that are not in the encoding of a file, and for half characters of JSON.
+REPLACEMENT = "\ufffd"
 
 #: Characters trimmed from both ends of ids and times.
-BLANKS = " \t\r\n\u00a0\u3000\ufeff"
+BLANKS = " \t\r\n\u00a0\u200b\u3000\ufeff"
 
 #: The name of ISO 8601 among the formats of a time.
 ISO_FORMAT = "iso"
+
+_NAMES_THE_FILE = re.compile(r"\b_metadata\b|\binput_file_(?:name|block_start|block_length)\s*\(", re.IGNORECASE)
 
 _UNITS_PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000}
 
@@ -31,6 +37,10 @@ _LARGEST_SECONDS = 100_000_000_000
 
 #: A text with a day. Spark would read a time of day alone as today, and longer years up to the limits of 64 bits.
 _BEGINS_WITH_YEAR = r"^\d{4}(-|$)"
+#: Spark formats by the letter E and does not parse it, so that names of days are left out of pattern and text.
+_DAY_LETTERS = r"E+[.,]?\s*"
+_DAY_NAMES = r"(?i)\b(mon|tue|tues|wed|thu|thur|thurs|fri|sat|sun|(mon|tues|wednes|thurs|fri|satur|sun)day)\b[.,]?\s*"
+
 _NAMES_A_ZONE = r"^\d{4}-\d{1,2}-\d{1,2}[T ][\d:.]+\s*[A-Za-z+\-]"
 
 
@@ -56,27 +66,42 @@ def kind_of(raw: DataFrame, ref: ColumnRef) -> DataType:
     return raw.select(given_column(raw, ref)).schema[0].dataType
 
 
-def require_columns(raw: DataFrame, wanted: Mapping[str, ColumnRef], path: str) -> None:
-    """Check that a source has the columns that the config maps. wanted: config key to column.
+def require_columns(raw: DataFrame, wanted: Mapping[str, ColumnRef | Sequence[ColumnRef]], path: str) -> None:
+    """Check that a source has the columns that the config maps. wanted: config key to one column or several.
 
     Raises ConfigError for the first missing column.
     """
-    for key, ref in wanted.items():
+    each = [(key, ref) for key, refs in wanted.items() for ref in ([refs] if isinstance(refs, str | SqlColumn) else refs)]
+    for key, ref in each:
         if isinstance(ref, SqlColumn):
-            _require_sql_column(raw, key, ref, path)
+            require_sql_column(raw, key, ref.sql, path)
         elif not _has_column(raw.schema, ref):
-            known = _column_names(raw.schema)
+            known = [name for name in _column_names(raw.schema) if name != UNREADABLE]
             close = difflib.get_close_matches(ref, known, n=1)
+            first = ref.partition(".")[0]
             hint = f"; did you mean {close[0]}?" if close else ""
+            if first != ref and first in raw.columns:
+                hint = f'; {first} is a {raw.schema[first].dataType.typeName()}. Where it holds JSON, use {{sql: "get_json_object(…)"}}'
             raise ConfigError(f"{key} is {ref!r}: {path} has no such column{hint}; it has {', '.join(known)}")
+
+
+def require_sql_column(raw: DataFrame, key: str, sql: str, path: str) -> None:
+    """Check that SQL can be evaluated on a source. Raises ConfigError with the reason."""
+    _require_no_file(raw, key, sql)
+    try:
+        _without_files(raw).where(F.expr(sql).isNotNull())  # refuses what is not a value of one row, such as an aggregate
+    except (AnalysisException, PySparkException) as error:
+        raise ConfigError(f"{key} is {sql!r}, which does not fit {path}: {short_message(error)}") from error
 
 
 def require_sql(raw: DataFrame, key: str, rule: str, path: str) -> None:
     """Check that an SQL condition can be evaluated on a source. Raises ConfigError with the reason."""
+    _require_no_file(raw, key, rule)
+    rows = _without_files(raw)
     try:
-        kind = raw.select(F.expr(rule)).schema[0].dataType.simpleString()
+        kind = rows.select(F.expr(rule)).schema[0].dataType.simpleString()
         if kind == "boolean":
-            raw.where(rule)  # refuses what is not a condition on one row, such as an aggregate
+            rows.where(rule)  # refuses what is not a condition on one row, such as an aggregate
     except AnalysisException as error:
         raise ConfigError(f"{key} is {rule!r}, which does not fit {path}: {short_message(error)}") from error
     if kind != "boolean":
@@ -89,7 +114,7 @@ def require_time_format(raw: DataFrame, key: str, patterns: Sequence[str] | None
         if pattern == ISO_FORMAT:
             continue
         try:
-            raw.sparkSession.range(1).select(F.to_timestamp(F.lit("2017-01-01"), pattern)).collect()
+            raw.sparkSession.range(1).select(F.to_timestamp(F.lit("2017-01-01"), _without_day_names(pattern))).collect()
         except PySparkException as error:
             raise ConfigError(
                 f"{key} is {pattern!r}: not a datetime pattern of Spark, such as yyyy-MM-dd HH:mm:ss, nor iso; "
@@ -97,19 +122,33 @@ def require_time_format(raw: DataFrame, key: str, patterns: Sequence[str] | None
             ) from error
 
 
-def identifier(column: Column, kind: DataType) -> Column:
-    """Write an id as text: 17850.0 becomes 17850, leading zeros stay; blank, null and nan become null."""
+def identifier(column: Column, kind: DataType, missing: Sequence[str] = ()) -> Column:
+    """Write an id as text: 17850.0 becomes 17850, leading zeros stay; blanks and words for missing become null.
+
+    missing: words besides MISSING_TEXTS, compared without case.
+    """
     if isinstance(kind, IntegralType):
-        return column.cast("string")
+        text = column.cast("string")
+        return F.when(~text.isin(*missing), text) if missing else text
     text = F.btrim(format_number(column, kind), F.lit(BLANKS))
     # Few ids have a point; for the others the regular expression is skipped.
     text = F.when(text.contains("."), F.regexp_replace(text, r"^([+-]?\d+)\.0+$", "$1")).otherwise(text)
-    return F.when(~F.lower(text).isin(*MISSING_IDS), text)
+    return F.when(~is_missing_word(text, missing), text)
+
+
+def is_missing_word(text: Column, missing: Sequence[str] = ()) -> Column:
+    """Check whether a trimmed text is empty or a word for missing. missing: words besides MISSING_TEXTS."""
+    return F.lower(text).isin("", *MISSING_TEXTS, *map(str.lower, missing))
 
 
 def is_blank(column: Column) -> Column:
     """Check whether a text means a missing value."""
-    return F.lower(F.btrim(column.cast("string"), F.lit(BLANKS))).isin(*MISSING_IDS)
+    return F.lower(F.btrim(column.cast("string"), F.lit(BLANKS))).isin(*MISSING_VALUES)
+
+
+def is_undecodable(column: Column) -> Column:
+    """Check whether a text holds REPLACEMENT, or bytes that are not UTF-8, which a regular expression sees as such."""
+    return column.rlike(REPLACEMENT)
 
 
 def instant(column: Column, kind: DataType, how: OccurredAt) -> Column:
@@ -156,7 +195,11 @@ def number(column: Column, kind: DataType) -> Column:
 
 def _parsed(text: Column, pattern: str, timezone: str) -> Column:
     if pattern != ISO_FORMAT:
-        parsed = F.to_timestamp(text, pattern)
+        dayless = _without_day_names(pattern)
+        if dayless != pattern:
+            # `date` pads the day with a second blank.
+            text = F.btrim(F.regexp_replace(F.regexp_replace(text, _DAY_NAMES, ""), r"\s+", " "))
+        parsed = F.to_timestamp(text, dayless)
         return _representable(parsed) if _names_a_zone(pattern) else _to_utc(parsed, timezone)
     parsed = F.when(text.rlike(_BEGINS_WITH_YEAR), text.cast("timestamp"))
     return F.when(text.rlike(_NAMES_A_ZONE), _representable(parsed)).otherwise(_to_utc(parsed, timezone))
@@ -179,11 +222,15 @@ def _auto_seconds(count: Column) -> Column:
     )
 
 
-def _require_sql_column(raw: DataFrame, key: str, ref: SqlColumn, path: str) -> None:
-    try:
-        raw.select(F.expr(ref.sql))
-    except (AnalysisException, PySparkException) as error:
-        raise ConfigError(f"{key} is {ref.sql!r}, which does not fit {path}: {short_message(error)}") from error
+def _require_no_file(raw: DataFrame, key: str, sql: str) -> None:
+    """Refuse what names the file of a row: rows are shuffled before, and Spark would fail late, or give an empty name."""
+    if "_metadata" not in raw.columns and _NAMES_THE_FILE.search(sql):
+        raise ConfigError(f"{key} is {sql!r}: a row has lost its file there. Set file_column: NAME for the source, and use the column NAME")
+
+
+def _without_files(raw: DataFrame) -> DataFrame:
+    """Return a frame of the same columns, without the hidden ones that Spark gives to rows of files."""
+    return raw.sparkSession.createDataFrame([], raw.schema)
 
 
 def _has_column(kind: DataType, name: str) -> bool:
@@ -212,6 +259,14 @@ def _representable(time: Column) -> Column:
     is_within = (time >= F.lit("0001-01-02").cast("timestamp")) & (time < F.lit("9999-12-31").cast("timestamp"))
     # The same as F.when(is_within, time), but Comet cannot run a CASE over times; nvl2 becomes an IF.
     return F.nvl2(F.when(is_within, F.lit(True)), time, F.lit(None).cast("timestamp"))
+
+
+def _without_day_names(pattern: str) -> str:
+    """Leave the names of days out of a datetime pattern; quoted parts stay."""
+    quoted = pattern.split("'")
+    parts = [part if position % 2 else re.sub(_DAY_LETTERS, "", part) for position, part in enumerate(quoted)]
+    without = "'".join(parts)
+    return pattern if without == pattern else without.strip()
 
 
 def _names_a_zone(pattern: str) -> bool:

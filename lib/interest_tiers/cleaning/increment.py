@@ -11,7 +11,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
 from interest_tiers.cleaning.ledger import SourceChanges
-from interest_tiers.config import ITEMS_SOURCE, USERS_SOURCE, Config, Source
+from interest_tiers.config import ITEMS_SOURCE, USERS_SOURCE, Config, Files, Source
 
 #: Why everything is read where nothing was read before.
 FIRST_RUN = "the first run"
@@ -26,7 +26,8 @@ class Increment:
     files: by source, the files to read; None reads all. A source without an entry is not read.
     added: by source, the raw rows that were added to a Delta table; they stand for its files.
     rebuilt: by source, why its rows in the tables are replaced.
-    columns: by source, the columns that it had before.
+    columns: by source, the columns that its files had before.
+    rules: by source, the fingerprint of its cleaning rules and of the tables that it joins.
     vanished: number of files that are no longer there.
     """
 
@@ -36,6 +37,7 @@ class Increment:
     added: dict[str, DataFrame] = field(default_factory=dict)
     rebuilt: dict[str, str] = field(default_factory=dict)
     columns: dict[str, StructType] = field(default_factory=dict)
+    rules: Mapping[str, str] = field(default_factory=dict)
     vanished: int = 0
 
     def rebuild(self, names: Iterable[str], reason: str) -> None:
@@ -58,9 +60,15 @@ def all_sources(config: Config) -> dict[str, Source]:
     return named if config.users is None else {**named, USERS_SOURCE: config.users}
 
 
-def read_everything(config: Config, listed: DataFrame, reason: str) -> Increment:
-    """Plan to read all files of all sources. listed: (source, path, state)."""
-    increment = Increment(listed)
+def all_tables(config: Config) -> list[Files]:
+    """Return everything that clean reads: the sources, and the tables that they join."""
+    sources = all_sources(config).values()
+    return [*sources, *(join for source in sources for join in source.join)]
+
+
+def read_everything(config: Config, listed: DataFrame, reason: str, rules: Mapping[str, str]) -> Increment:
+    """Plan to read all files of all sources. listed: (source, path, state). rules: see Increment."""
+    increment = Increment(listed, rules=rules)
     for names in _groups(config):
         increment.rebuild(names, reason)
     return increment
@@ -71,19 +79,20 @@ def plan_increment(
     listed: DataFrame,
     ledger: DataFrame,
     changes: Mapping[str, SourceChanges],
+    rules: Mapping[str, str],
     added: Mapping[str, DataFrame],
     grown: Collection[str],
     are_items_counted: Callable[[], bool],
 ) -> Increment:
     """Plan to read what is new, and whole groups of sources where what the tables hold of them is no longer right.
 
-    listed, ledger: see Increment.
+    listed, ledger, rules: see Increment.
     changes: by source (see ledger.compare_files).
     added: by Delta source, the raw rows that were added since.
     grown: Delta sources that only had rows added; those without added rows are read whole, and duplicates are dropped.
     are_items_counted: whether the run that counted the items last also wrote the ledger.
     """
-    increment = Increment(listed, ledger, vanished=sum(change.vanished for change in changes.values()))
+    increment = Increment(listed, ledger, rules=rules, vanished=sum(change.vanished for change in changes.values()))
     increment.columns = {name: parse_columns(change.columns) for name, change in changes.items() if change.columns is not None}
     changes = {name: replace(change, changed=None) if name in grown else change for name, change in changes.items()}
     gone = sorted(changes.keys() - all_sources(config).keys())
@@ -114,13 +123,13 @@ def parse_columns(text: str) -> StructType:
     return StructType.fromJson(json.loads(text))
 
 
-def mark_as_read(increment: Increment, rules: Mapping[str, str], columns: Mapping[str, StructType], run_id: str) -> DataFrame:
-    """Return the ledger after a run that read the sources in ``columns``.
+def mark_as_read(increment: Increment, columns: Mapping[str, StructType], run_id: str) -> DataFrame:
+    """Return the ledger after a run that read the sources in ``columns``; a source without rules leaves it.
 
-    rules: by source, the fingerprint of its cleaning rules; a source that is not there leaves the ledger.
     Returns: (source, path, state, rules, columns, run_id), one row per file.
     """
     read_now = increment.listed.where(F.lit(False)).withColumns({name: F.lit("") for name in ("rules", "columns", "run_id")})
+    rules = increment.rules
     for name, schema in columns.items():
         marks = {"rules": rules[name], "columns": schema.json(), "run_id": run_id}
         own = increment.listed.where(F.col("source") == name)

@@ -15,6 +15,7 @@ from interest_tiers.cleaning.columns import (
     instant,
     is_blank,
     is_epoch,
+    is_undecodable,
     is_unreadable,
     kind_of,
     number,
@@ -24,7 +25,17 @@ from interest_tiers.cleaning.columns import (
     require_time_format,
     source_column,
 )
-from interest_tiers.cleaning.quarantine import CANNOT_BE_READ, WHOLE_TIMES, collect_reasons, group_key, is_good, row_fingerprint, whole_row
+from interest_tiers.cleaning.quarantine import (
+    CANNOT_BE_READ,
+    UNDECODABLE,
+    WHOLE_TIMES,
+    collect_reasons,
+    group_key,
+    is_good,
+    row_fingerprint,
+    whole_row,
+)
+from interest_tiers.cleaning.shaping import UNMATCHED, ambiguous_reasons, own_columns
 from interest_tiers.config import (
     UNREADABLE,
     BehaviourWeight,
@@ -39,6 +50,9 @@ from interest_tiers.text import normalise
 
 #: Columns for the number of copies of a row and for the row itself; names that no source would use.
 COPIES, WHOLE_ROW = "__copies", "__row"
+
+#: What copies of one event with an id agree in.
+CONTENT = ("event_id", "user_id", "item_id", "behaviour", "occurred_at", "value", "text")
 
 ITEM_DROPPED = "item: its category is dropped"
 NOT_CONFIGURED = "behaviour: not configured"
@@ -59,30 +73,36 @@ def assess_interactions(
 ) -> DataFrame:
     """Map every distinct row of a source and find what is wrong with it.
 
-    raw:           the source's own columns
+    raw:           the source's rows (see shaping.shape_rows)
     name, path:    of the source, in the quarantine and in messages
     values:        plausible values by behaviour
     dropped_items: (item_id)
     today:         the day of the run, UTC; later events are implausible
     Returns: (interaction_id, user_id, item_id, behaviour, occurred_at, event_date, value, given_value, text,
-              reasons array<string>, raw, copies bigint, source), one row per distinct source row.
-    interaction_id is row_fingerprint. given_value is the value before clipping, null where it was not clipped.
-    A good row has no reasons and a null raw; raw is JSON. copies counts the row in the source.
+              reasons array<string>, raw, copies bigint, source, event_id, unmatched array<string>),
+             one row per distinct source row; where the config names an event id, one per distinct CONTENT.
+    interaction_id is row_fingerprint, of the row or of CONTENT. given_value is the value before clipping, null where it
+    was not clipped. A good row has no reasons and a null raw; raw is JSON. copies counts the row in the source.
+    unmatched has the paths of joins without a match.
     Raises ConfigError for a column, a time format or a rule that does not fit the source.
     """
     _require_fit(raw, source, path)
+    own = own_columns(raw)
     mapped = _distinct(raw).select(
-        row_fingerprint(name, raw.schema).alias("interaction_id"),
-        whole_row(raw.columns).alias(WHOLE_ROW),
+        row_fingerprint(name, raw.select(*map(source_column, own)).schema).alias("interaction_id"),
+        whole_row(own).alias(WHOLE_ROW),
         F.col(COPIES).alias("copies"),
         *_mapped_columns(raw, source, today),
+        (F.col(UNMATCHED) if UNMATCHED in raw.columns else F.lit(None).cast("array<string>")).alias("unmatched"),
         *[is_broken.alias(_rule_column(position)) for position, is_broken in enumerate(_rules(raw, source).values())],
     )
+    if source.columns.event_id is not None:
+        mapped = mapped.withColumn("interaction_id", _event_fingerprint(name, mapped))
     flagged = mapped.join(dropped_items.select("item_id", F.lit(True).alias("is_dropped")), "item_id", "left")
     broken_rules = [F.when(F.col(_rule_column(position)), F.lit(reason)) for position, reason in enumerate(_rules(raw, source))]
     assessed = flagged.withColumn("reasons", collect_reasons([*_own_reasons(source, behaviours, values, today), *broken_rules]))
     clipped = clip_value(values)
-    return assessed.select(
+    rows = assessed.select(
         "interaction_id",
         "user_id",
         "item_id",
@@ -97,7 +117,10 @@ def assess_interactions(
         F.when(~is_good(), F.to_json(WHOLE_ROW, WHOLE_TIMES)).alias("raw"),
         "copies",
         F.lit(name).alias("source"),
+        "event_id",
+        "unmatched",
     )
+    return rows if source.columns.event_id is None else _collapse_copies(rows)
 
 
 def latest_day(how: OccurredAt, today: date) -> date:
@@ -110,6 +133,20 @@ def _require_fit(raw: DataFrame, source: InteractionSource, path: str) -> None:
     require_time_format(raw, "interactions.columns.occurred_at.format", source.columns.occurred_at.format)
     for position, rule in enumerate(source.keep):
         require_sql(raw, f"interactions.keep[{position}]", rule, path)
+
+
+def _event_fingerprint(name: str, mapped: DataFrame) -> Column:
+    """Compute the fingerprint of what copies of an event agree in; of the row where it has no event id."""
+    of_event = row_fingerprint(name, mapped.select(*CONTENT).schema)
+    return F.when(F.col("event_id").isNotNull(), of_event).otherwise(F.col("interaction_id"))
+
+
+def _collapse_copies(rows: DataFrame) -> DataFrame:
+    """Collapse rows with one interaction_id: a good one stays, else the first by reasons and raw."""
+    others = [c for c in rows.columns if c not in ("interaction_id", "copies")]
+    first = F.struct("reasons", "raw", *[c for c in others if c not in ("reasons", "raw")])
+    one = rows.groupBy("interaction_id").agg(F.min(first).alias("row"), F.sum("copies").alias("copies"))
+    return one.select("interaction_id", "copies", "row.*").select(*rows.columns)
 
 
 def _distinct(raw: DataFrame) -> DataFrame:
@@ -135,27 +172,40 @@ def _wanted_columns(columns: InteractionColumns) -> dict[str, ColumnRef]:
     wanted = {
         "user_id": columns.user_id,
         "item_id": columns.item_id,
-        "occurred_at.column": columns.occurred_at.column,
+        "occurred_at.sql" if columns.occurred_at.sql else "occurred_at.column": columns.occurred_at.ref,
         "behaviour.sql" if columns.behaviour.sql else "behaviour.column": _behaviour_ref(columns),
         "value": columns.value,
         "text": columns.text,
+        "event_id": columns.event_id,
     }
     return {f"interactions.columns.{key}": ref for key, ref in wanted.items() if ref is not None}
 
 
 def _mapped_columns(raw: DataFrame, source: InteractionSource, today: date) -> list[Column]:
-    columns, time = source.columns, source.columns.occurred_at
-    at, at_kind = given_column(raw, time.column), kind_of(raw, time.column)
-    another_unit = plausible_in_another_unit(at, time, latest_day(time, today)) if is_epoch(at_kind, time) else F.lit(False)
+    columns, missing = source.columns, source.missing
+    nothing = F.lit(None).cast("string")
+
+    def id_from(ref: ColumnRef) -> Column:
+        return identifier(given_column(raw, ref), kind_of(raw, ref), missing)
+
     return [
-        identifier(given_column(raw, columns.user_id), kind_of(raw, columns.user_id)).alias("user_id"),
-        identifier(given_column(raw, columns.item_id), kind_of(raw, columns.item_id)).alias("item_id"),
+        id_from(columns.user_id).alias("user_id"),
+        id_from(columns.item_id).alias("item_id"),
         _behaviour(raw, columns).alias("behaviour"),
-        instant(at, at_kind, time).alias("occurred_at"),
-        another_unit.alias("is_another_unit"),
+        *_time(raw, columns.occurred_at, today),
         *_value(raw, columns.value),
-        (F.lit(None).cast("string") if columns.text is None else normalise(given_column(raw, columns.text).cast("string"))).alias("text"),
+        (nothing if columns.text is None else normalise(given_column(raw, columns.text).cast("string"), missing)).alias("text"),
+        (nothing if columns.event_id is None else id_from(columns.event_id)).alias("event_id"),
     ]
+
+
+def _time(raw: DataFrame, how: OccurredAt, today: date) -> list[Column]:
+    """Parse the time, and flag a number that is plausible in another unit."""
+    if how.ref is None:
+        return [F.lit(how.literal).cast("timestamp").alias("occurred_at"), F.lit(False).alias("is_another_unit")]
+    at, kind = given_column(raw, how.ref), kind_of(raw, how.ref)
+    another_unit = plausible_in_another_unit(at, how, latest_day(how, today)) if is_epoch(kind, how) else F.lit(False)
+    return [instant(at, kind, how).alias("occurred_at"), another_unit.alias("is_another_unit")]
 
 
 def _behaviour(raw: DataFrame, columns: InteractionColumns) -> Column:
@@ -180,9 +230,9 @@ def _rules(raw: DataFrame, source: InteractionSource) -> dict[str, Column]:
     unreadable = is_unreadable(raw)
     if UNREADABLE in raw.columns:
         rules[CANNOT_BE_READ] = unreadable
-    if source.explode is not None:
-        rules[f"{source.explode}: no element"] = source_column(source.explode).isNull() & ~unreadable
-    return rules
+    if source.element is not None and source.element in raw.columns:
+        rules[f"{source.element}: no element"] = source_column(source.element).isNull() & ~unreadable
+    return rules | ambiguous_reasons(raw, source)
 
 
 def _rule_column(position: int) -> str:
@@ -194,6 +244,7 @@ def _own_reasons(source: InteractionSource, behaviours: Behaviours, values: Mapp
     return [
         F.when(F.col("user_id").isNull(), F.lit("user_id: missing")),
         F.when(F.col("item_id").isNull(), F.lit("item_id: missing")),
+        *[F.when(is_undecodable(F.col(key)), F.lit(UNDECODABLE.format(key=key))) for key in ("user_id", "item_id")],
         *_time_reasons(source.columns.occurred_at, today),
         *_behaviour_reasons(behaviours),
         F.when(F.col("is_value_wrong"), F.lit("value: not a number")),

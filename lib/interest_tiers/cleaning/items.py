@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import reduce
 
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from interest_tiers.cleaning.columns import given_column, identifier, kind_of, require_columns
 from interest_tiers.cleaning.quarantine import assess_rows, is_good
 from interest_tiers.config import ColumnRef, ItemSource
-from interest_tiers.text import hash_text, join_texts, normalise, wildcard_to_regex
+from interest_tiers.text import format_number, hash_text, join_texts, normalise, normalise_name, normalise_pattern, wildcard_to_regex
+
+#: What an item has one of.
+FACTS = ("text", "category", "levels")
 
 
 def assess_items(raw: DataFrame, source: ItemSource, path: str, levels: Sequence[str] = ()) -> DataFrame:
@@ -23,29 +26,30 @@ def assess_items(raw: DataFrame, source: ItemSource, path: str, levels: Sequence
     Raises ConfigError for a column that the source does not have.
     """
     columns = source.columns
-    wanted = {"items.columns.item_id": columns.item_id} | {f"items.columns.text[{i}]": ref for i, ref in enumerate(columns.text)}
+    wanted: dict[str, ColumnRef] = {"items.columns.item_id": columns.item_id}
+    wanted |= {f"items.columns.text[{i}]": ref for i, ref in enumerate(columns.text)}
     if columns.category is not None:
         wanted["items.columns.category"] = columns.category
     wanted |= {f"interests.source.{i}": column for i, column in enumerate(levels)}
     require_columns(raw, wanted, path)
-    category = F.lit(None).cast("string") if columns.category is None else _name(raw, columns.category)
+
+    def name(ref: ColumnRef) -> Column:
+        return normalise_name(format_number(given_column(raw, ref), kind_of(raw, ref)), source.missing)
+
+    category = F.lit(None).cast("string") if columns.category is None else name(columns.category)
     # Each part is normalised on its own, so that an empty one leaves no separator.
-    text = join_texts([normalise(given_column(raw, ref).cast("string")) for ref in columns.text])
-    return assess_rows(
+    text = join_texts([normalise(given_column(raw, ref).cast("string"), source.missing) for ref in columns.text])
+    assessed = assess_rows(
         raw,
+        source,
         "item_id",
-        item_id=identifier(given_column(raw, columns.item_id), kind_of(raw, columns.item_id)),
+        item_id=identifier(given_column(raw, columns.item_id), kind_of(raw, columns.item_id), source.missing),
         text=text,
         category=category,
-        levels=_names_of_levels([_name(raw, column) for column in levels]),
-        is_dropped=matches_any(category, source.drop_categories),
+        levels=_names_of_levels([name(column) for column in levels]),
     )
-
-
-def _name(raw: DataFrame, ref: ColumnRef) -> Column:
-    """Trim a name; null where nothing is left."""
-    name = F.trim(given_column(raw, ref).cast("string"))
-    return F.when(name != "", name)
+    # After the name is computed, which may need Python.
+    return assessed.withColumn("is_dropped", matches_any(F.col("category"), [normalise_pattern(p) for p in source.drop_categories]))
 
 
 def _names_of_levels(names: Sequence[Column]) -> Column:
@@ -92,19 +96,33 @@ def moves_interactions(before: DataFrame, now: DataFrame, touched: DataFrame) ->
 
 
 def build_catalogue(versions: DataFrame) -> DataFrame:
-    """Choose the text, category and levels of every item: the most frequent, ties by alphabet.
+    """Choose the text, category and levels of every item, each for itself: the most frequent, ties by alphabet.
 
     versions: see count_item_versions. An item is dropped when any of its rows is.
-    Returns: (item_id, text, text_hash, category, levels, is_dropped), one row per item.
+    Returns: (item_id, text, text_hash, category, levels, is_dropped, has_several array<string>), one row per item;
+             has_several names the facts of FACTS that the item has several of.
     """
     known = {name: F.when(F.col(name) != "", F.col(name)) for name in ("text", "category")}
     versions = versions.withColumns(known | {"levels": F.when(F.size("levels") > 0, F.col("levels"))})
-    # A row without a text never wins over one with a text, however frequent it is.
-    lacks = [F.col(name).isNull() for name in ("text", "category", "levels")]
-    preference = F.struct(*lacks, -F.col("n_rows"), "text", "category", "levels")
-    chosen = versions.groupBy("item_id").agg(F.min(preference).alias("best"), F.max("is_dropped").alias("is_dropped"))
-    text = F.col("best.text")
-    return chosen.select("item_id", text, hash_text(text).alias("text_hash"), "best.category", "best.levels", "is_dropped")
+    # One shuffle, by item, serves all windows and the groups.
+    by_item = versions.repartition("item_id")
+    counted = by_item.withColumns({f"n_{fact}": F.sum("n_rows").over(Window.partitionBy("item_id", fact)) for fact in FACTS})
+    # A missing fact never wins over one that is there, however frequent it is.
+    best = [F.min(F.struct(F.col(fact).isNull(), -F.col(f"n_{fact}"), fact)).alias(f"best_{fact}") for fact in FACTS]
+    several = [F.when(F.min(fact) != F.max(fact), F.lit(fact)) for fact in FACTS]
+    chosen = counted.groupBy("item_id").agg(
+        *best, F.max("is_dropped").alias("is_dropped"), F.array_compact(F.array(*several)).alias("has_several")
+    )
+    facts = {fact: F.col(f"best_{fact}.{fact}") for fact in FACTS}
+    return chosen.select(
+        "item_id",
+        facts["text"].alias("text"),
+        hash_text(facts["text"]).alias("text_hash"),
+        facts["category"].alias("category"),
+        facts["levels"].alias("levels"),
+        "is_dropped",
+        "has_several",
+    )
 
 
 def matches_any(column: Column, patterns: list[str]) -> Column:

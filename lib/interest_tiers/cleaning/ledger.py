@@ -15,7 +15,7 @@ from interest_tiers.config import Config, Source
 #: Version of the cleaning rules. Add 1 when the same source and config would give other rows: another reason, id,
 #: normalised text or day rule. Every warehouse then reads all its files again, once. A release that changes no row
 #: keeps it. tests/cleaning/test_rules_version.py fails where a change of rows lacks a new version.
-CLEANING_RULES_VERSION = 1
+CLEANING_RULES_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,7 @@ class SourceChanges:
     vanished: number of files that are no longer there.
     same_rules: whether the source is cleaned as it was.
     columns: the columns of the files read so far, as JSON; None for a source never read.
+    same_joined: whether the tables that it joins are as they were.
     """
 
     new: tuple[str, ...] = ()
@@ -34,6 +35,7 @@ class SourceChanges:
     vanished: int = 0
     same_rules: bool = True
     columns: str | None = None
+    same_joined: bool = True
 
     @property
     def reason_to_rebuild(self) -> str | None:
@@ -42,12 +44,15 @@ class SourceChanges:
             return "read for the first time"
         if not self.same_rules:
             return "the config or a new version of the cleaning rules cleans it in another way"
+        if not self.same_joined:
+            return "a table that it joins has changed"
         return None if self.changed is None else f"{self.changed} is no longer the file that was read"
 
 
-def fingerprint_rules(config: Config, source: Source, version: int = CLEANING_RULES_VERSION) -> str:
-    """Compute the SHA-256 of everything that decides what becomes of a row of a source.
+def fingerprint_rules(config: Config, source: Source, joined: str = "", version: int = CLEANING_RULES_VERSION) -> str:
+    """Compute the SHA-256 of everything in the config that decides what becomes of a row of a source.
 
+    joined: the state of the tables that it joins, which follows the SHA-256 after a colon; empty where it joins none
     Thresholds of the quality gate and weights of behaviours decide nothing about a row.
     """
     own = source.model_dump(mode="json", exclude={"max_quarantine_rate", "name"})
@@ -60,7 +65,8 @@ def fingerprint_rules(config: Config, source: Source, version: int = CLEANING_RU
         }
     elif source is config.items and config.interests.levels:
         shared = {"levels": config.interests.levels}
-    return hashlib.sha256(json.dumps([version, own, shared], sort_keys=True).encode()).hexdigest()
+    rules = hashlib.sha256(json.dumps([version, own, shared], sort_keys=True).encode()).hexdigest()
+    return f"{rules}:{joined}" if joined else rules
 
 
 def compare_files(listed: DataFrame, ledger: DataFrame, rules: Mapping[str, str]) -> dict[str, SourceChanges]:
@@ -90,4 +96,6 @@ def _in_order_of_runs(run_id: Column) -> Column:
 
 
 def _changes(row: Row, rules: str | None) -> SourceChanges:
-    return SourceChanges(tuple(row["new"]), row["changed"], row["vanished"], set(row["rules"]) <= {rules}, row["columns"])
+    before, now = [text.partition(":") for text in row["rules"]], (rules or "").partition(":")
+    same_rules, same_joined = all(text[0] == now[0] for text in before), all(text[2] == now[2] for text in before)
+    return SourceChanges(tuple(row["new"]), row["changed"], row["vanished"], same_rules, row["columns"], same_joined)

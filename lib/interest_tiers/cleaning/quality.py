@@ -1,27 +1,27 @@
-"""Measures what cleaning found, against limits; the quality gate goes on, or stops with the reasons."""
+"""Measures what cleaning found, against the limits of the config. The gate that judges the measures is in gate.py."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 
 from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
-from interest_tiers.cleaning.interactions import NOT_CONFIGURED
+from interest_tiers.cleaning.counting import NOTHING_BEFORE, CountsBefore, describe_before
 from interest_tiers.cleaning.judging import Judged
-from interest_tiers.cleaning.quarantine import is_good
-from interest_tiers.config import ALL_SOURCES, Config, InteractionSource, Quality
-from interest_tiers.errors import DataQualityError
+from interest_tiers.cleaning.quarantine import CANNOT_BE_READ, is_good
+from interest_tiers.cleaning.undecodable import TEXT_COLUMNS, Undecodable, count_undecodable, count_undecodable_items, read_undecodable
+from interest_tiers.config import ALL_SOURCES, ITEMS_SOURCE, UNREADABLE, Config, InteractionSource, Quality
 from interest_tiers.text import mask_example, wildcard_to_regex
 
 #: The measure that separates runs that read everything from those that read what was new.
 IS_REBUILT = "is_rebuilt"
 
-#: Unknown behaviours that a message names.
-NAMED_BEHAVIOURS = 5
+#: The share of good interactions whose item the catalogue has.
+CATALOGUE_RATE = "catalogue_rate"
 
 #: Columns whose missing values are counted.
 COUNTED_COLUMNS = ("user_id", "item_id", "behaviour", "occurred_at", "value", "text")
@@ -29,18 +29,23 @@ COUNTED_COLUMNS = ("user_id", "item_id", "behaviour", "occurred_at", "value", "t
 
 @dataclass(frozen=True)
 class Reason:
-    """The number of rows with a reason, and one of them as JSON, its letters and digits masked."""
+    """The number of rows with a reason, and one of them as JSON, its letters and digits masked.
+
+    lines: of rows that cannot be read, the lines of the file that they took; 0 for other reasons.
+    """
 
     rows: int
     example: str | None
+    lines: int = 0
 
 
 @dataclass(frozen=True)
 class SourceCounts:
-    """Counts of the rows of one source: rows_in = interactions + quarantined + duplicates.
+    """Counts of the rows of one source: rows_in = interactions + quarantined + duplicates + before.left_out.
 
     duplicates: rows equal to another one, of this run or an earlier one.
     reasons: counts of every reason; their sum can exceed quarantined.
+    before: what was counted before rows were judged.
     """
 
     source: str
@@ -49,6 +54,7 @@ class SourceCounts:
     quarantined: int
     duplicates: int
     missing: Mapping[str, int]
+    undecodable: Undecodable
     lowest_value: float | None
     highest_value: float | None
     oldest: date | None
@@ -56,11 +62,15 @@ class SourceCounts:
     clipped: int
     flagged: int
     reasons: Mapping[str, Reason]
+    before: CountsBefore = NOTHING_BEFORE
 
 
 @dataclass(frozen=True)
 class Measure:
-    """A row of the table data_quality without its run. limit and passed are set where the config has a threshold."""
+    """A row of the table data_quality without its run. limit and passed are set where the config has a threshold.
+
+    explanation: the end of the message where the limit is not met; it is not stored.
+    """
 
     source: str
     measure: str
@@ -69,11 +79,13 @@ class Measure:
     limit: float | None = None
     passed: bool | None = None
     example: str | None = None
+    explanation: str = ""
 
 
-def count_sources(judged: DataFrame) -> list[SourceCounts]:
+def count_sources(judged: DataFrame, before: Mapping[str, CountsBefore] | None = None) -> list[SourceCounts]:
     """Count judged interactions per source. Sources and reasons are as many as the config names.
 
+    before: by source, see counting.count_before; a source of which every row is left out has counts too.
     judged: see judging.Judged.rows. copies counts how often the run read the row.
     is_new is false for a stored row that is here for its copies or its day.
     """
@@ -83,6 +95,7 @@ def count_sources(judged: DataFrame) -> list[SourceCounts]:
         F.count_if(is_new).alias("distinct_rows"),
         F.count_if(is_kept).alias("good"),
         *[F.count_if(is_new & F.col(c).isNull()).alias(f"missing_{c}") for c in COUNTED_COLUMNS],
+        *count_undecodable(TEXT_COLUMNS, is_new, F.lit(1)),
         F.min(F.when(is_kept, F.col("value"))).alias("lowest"),
         F.max(F.when(is_kept, F.col("value"))).alias("highest"),
         F.min(F.when(is_kept, F.col("event_date"))).alias("oldest"),
@@ -91,17 +104,30 @@ def count_sources(judged: DataFrame) -> list[SourceCounts]:
         F.count_if(is_new & F.col("is_flagged")).alias("flagged"),
     )
     reasons = _count_reasons(judged.where("is_new"))
-    return [_source_counts(row, reasons.get(row["source"], {})) for row in totals.orderBy("source").collect()]
+    found = [_source_counts(row, reasons.get(row["source"], {})) for row in totals.collect()]
+    before = before or {}
+    found += [_no_rows(name) for name in before.keys() - {counts.source for counts in found} if before[name].left_out]
+    counted = [_add_before(counts, before[counts.source]) if counts.source in before else counts for counts in found]
+    return sorted(counted, key=lambda counts: counts.source)
+
+
+def measure_items(versions: DataFrame, quality: Quality) -> list[Measure]:
+    """Measure the texts of the catalogue. versions: see items.count_item_versions."""
+    return _undecodable(ITEMS_SOURCE, count_undecodable_items(versions), quality)
 
 
 def describe(counts: Sequence[SourceCounts]) -> str:
     """Describe the counts of all sources in one line, with the reasons."""
     interactions, duplicates, quarantined = (sum(getattr(c, n) for c in counts) for n in ("interactions", "duplicates", "quarantined"))
-    reasons = ", ".join(f"{reason} {rows:,}" for reason, rows in _all_reasons(counts).items())
+    reasons = ", ".join(f"{reason} {rows:,}" for reason, rows in count_all_reasons(counts).items())
     clipped, flagged = sum(c.clipped for c in counts), sum(c.flagged for c in counts)
+    undecodable, lost_lines = sum(c.undecodable.rows for c in counts), sum(count_lost_lines(c) for c in counts)
     return (
         f"{interactions:,} interactions, {duplicates:,} exact duplicates, {quarantined:,} quarantined"
         + (f" ({reasons})" if reasons else "")
+        + "".join(f", {each}" for each in describe_before([c.before for c in counts]))
+        + (f", {lost_lines:,} further lines in rows that cannot be read" if lost_lines else "")
+        + (f", {undecodable:,} rows with U+FFFD (is options.encoding set?)" if undecodable else "")
         + (f", {clipped:,} values clipped" if clipped else "")
         + (f", {flagged:,} rows flagged as of bots" if flagged else "")
     )
@@ -200,25 +226,17 @@ def measure_totals(interactions: int, users: int, quality: Quality) -> list[Meas
     ]
 
 
-def require_quality(measures: Sequence[Measure], counts: Sequence[SourceCounts] = (), judged: DataFrame | None = None) -> None:
-    """Raise DataQualityError with every threshold that is not met. counts and judged explain those on rows."""
-    by_source = {found.source: found for found in counts}
-    faults = [_fault(measure, by_source.get(measure.source)) for measure in measures if measure.passed is False]
-    if any(m.measure == IS_REBUILT and m.value for m in measures) and not any(found.rows_in for found in counts):
-        faults.insert(0, "the source has no rows")
-    if judged is not None and any(m.measure in ("quarantine_rate", "rate_of_reason") for m in measures if m.passed is False):
-        faults += _unknown_behaviours(counts, judged)
-    if faults:
-        raise DataQualityError(f"the quality gate refuses the data: {'; '.join(faults)}. See interactions_quarantine and data_quality")
-
-
 def _count_reasons(judged: DataFrame) -> dict[str, dict[str, Reason]]:
     each = judged.where(~is_good()).select("source", F.explode("reasons").alias("reason"), "raw", "interaction_id")
-    counted = each.groupBy("source", "reason").agg(F.count(F.lit(1)).alias("rows"), F.min_by("raw", "interaction_id").alias("raw"))
-    counted = counted.select("source", "reason", "rows", mask_example(F.col("raw")).alias("example"))
+    record = F.when(F.col("reason") == CANNOT_BE_READ, F.btrim(F.get_json_object("raw", f"$.{UNREADABLE}"), F.lit("\n\r")))
+    n_lines = F.coalesce(1 + F.length(record) - F.length(F.replace(record, F.lit("\n"), F.lit(""))), F.lit(0))
+    counted = each.groupBy("source", "reason").agg(
+        F.count(F.lit(1)).alias("rows"), F.sum(n_lines).alias("lines"), F.min_by("raw", "interaction_id").alias("raw")
+    )
+    counted = counted.select("source", "reason", "rows", "lines", mask_example(F.col("raw")).alias("example"))
     found: dict[str, dict[str, Reason]] = {}
     for row in counted.orderBy("source", F.desc("rows"), "reason").collect():
-        found.setdefault(row["source"], {})[row["reason"]] = Reason(row["rows"], row["example"])
+        found.setdefault(row["source"], {})[row["reason"]] = Reason(row["rows"], row["example"], row["lines"])
     return found
 
 
@@ -230,6 +248,7 @@ def _source_counts(row: Row, reasons: Mapping[str, Reason]) -> SourceCounts:
         quarantined=row["distinct_rows"] - row["good"],
         duplicates=row["rows_in"] - row["distinct_rows"],
         missing={c: row[f"missing_{c}"] for c in COUNTED_COLUMNS},
+        undecodable=read_undecodable(row, TEXT_COLUMNS, row["distinct_rows"]),
         lowest_value=row["lowest"],
         highest_value=row["highest"],
         oldest=row["oldest"],
@@ -240,11 +259,24 @@ def _source_counts(row: Row, reasons: Mapping[str, Reason]) -> SourceCounts:
     )
 
 
+def _no_rows(source: str) -> SourceCounts:
+    missing = dict.fromkeys(COUNTED_COLUMNS, 0)
+    return SourceCounts(source, 0, 0, 0, 0, missing, Undecodable(), None, None, None, None, 0, 0, {})
+
+
+def _add_before(counts: SourceCounts, before: CountsBefore) -> SourceCounts:
+    return replace(counts, rows_in=counts.rows_in + before.left_out, before=before)
+
+
 def _volumes(found: SourceCounts, quality: Quality, previous: int | None) -> list[Measure]:
     measures = [
         Measure(found.source, name, None, getattr(found, name)) for name in ("rows_in", "interactions", "quarantined", "duplicates")
     ]
     measures += [Measure(found.source, name, None, getattr(found, name)) for name in ("clipped", "flagged")]
+    measures.append(Measure(found.source, "left_out", None, found.before.left_out))
+    measures += [Measure(found.source, "unmatched", path, rows) for path, rows in found.before.unmatched.items()]
+    if found.before.conflicting_ids is not None:
+        measures.append(Measure(found.source, "conflicting_event_ids", None, found.before.conflicting_ids))
     if previous and found.rows_in:
         change = max(found.rows_in / previous, previous / found.rows_in)
         limit = quality.max_volume_change
@@ -253,18 +285,36 @@ def _volumes(found: SourceCounts, quality: Quality, previous: int | None) -> lis
 
 
 def _rates(found: SourceCounts, quality: Quality, own_limit: float | None) -> list[Measure]:
-    rows = max(found.rows_in, 1)
+    # What the config leaves out would dilute the rates. A row that cannot be read may hold any number of lines, each of
+    # which was a row.
+    rows = max(found.rows_in - found.before.left_out + count_lost_lines(found), 1)
     limit = quality.max_quarantine_rate if own_limit is None else own_limit
-    rate = found.quarantined / rows
+    rate = (found.quarantined + count_lost_lines(found)) / rows
     measures = [Measure(found.source, "quarantine_rate", None, rate, limit, rate <= limit)]
     for reason, of_reason in found.reasons.items():
         measures.append(Measure(found.source, "rows_with_reason", reason, of_reason.rows, example=of_reason.example))
+        if of_reason.lines:
+            measures.append(Measure(found.source, "lines_with_reason", reason, of_reason.lines))
         reason_limit = _limit_of(reason, quality.max_rate_by_reason)
         if reason_limit is not None:
             rate = of_reason.rows / rows
             measures.append(Measure(found.source, "rate_of_reason", reason, rate, reason_limit, rate <= reason_limit))
-    distinct = max(found.rows_in - found.duplicates, 1)
-    return measures + [Measure(found.source, "missing_rate", column, n / distinct) for column, n in found.missing.items()]
+    distinct = max(found.rows_in - found.before.left_out - found.duplicates, 1)
+    measures += [Measure(found.source, "missing_rate", column, n / distinct) for column, n in found.missing.items()]
+    return measures + _undecodable(found.source, found.undecodable, quality)
+
+
+def _undecodable(source: str, found: Undecodable, quality: Quality) -> list[Measure]:
+    rate, limit = found.rate, quality.max_undecodable_rate
+    return [
+        Measure(source, "undecodable_rate", None, rate, limit, rate <= limit),
+        *[Measure(source, "undecodable", column, rows) for column, rows in found.by_column.items()],
+    ]
+
+
+def count_lost_lines(found: SourceCounts) -> int:
+    """Count the lines of rows that cannot be read, beyond one each."""
+    return sum(max(0, reason.lines - reason.rows) for reason in found.reasons.values())
 
 
 def _ranges(found: SourceCounts, today: date) -> list[Measure]:
@@ -288,39 +338,10 @@ def _limit_of(reason: str, limits: Mapping[str, float]) -> float | None:
     return next(fitting, None)
 
 
-def _fault(measure: Measure, found: SourceCounts | None) -> str:
-    where = "" if measure.source in (ALL_SOURCES, "interactions") else f"{measure.source}: "
-    if measure.measure == "quarantine_rate" and found is not None:
-        reasons = ", ".join(f"{reason} ({of.rows:,})" for reason, of in found.reasons.items())
-        return (
-            f"{where}{found.quarantined:,} of {found.rows_in:,} rows cannot be used ({measure.value:.1%}; "
-            f"quality.max_quarantine_rate is {measure.limit:.1%}): {reasons}"
-        )
-    if measure.measure == "rate_of_reason":
-        return (
-            f"{where}{measure.value:.1%} of the rows have the reason {measure.subject!r}; quality.max_rate_by_reason is {measure.limit:.1%}"
-        )
-    if measure.measure == "newest_event_age_days":
-        return f"{where}the newest event is {measure.value:.0f} days old; quality.max_age_days is {measure.limit:.0f}"
-    if measure.measure == "volume_change":
-        change = f"{where}the rows read differ from those of the run before by a factor of {measure.value:.1f}"
-        return f"{change}; quality.max_volume_change is {measure.limit:.1f}"
-    key = {"interactions": "quality.min_rows", "users": "quality.min_users"}[measure.measure]
-    return f"{measure.value:,.0f} {measure.measure} are left; {key} is {measure.limit:,.0f}"
-
-
-def _all_reasons(counts: Sequence[SourceCounts]) -> dict[str, int]:
+def count_all_reasons(counts: Sequence[SourceCounts]) -> dict[str, int]:
+    """Count the rows of every reason over all sources, most frequent first."""
     together: dict[str, int] = {}
     for found in counts:
         for reason, of_reason in found.reasons.items():
             together[reason] = together.get(reason, 0) + of_reason.rows
     return dict(sorted(together.items(), key=lambda entry: (-entry[1], entry[0])))
-
-
-def _unknown_behaviours(counts: Sequence[SourceCounts], judged: DataFrame) -> list[str]:
-    if NOT_CONFIGURED not in _all_reasons(counts):
-        return []
-    unknown = judged.where(F.array_contains("reasons", NOT_CONFIGURED)).groupBy("behaviour").count()
-    named = unknown.orderBy(F.desc("count"), "behaviour").limit(NAMED_BEHAVIOURS).collect()
-    values = ", ".join(f"{row['behaviour']!r} ({row['count']:,})" for row in named)
-    return [f"behaviours that the config does not name: {values}"]

@@ -25,15 +25,20 @@ from pyspark.sql.types import (
     TimestampType,
 )
 
-from interest_tiers.cleaning.columns import is_unreadable, source_column
+from interest_tiers.cleaning.columns import is_undecodable, is_unreadable, source_column
+from interest_tiers.cleaning.shaping import ambiguous_reasons, own_columns
+from interest_tiers.config import Source
 
 #: Times with microseconds: rows that differ only in them are two rows.
 WHOLE_TIMES = {"timestampFormat": "yyyy-MM-dd'T'HH:mm:ss.SSSSSSXXX", "timestampNTZFormat": "yyyy-MM-dd'T'HH:mm:ss.SSSSSS"}
 
 CANNOT_BE_READ = "row: cannot be read"
 
+#: An id with U+FFFD may be two ids: what was there is lost.
+UNDECODABLE = "{key}: has bytes that are not in the encoding"
+
 #: Names that no source would use.
-_WHOLE_ROW, _UNREADABLE_ROW = "__row", "__unreadable"
+_WHOLE_ROW, _UNREADABLE_ROW, _SEVERAL = "__row", "__unreadable", "__several"
 
 #: Two hashes of 64 bits each, so that among 10^11 rows no two are expected to share both.
 _SEEDS = ("left", "right")
@@ -65,20 +70,27 @@ def group_key(field: StructField) -> Column:
     return F.array_sort(F.map_entries(column)).alias(field.name) if isinstance(field.dataType, MapType) else column
 
 
-def assess_rows(raw: DataFrame, key: str, **columns: Column) -> DataFrame:
+def assess_rows(raw: DataFrame, source: Source, key: str, **columns: Column) -> DataFrame:
     """Map rows of the items' or users' source and find what is wrong with them.
 
+    raw:     the source's rows (see shaping.shape_rows)
     columns: by name; the one named ``key`` must not be null.
     Returns: (columns, reasons array<string>, raw, event_date), one row per row.
     raw is JSON, null for a good row; event_date is null.
     """
+    several = [F.when(condition, F.lit(reason)) for reason, condition in ambiguous_reasons(raw, source).items()]
     mapped = raw.select(
         *[column.alias(name) for name, column in columns.items()],
         is_unreadable(raw).alias(_UNREADABLE_ROW),
-        whole_row(raw.columns).alias(_WHOLE_ROW),
+        whole_row(own_columns(raw)).alias(_WHOLE_ROW),
+        F.array_compact(F.array(*several)).alias(_SEVERAL) if several else F.array().cast("array<string>").alias(_SEVERAL),
     )
-    missing, unreadable = F.when(F.col(key).isNull(), F.lit(f"{key}: missing")), F.when(F.col(_UNREADABLE_ROW), F.lit(CANNOT_BE_READ))
-    return mapped.withColumn("reasons", collect_reasons([missing, unreadable])).select(
+    reasons = [
+        F.when(F.col(key).isNull(), F.lit(f"{key}: missing")),
+        F.when(is_undecodable(F.col(key)), F.lit(UNDECODABLE.format(key=key))),
+        F.when(F.col(_UNREADABLE_ROW), F.lit(CANNOT_BE_READ)),
+    ]
+    return mapped.withColumn("reasons", F.concat(collect_reasons(reasons), F.col(_SEVERAL))).select(
         *columns,
         "reasons",
         F.when(~is_good(), F.to_json(_WHOLE_ROW, WHOLE_TIMES)).alias("raw"),

@@ -20,6 +20,7 @@ from interest_tiers.config.method import (
 )
 from interest_tiers.config.root import Config
 from interest_tiers.config.section import Section
+from interest_tiers.config.shapes import ColumnRef, Explode, Files, Join, Source, SqlColumn, Unpivot
 from interest_tiers.config.sources import (
     ALL_SOURCES,
     ITEMS_SOURCE,
@@ -28,14 +29,11 @@ from interest_tiers.config.sources import (
     USERS_SOURCE,
     Behaviour,
     BehaviourWeight,
-    ColumnRef,
     InteractionColumns,
     InteractionSource,
     ItemColumns,
     ItemSource,
     OccurredAt,
-    Source,
-    SqlColumn,
     UserColumns,
     UserSource,
     ValueScale,
@@ -46,7 +44,8 @@ from interest_tiers.config.training import FineTuning, GptNetwork, Training
 __all__ = [
     "ALL_SOURCES", "ITEMS_SOURCE", "LANGUAGES", "PACKAGED_LOCATIONS", "PRECISIONS", "RESERVED_SOURCE_NAMES", "SPARK_LANGUAGES", "TIERS",
     "UNREADABLE", "USERS_SOURCE", "Augmentation", "Backend", "Behaviour", "BehaviourWeight", "Bots", "Clustering", "ColumnRef", "Config",
-    "Embedding", "Evaluation", "FineTuning", "GptNetwork", "InteractionColumns", "InteractionSource", "Interests", "ItemColumns",
-    "ItemSource", "LabelRule", "Network", "Noise", "OccurredAt", "Precision", "Quality", "Recommend", "Section", "Source", "SqlColumn",
-    "TierDrift", "TierTraining", "Tiers", "Training", "UserColumns", "UserSource", "UserTexts", "ValueRange", "ValueScale", "load_config",
+    "Embedding", "Evaluation", "Explode", "Files", "FineTuning", "GptNetwork", "InteractionColumns", "InteractionSource", "Interests",
+    "ItemColumns", "ItemSource", "Join", "LabelRule", "Network", "Noise", "OccurredAt", "Precision", "Quality", "Recommend", "Section",
+    "Source", "SqlColumn", "TierDrift", "TierTraining", "Tiers", "Training", "Unpivot", "UserColumns", "UserSource", "UserTexts",
+    "ValueRange", "ValueScale", "load_config",
 ]  # fmt: skip

@@ -70,7 +70,16 @@ class Quality(Section):
     )
     min_rows: int = Field(1000, ge=1, description="Smallest number of clean interactions.")
     min_users: int = Field(100, ge=1, description="Smallest number of users with a clean interaction.")
+    min_catalogue_rate: float | None = Field(
+        None, ge=0, le=1, description="Smallest share of clean interactions whose item is in the catalogue. Default: none."
+    )
     max_age_days: int | None = Field(None, ge=0, description="Largest number of days from the newest event to the day of the run.")
     max_volume_change: float | None = Field(
         None, gt=1, description="Largest factor by which the rows read may differ from those of the previous run."
+    )
+    max_undecodable_rate: float = Field(
+        0.01,
+        ge=0,
+        le=1,
+        description="Largest share of rows or items with U+FFFD, which stands for bytes outside the encoding.",
     )

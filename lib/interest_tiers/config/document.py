@@ -16,7 +16,7 @@ from pydantic_core import PydanticUndefined
 
 from interest_tiers.config.root import Config
 from interest_tiers.config.section import Section
-from interest_tiers.config.sources import SqlColumn
+from interest_tiers.config.shapes import SqlColumn
 
 INTRODUCTION = """\
 # Configuration

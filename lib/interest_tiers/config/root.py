@@ -103,7 +103,19 @@ class Config(Section):
     @model_validator(mode="after")
     def _categories_exist_where_they_are_interests(self) -> Config:
         if self.interests.source == "category" and self.items.columns.category is None:
-            raise ValueError("items.columns.category is missing; an interest is a category here (interests.source: category)")
+            raise ValueError(
+                "items.columns.category is missing; an interest is a category here (interests.source: category). "
+                "Where items have texts and no categories, set interests.source to topic"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _texts_exist_where_they_are_needed(self) -> Config:
+        if not self.items.columns.text and self.interests.source == "topic":
+            raise ValueError(
+                "items.columns.text is missing; interests are topics of texts here (interests.source: topic). "
+                "Where items have categories and no texts, set interests.source to category"
+            )
         return self
 
     @model_validator(mode="after")
@@ -117,6 +129,10 @@ class Config(Section):
         if self.tiers.attributes and self.users is None:
             named = ", ".join(self.tiers.attributes)
             raise ValueError(f"tiers.attributes names {named}, but there is no source of users; set users, or remove the attributes")
+        chosen = None if self.users is None else self.users.columns.attributes
+        lacking = [] if chosen is None else [name for name in self.tiers.attributes if name not in chosen]
+        if lacking:
+            raise ValueError(f"tiers.attributes names {', '.join(lacking)}, which users.columns.attributes does not; add it there")
         return self
 
     @property

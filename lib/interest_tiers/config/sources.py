@@ -1,8 +1,7 @@
-"""Where rows come from, and which column holds what. What is plausible in them is in cleaning.py."""
+"""Which column of a source holds what. How rows are read and shaped is in shapes.py, what is plausible in cleaning.py."""
 
 from __future__ import annotations
 
-import re
 from datetime import date
 from typing import Any, Literal
 from zoneinfo import available_timezones
@@ -10,6 +9,7 @@ from zoneinfo import available_timezones
 from pydantic import Field, field_validator, model_validator
 
 from interest_tiers.config.section import Section, suggest
+from interest_tiers.config.shapes import ColumnRef, Source, SqlColumn
 
 #: Column in which Spark's reader of CSV and JSON keeps a row that it could not parse; null otherwise.
 UNREADABLE = "_corrupt_record"
@@ -18,64 +18,24 @@ UNREADABLE = "_corrupt_record"
 RESERVED_SOURCE_NAMES = ITEMS_SOURCE, USERS_SOURCE, ALL_SOURCES = ("items", "users", "all")
 
 
-class Source(Section):
-    """Where rows are read from, and how."""
-
-    path: str = Field(
-        description="File, glob, folder or Delta table (a folder or `catalog.schema.table`). `{name}` stands for an entry of `locations`."
-    )
-    format: Literal["parquet", "csv", "json", "delta"] | None = Field(
-        None, description="Format of the files; JSON has one object per line. Default: by the ending of `path`, else Parquet."
-    )
-    options: dict[str, str] = Field(
-        default_factory=dict,
-        description="Options of Spark's reader, such as `sep` or `encoding`. Unless set here, CSV has a header and quoted line breaks.",
-    )
-    explode: str | None = Field(
-        None,
-        description="Array column whose elements become rows; `array.field` then names a field. A row with an empty array is quarantined.",
-    )
-
-    @field_validator("options", mode="before")
-    @classmethod
-    def _options_are_text(cls, options: Any) -> Any:
-        if not isinstance(options, dict):
-            return options
-        return {k: str(v).lower() if isinstance(v, bool) else str(v) for k, v in options.items()}
-
-    @property
-    def reader_format(self) -> str:
-        """Return the format as given, or by the ending of the path."""
-        if self.format is not None:
-            return self.format
-        ending = re.search(r"\.(csv|tsv|json|jsonl|ndjson)(\.\w+)?$", self.path)
-        if ending is None:
-            return "parquet"
-        return "csv" if ending.group(1) in ("csv", "tsv") else "json"
-
-
-class SqlColumn(Section):
-    """A column computed from the source's columns."""
-
-    sql: str = Field(description="Spark SQL on the source's columns.")
-
-
-#: A column of a source by its name (a.b for a field of a struct), or SQL on its columns.
-ColumnRef = str | SqlColumn
-
-
 class OccurredAt(Section):
-    """When an event happened. A column name alone is short for `{column: NAME}`.
+    """When an event happened. Set one of column, sql and literal. A column name alone is short for `{column: NAME}`.
+
+    Data without times have a literal day. Where all events lie on one day, every item counts as evidence (docs/method.md).
 
     Implausible times are quarantined. So are epoch 0, and numbers that are plausible only in another unit; the reason says which.
     """
 
-    column: str = Field(description="Column with the time.")
+    column: str | None = Field(None, description="Column with the time.")
+    sql: str | None = Field(None, description="Spark SQL that yields the time, such as `concat(date, ' ', time)`.")
+    literal: date | None = Field(None, description="The same day for every row, for data without times.")
     unit: Literal["s", "ms", "us", "auto"] | None = Field(
         None, description="Unit of numbers since 1970-01-01 UTC; `auto` decides for each number by its size. Default: `s`."
     )
     format: list[str] | None = Field(
-        None, description="Spark datetime patterns of texts, one or a list tried in order; `iso` is ISO 8601. Default: `iso`."
+        None,
+        description="Spark datetime patterns of texts, one or a list tried in order; `iso` is ISO 8601. `EEE` reads an English day name. "
+        "Default: `iso`.",
     )
     timezone: str = Field("UTC", description="IANA time zone of times that carry none.")
     earliest: date = Field(date(1990, 1, 1), description="First plausible day.")
@@ -85,6 +45,17 @@ class OccurredAt(Section):
     @classmethod
     def _one_format_is_a_list(cls, given: Any) -> Any:
         return [given] if isinstance(given, str) else given
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> OccurredAt:
+        if sum(given is not None for given in (self.column, self.sql, self.literal)) != 1:
+            raise ValueError("give one of column, sql and literal")
+        return self
+
+    @property
+    def ref(self) -> ColumnRef | None:
+        """Return where the time comes from; None for a literal."""
+        return SqlColumn(sql=self.sql) if self.sql is not None else self.column
 
     @field_validator("timezone")
     @classmethod
@@ -111,7 +82,7 @@ class Behaviour(Section):
 class InteractionColumns(Section):
     """Which columns of the source make an interaction.
 
-    Ids are kept as text: `17850.0` becomes `17850`, and leading zeros stay. Blank, `null`, `nan` and `none` count as missing.
+    Ids are kept as text: `17850.0` becomes `17850`, and leading zeros stay. Blank, `null`, `nan`, `none` and the like count as missing.
     """
 
     user_id: ColumnRef = Field(description="Who acted.")
@@ -120,6 +91,10 @@ class InteractionColumns(Section):
     behaviour: Behaviour = Field(description="What the user did.")
     value: ColumnRef | None = Field(None, description="Amount, price or rating.")
     text: ColumnRef | None = Field(None, description="What the user wrote.")
+    event_id: ColumnRef | None = Field(
+        None,
+        description="The source's own id of the event. Rows that agree in it and in the columns named here are copies of one event.",
+    )
 
     @field_validator("occurred_at", "behaviour", mode="before")
     @classmethod
@@ -131,7 +106,7 @@ class InteractionSource(Source):
     """Who did what to which item, and when: one source, or a list of sources that become one stream.
 
     Files of a source may be compressed, and may differ in their columns, the order of columns, and types.
-    JSON numbers keep their digits. A line that cannot be read is quarantined whole.
+    Whole JSON numbers keep their digits. A line that cannot be read is quarantined whole.
     """
 
     name: str | None = Field(
@@ -142,7 +117,7 @@ class InteractionSource(Source):
     columns: InteractionColumns = Field(description="Which column holds what.")
     keep: list[str] = Field(
         default_factory=list,
-        description="SQL conditions on the source's columns. A row that fails one is quarantined, with the condition as its reason.",
+        description="SQL conditions on the rows. A row that fails one is quarantined, with the condition as its reason.",
     )
     max_quarantine_rate: float | None = Field(
         None, ge=0, le=1, description="Largest share of quarantined rows of this source. Default: `quality.max_quarantine_rate`."
@@ -166,22 +141,38 @@ class ItemColumns(Section):
 
 
 class ItemSource(Source):
-    """The item catalogue, which may be the events themselves. An item with several texts gets the most frequent one."""
+    """The item catalogue, which may be the events themselves.
+
+    An item with several texts or categories gets the most frequent one of each, of equally frequent ones the first by alphabet.
+    How many items have several is counted.
+    """
 
     columns: ItemColumns = Field(description="Which column holds what.")
     drop_categories: list[str] = Field(
-        default_factory=list, description="Categories to leave out; `*` matches any text. Interactions with their items are quarantined."
+        default_factory=list,
+        description="Categories to leave out, by their normal form; `*` matches any text. Interactions with their items are quarantined.",
     )
 
 
 class UserColumns(Section):
-    """Which column names the user. Every other column is stored as an attribute."""
+    """Which columns name and describe the user."""
 
     user_id: ColumnRef = Field(description="The user's id, as in the interactions.")
+    attributes: dict[str, ColumnRef] | None = Field(
+        None, description="Columns to store: a list, or a map of attributes to columns; `[]` is none. Default: every other column."
+    )
+
+    @field_validator("attributes", mode="before")
+    @classmethod
+    def _names_stand_for_themselves(cls, given: Any) -> Any:
+        return {name: name for name in given} if isinstance(given, list) and all(isinstance(n, str) for n in given) else given
 
 
 class UserSource(Source):
-    """Attributes of users, such as demographics. `show` prints them; `tiers.attributes` makes some of them features."""
+    """Attributes of users, such as demographics. `show` prints them; `tiers.attributes` makes some of them features.
+
+    Values have the normal form of names: entities decoded, one kind of blank; words for missing are left out.
+    """
 
     columns: UserColumns = Field(description="Which column holds what.")
 

@@ -4,6 +4,9 @@ Evidence is the sum of the day's weight over the days on which the user touched 
 half_life_days and is never below 0. The day's weight is its largest behaviour weight, less the most negative one (a
 return, a dislike). Days count and not rows: a bulk order or a burst of a bot is one day. A day whose weight is 0 or
 below still counts in n_days, recency and the other features, since these describe how the user behaves.
+
+Where everything before the cutoff lies on one day, as in data without times, days tell nothing apart. The weights of the
+day's items are then summed (see are_on_one_day).
 """
 
 from __future__ import annotations
@@ -196,10 +199,17 @@ def interest_days(days_of_items: DataFrame) -> DataFrame:
     return days_of_items.groupBy("user_id", "level", "interest_id", "event_date").agg(*summed_days())
 
 
-def summed_days() -> list[Column]:
-    """Aggregate days of items: weight, n_interactions, value."""
+def are_on_one_day(days: DataFrame) -> bool:
+    """Check whether all days are the same one. days: (event_date, ...)"""
+    found = days.agg(F.min("event_date").alias("first"), F.max("event_date").alias("last")).first()
+    assert found is not None  # an aggregate without keys has one row
+    return found["first"] is not None and found["first"] == found["last"]
+
+
+def summed_days(every_item: bool = False) -> list[Column]:
+    """Aggregate days of items: weight, n_interactions, value. every_item: sum the weights of items, see are_on_one_day."""
     return [
-        day_weight(F.col("weight")).alias("weight"),
+        (exact_sum(F.col("weight")) if every_item else day_weight(F.col("weight"))).alias("weight"),
         F.sum("n_interactions").alias("n_interactions"),
         exact_sum_of_values(F.col("value")).alias("value"),
     ]

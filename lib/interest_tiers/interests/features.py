@@ -22,14 +22,15 @@ from interest_tiers.interests.hierarchy import USER_LEVEL
 CALENDAR_BEGINS = date(1900, 1, 1)
 
 
-def user_interests(days_of_items: DataFrame, cutoff: date, half_life_days: float, horizon_days: int) -> DataFrame:
+def user_interests(days_of_items: DataFrame, cutoff: date, half_life_days: float, horizon_days: int, every_item: bool = False) -> DataFrame:
     """Compute one row per user and interest, as of the cutoff.
 
     days_of_items: (user_id, level, interest_id, item_id, event_date, weight, n_interactions, value), all before the cutoff
+    every_item:    whether every item of a day counts, see evidence.are_on_one_day
     Returns:       the columns of user_interests but as_of
     """
     oldest_age = find_oldest_age(days_of_items, cutoff)
-    days_and_items = _days_and_items(days_of_items, cutoff, half_life_days, oldest_age)
+    days_and_items = _days_and_items(days_of_items, cutoff, half_life_days, oldest_age, every_item)
     features = _features(cutoff, horizon_days, count_bands(oldest_age, half_life_days))
     pairs = add_shares(days_and_items.groupBy(*PAIR, "level").agg(*features))
     recency, tenure = (F.datediff(F.lit(cutoff), F.col(day)).cast("bigint") for day in ("last_day", "first_day"))
@@ -54,7 +55,7 @@ def user_interests(days_of_items: DataFrame, cutoff: date, half_life_days: float
     )
 
 
-def _days_and_items(days_of_items: DataFrame, cutoff: date, half_life_days: float, oldest_age: int) -> DataFrame:
+def _days_and_items(days_of_items: DataFrame, cutoff: date, half_life_days: float, oldest_age: int, every_item: bool) -> DataFrame:
     """Sum up per user, interest and day (item_id is null), and per user, interest and item (event_date is null).
 
     One shuffle by user and interest serves both. Counting the items in a frame of their own would compute the days
@@ -69,7 +70,7 @@ def _days_and_items(days_of_items: DataFrame, cutoff: date, half_life_days: floa
         F.when(F.col("is_of_day"), F.col("event_date")).alias("event_date"),
         F.when(~F.col("is_of_day"), F.col("item_id")).alias("item_id"),
     )
-    return twice.groupBy(*PAIR, "level", *keys).agg(*summed_days(), F.max("decay").alias("decay"), F.max("band").alias("band"))
+    return twice.groupBy(*PAIR, "level", *keys).agg(*summed_days(every_item), F.max("decay").alias("decay"), F.max("band").alias("band"))
 
 
 def _calendar(spark: SparkSession, cutoff: date, half_life_days: float, oldest_age: int) -> DataFrame:

@@ -20,6 +20,8 @@ CHECKS: Mapping[str, tuple[str, str, str]] = {
     "newest_event_age_days": ("age of the newest event", "days", "at most"),
     "interactions": ("interactions left", "count", "at least"),
     "users": ("users left", "count", "at least"),
+    "catalogue_rate": ("interactions whose item the catalogue has", "share", "at least"),
+    "undecodable_rate": ("rows with bytes outside the encoding", "share", "at most"),
 }
 
 
@@ -39,7 +41,7 @@ class Check:
 
 @dataclass(frozen=True)
 class SourceQuality:
-    """One source, where rows_in = interactions + quarantined + duplicates; None where nothing was measured."""
+    """One source, where rows_in = interactions + quarantined + duplicates + left_out; None where nothing was measured."""
 
     source: str
     passed: bool  # no limit of this source is broken
@@ -55,6 +57,7 @@ class SourceQuality:
     newest_event_age_days: int | None  # at the run
     oldest_event_age_days: int | None
     missing: tuple[tuple[str, float], ...]  # column, share of the distinct rows
+    left_out: int = 0
 
     @property
     def change(self) -> float | None:
@@ -163,6 +166,7 @@ def _source(name: str, measures: Sequence[Row], previous: int | None) -> SourceQ
         interactions=count("interactions"),
         quarantined=count("quarantined"),
         duplicates=count("duplicates"),
+        left_out=count("left_out"),
         clipped=count("clipped"),
         flagged=count("flagged"),
         lowest_value=values.get("lowest_value"),

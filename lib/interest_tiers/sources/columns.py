@@ -1,4 +1,4 @@
-"""Columns of raw rows: schemas of several files merged, parts united, arrays exploded."""
+"""Columns of raw rows: schemas of several files merged, parts united."""
 
 from __future__ import annotations
 
@@ -42,25 +42,6 @@ def unite(parts: Sequence[DataFrame]) -> DataFrame:
     return reduce(lambda left, right: left.unionByName(right, allowMissingColumns=True), as_texts)
 
 
-def explode_rows(rows: DataFrame, path: str, explode: str) -> DataFrame:
-    """Turn the elements of an array column into rows; a row without elements stays one, with null.
-
-    Raises ConfigError when the column is missing or holds no array.
-    """
-    if explode not in rows.columns:
-        raise ConfigError(f"explode is {explode!r}: {path} has no such column; it has {', '.join(rows.columns)}")
-    if not isinstance(rows.schema[explode].dataType, ArrayType):
-        kind = rows.schema[explode].dataType.simpleString()
-        raise ConfigError(f"explode is {explode!r}: in {path} that column is no array but {kind}")
-    others = [F.col(quote_name(c)) for c in rows.columns if c != explode]
-    return rows.select(*others, F.explode_outer(F.col(quote_name(explode))).alias(explode))
-
-
-def undo_explode(known: StructType, explode: str | None) -> StructType:
-    """Return the columns that the files have, from the columns that the source has after explode_rows."""
-    return StructType([StructField(f.name, ArrayType(f.dataType)) if f.name == explode else f for f in known.fields])
-
-
 def add_missing(rows: DataFrame, known: StructType) -> DataFrame:
     """Add the columns of ``known`` that the rows lack, null in every row."""
     missing = [f for f in known.fields if f.name not in rows.columns]
@@ -80,13 +61,27 @@ def merge_repeats(schema: StructType) -> StructType:
     return StructType([StructField(name, _common_type(found)) for name, found in kinds.items()])
 
 
-def require_distinct_names(rows: DataFrame, path: str) -> None:
+def merge_cases(schema: StructType) -> StructType:
+    """Make texts of structs, below the top, that have two fields whose names differ by case alone: Spark takes them for one."""
+    return StructType([StructField(f.name, _merge_cases(f.dataType)) for f in schema.fields])
+
+
+def require_distinct_names(names: Sequence[str], path: str) -> None:
     """Raise ConfigError for two names that differ by case alone: Spark takes them for one."""
     seen: dict[str, str] = {}
-    for name in rows.columns:
+    for name in names:
         if name.lower() in seen:
             raise ConfigError(f"{path} has the columns {seen[name.lower()]!r} and {name!r}, which differ by case alone; rename one of them")
         seen[name.lower()] = name
+
+
+def _merge_cases(kind: DataType) -> DataType:
+    if isinstance(kind, ArrayType):
+        return ArrayType(_merge_cases(kind.elementType))
+    if not isinstance(kind, StructType):
+        return kind
+    is_distinct = len({name.lower() for name in kind.names}) == len(kind.names)
+    return merge_cases(kind) if is_distinct else StringType()
 
 
 def _merge_types(left: DataType, right: DataType) -> DataType | None:

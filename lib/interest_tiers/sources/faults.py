@@ -11,8 +11,14 @@ from pyspark.errors import AnalysisException, PySparkException
 
 from interest_tiers.errors import ConfigError, short_message
 
+#: What univocity, Spark's parser of CSV, says where a value is longer than the option maxCharsPerColumn.
+_TOO_LONG = r"exceeds the maximum number of characters"
+
 #: What PySpark raises for a fault in the JVM: its own classes for some, Py4J's for the rest, such as a failed task.
 SPARK_FAULTS = (PySparkException, Py4JJavaError)
+
+#: Characters of one value of CSV above which a file is refused: more likely, a quote was never closed.
+LONGEST_VALUE = 4_000_000
 
 #: Stands for the damaged file where Spark does not name it, as with packed files that end too early.
 PACKED_FILE = "a packed file"
@@ -32,6 +38,17 @@ def damaged_file(error: Exception) -> str | None:
     return PACKED_FILE if "EOFException: Unexpected end of input stream" in str(error) else None
 
 
+def too_long_value(error: Exception) -> str | None:
+    """Say what is wrong where a value of a CSV file is too long; None for other faults."""
+    if re.search(_TOO_LONG, str(error)) is None:
+        return None
+    longest = re.search(r"your parser settings \((\d+)\)", str(error))
+    return (
+        f"has a value of more than {int(longest.group(1)) if longest else LONGEST_VALUE:,} characters. Most often a quote is opened there "
+        'and never closed: where quotes are plain characters, set options.quote to "". Otherwise raise options.maxCharsPerColumn'
+    )
+
+
 def read_or_config_error(
     path: str, reader_format: str, read: Callable[[], _Read], advice: str = "; correct the path in the config"
 ) -> _Read:
@@ -41,7 +58,15 @@ def read_or_config_error(
     except SPARK_FAULTS as error:
         reason, damaged = short_message(error), damaged_file(error)
         if "PATH_NOT_FOUND" in reason:
-            raise ConfigError(f"{path}: no such file, folder or glob{advice}") from error
+            # A path may have both: a name in brackets, and nothing that fits them as a wildcard.
+            hint = "; [ ] are a wildcard for one character, write \\[ and \\] for themselves" if "[" in path else ""
+            raise ConfigError(f"{path}: no such file, folder or glob{hint}{advice}") from error
+        if (too_long := too_long_value(error)) is not None:
+            raise ConfigError(f"{path}: {too_long}") from error
+        if "UNABLE_TO_INFER_SCHEMA" in reason:
+            raise ConfigError(
+                f"{path}: cannot be read as {reader_format}: it holds no such file; correct the path or the format"
+            ) from error
         if damaged is not None:
             raise ConfigError(f"{path}: cannot be read as {reader_format}: {damaged} is cut short or damaged") from error
         if isinstance(error, AnalysisException):

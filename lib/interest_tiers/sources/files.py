@@ -75,19 +75,30 @@ def folders_of(spark: SparkSession, path: str) -> list[str]:
     return [str(status.getPath().toString()) for status in found or () if status.isDirectory()]
 
 
-def first_line(spark: SparkSession, file: str, encoding: str) -> str | None:
-    """Read the first line of a text file, unpacked where its name has a codec's suffix; None for an empty file."""
+def first_file(spark: SparkSession, path: str) -> str | None:
+    """Find one file behind a path, without a Spark job; None where there is none. Names that begin with _ or . are hidden, as to Spark."""
     jvm: Any = spark._jvm
-    hadoop = _hadoop_conf(spark)
+    target = jvm.org.apache.hadoop.fs.Path(path)
+    system = target.getFileSystem(_hadoop_conf(spark))
+    waiting = list(system.globStatus(target) or ())
+    while waiting:
+        status = waiting.pop(0)
+        if not status.isDirectory():
+            return str(status.getPath().toString())
+        below = sorted(system.listStatus(status.getPath()), key=lambda found: str(found.getPath().getName()))
+        waiting = [found for found in below if not str(found.getPath().getName()).startswith(("_", "."))] + waiting
+    return None
+
+
+def first_bytes(spark: SparkSession, file: str, n_bytes: int) -> bytes:
+    """Read the first bytes of a file as they are stored."""
+    jvm: Any = spark._jvm
     target = jvm.org.apache.hadoop.fs.Path(file)
-    stream = target.getFileSystem(hadoop).open(target)
+    stream = target.getFileSystem(_hadoop_conf(spark)).open(target)
     try:
-        codec = jvm.org.apache.hadoop.io.compress.CompressionCodecFactory(hadoop).getCodec(target)
-        unpacked = stream if codec is None else codec.createInputStream(stream)
-        line = jvm.java.io.BufferedReader(jvm.java.io.InputStreamReader(unpacked, encoding)).readLine()
+        return bytes(stream.readNBytes(n_bytes))
     finally:
         stream.close()
-    return None if line is None else str(line).removeprefix("\ufeff")
 
 
 def escape_wildcards(files: Sequence[str]) -> list[str]:

@@ -6,7 +6,7 @@ reading everything (a file has changed, the config cleans in another way), it re
 
 from __future__ import annotations
 
-from interest_tiers.cleaning.increment import all_sources, describe_vanished
+from interest_tiers.cleaning.increment import all_tables, describe_vanished
 from interest_tiers.cleaning.quality import measure_quality
 from interest_tiers.stages.clean_plan import name_damaged_sources, plan
 from interest_tiers.stages.clean_step import newest_stored, require_limits, take
@@ -16,9 +16,9 @@ from interest_tiers.stages.results import StageResult
 
 
 def preflight(context: StageContext, **options: object) -> list[str]:
-    """Check that every source has a location."""
-    for source in all_sources(context.config).values():
-        context.config.resolve(source.path)
+    """Check that every source, and every table that one joins, has a location."""
+    for table in all_tables(context.config):
+        context.config.resolve(table.path)
     return []
 
 

@@ -9,12 +9,12 @@ from functools import reduce
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from interest_tiers.cleaning.increment import FIRST_RUN, Increment, all_sources, plan_increment, read_everything
+from interest_tiers.cleaning.increment import FIRST_RUN, Increment, all_sources, all_tables, plan_increment, read_everything
 from interest_tiers.cleaning.ledger import SourceChanges, compare_files, fingerprint_rules
-from interest_tiers.config import ITEMS_SOURCE, USERS_SOURCE, Config
+from interest_tiers.config import ITEMS_SOURCE, USERS_SOURCE, Source
 from interest_tiers.errors import ConfigError
 from interest_tiers.sources.delta import has_only_grown, read_added_rows
-from interest_tiers.sources.faults import PACKED_FILE, SPARK_FAULTS, damaged_file
+from interest_tiers.sources.faults import PACKED_FILE, SPARK_FAULTS, damaged_file, too_long_value
 from interest_tiers.sources.files import is_behind, list_files
 from interest_tiers.stages.context import StageContext
 from interest_tiers.storage.schemas import ITEM_VERSIONS, SOURCE_FILES
@@ -24,11 +24,11 @@ def plan(context: StageContext, full: bool) -> Increment:
     """Plan what to read. full: read everything."""
     config, warehouse = context.config, context.warehouse
     # Listed before any is read: a file that comes later is left to the next run.
-    listed = warehouse.stage("clean/files", _list_sources(context))
+    listed, rules = warehouse.stage("clean/files", _list_sources(context)), source_rules(context)
     if full or not warehouse.exists(SOURCE_FILES):
-        return read_everything(config, listed, "as --full says" if full else FIRST_RUN)
+        return read_everything(config, listed, "as --full says" if full else FIRST_RUN, rules)
     ledger = warehouse.read(SOURCE_FILES)
-    changes = compare_files(listed, ledger, source_rules(config))
+    changes = compare_files(listed, ledger, rules)
     added, grown = _find_growth(context, listed, ledger, changes)
 
     def are_items_counted() -> bool:
@@ -36,12 +36,25 @@ def plan(context: StageContext, full: bool) -> Increment:
         counted_by = warehouse.read(ITEM_VERSIONS).select("run_id").limit(1)
         return not ledger.where(F.col("source") == ITEMS_SOURCE).join(counted_by, "run_id", "left_semi").isEmpty()
 
-    return plan_increment(config, listed, ledger, changes, added, grown, are_items_counted)
+    return plan_increment(config, listed, ledger, changes, rules, added, grown, are_items_counted)
 
 
-def source_rules(config: Config) -> dict[str, str]:
-    """Compute the fingerprint of the cleaning rules of every source."""
-    return {name: fingerprint_rules(config, source) for name, source in all_sources(config).items()}
+def source_rules(context: StageContext) -> dict[str, str]:
+    """Compute the fingerprint of the cleaning rules of every source, and of the state of the tables that it joins."""
+    config = context.config
+    return {name: fingerprint_rules(config, source, _state_of_joined(context, source)) for name, source in all_sources(config).items()}
+
+
+def _state_of_joined(context: StageContext, source: Source) -> str:
+    """Return a fingerprint of the files behind the tables that a source joins; empty where it joins none."""
+    states = []
+    for join in source.join:
+        listed = list_files(context.warehouse.spark, context.config.resolve(join.path), join.reader_format, join.options)
+        # The order of files does not matter.
+        summed = listed.agg(F.count(F.lit(1)).alias("n"), F.sum(F.xxhash64("path", "state").cast("decimal(38,0)")).alias("hash")).first()
+        assert summed is not None  # an aggregate without keys has one row
+        states.append(f"{summed['n']}/{summed['hash']}")
+    return ",".join(states)
 
 
 @contextmanager
@@ -54,6 +67,8 @@ def name_damaged_sources(context: StageContext) -> Iterator[None]:
         behind = None if file is None else _paths_of(context, file)
         if not behind:
             raise
+        if (too_long := too_long_value(error)) is not None:
+            raise ConfigError(f"{file} behind {behind} {too_long}") from error
         raise ConfigError(f"{file} behind {behind} is cut short or damaged: replace it, or leave it out of the path") from error
 
 
@@ -95,7 +110,7 @@ def _find_growth(
 def _paths_of(context: StageContext, file: str) -> str | None:
     """Return the path of the source that has a file; all paths for a file without a name, None for a file of no source."""
     config = context.config
-    sources = [(config.resolve(source.path), source) for source in all_sources(config).values()]
+    sources = [(config.resolve(table.path), table) for table in all_tables(config)]
     if file == PACKED_FILE:
         return ", ".join(sorted({path for path, _ in sources}))
     for path, source in sources:

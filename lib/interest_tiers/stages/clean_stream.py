@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from pyspark.sql import DataFrame
@@ -13,7 +14,7 @@ from interest_tiers.cleaning.quality import measure_totals
 from interest_tiers.errors import ConfigError
 from interest_tiers.sources.faults import SPARK_FAULTS
 from interest_tiers.sources.files import watch_files
-from interest_tiers.stages.clean_plan import name_damaged_sources, plan, source_rules
+from interest_tiers.stages.clean_plan import name_damaged_sources, plan
 from interest_tiers.stages.clean_step import rebuild_error, require_limits, require_no_rebuild, take
 from interest_tiers.stages.clean_tables import stored
 from interest_tiers.stages.context import StageContext
@@ -37,8 +38,10 @@ def run_stream(context: StageContext, files_per_batch: int, checkpoints: str | N
     if tables:
         raise ConfigError(f"--stream watches folders of files, and the source {tables[0]} is a Delta table: run clean without --stream")
     with name_damaged_sources(context):
-        _take_catalogues(context)
-        steps = [step for name in config.named_sources for step in _take_source(context, name, files_per_batch, f"{folder}/clean/{name}")]
+        rules = _take_catalogues(context)
+        steps = [
+            step for name in config.named_sources for step in _take_source(context, name, rules, files_per_batch, f"{folder}/clean/{name}")
+        ]
         interactions = stored(context, INTERACTIONS)
         n_users = interactions.select("user_id").distinct().count()
         require_limits(context, measure_totals(interactions.count(), n_users, config.quality))
@@ -52,8 +55,8 @@ def step_run_id(run_id: str, source: str, number: int) -> str:
     return f"{run_id}-{source}-{number:0{STEP_DIGITS}d}"
 
 
-def _take_catalogues(context: StageContext) -> None:
-    """Take items and users, and stop where the stream cannot go on from what the tables hold."""
+def _take_catalogues(context: StageContext) -> Mapping[str, str]:
+    """Take items and users, and stop where the stream cannot go on from what the tables hold. Returns Increment.rules."""
     sources = context.config.named_sources
     increment = plan(context, full=False)
     # The stream reads what was never read.
@@ -62,9 +65,10 @@ def _take_catalogues(context: StageContext) -> None:
     increment.files = {name: files for name, files in increment.files.items() if name not in sources}
     if increment.files:
         take(context, increment, may_rebuild=False)
+    return increment.rules
 
 
-def _take_source(context: StageContext, name: str, files_per_batch: int, checkpoint: str) -> list[StageResult]:
+def _take_source(context: StageContext, name: str, rules: Mapping[str, str], files_per_batch: int, checkpoint: str) -> list[StageResult]:
     """Take all new files of a source in steps; the checkpoint remembers which files were seen."""
     source = context.config.named_sources[name]
     steps: list[StageResult] = []
@@ -72,7 +76,7 @@ def _take_source(context: StageContext, name: str, files_per_batch: int, checkpo
 
     def take_batch(batch: DataFrame, number: int) -> None:
         try:
-            taken = _take_batch(replace(context, step_run_id=step_run_id(context.run_id, name, number)), name, batch)
+            taken = _take_batch(replace(context, step_run_id=step_run_id(context.run_id, name, number)), name, rules, batch)
             steps.extend([] if taken is None else [taken])
         except Exception as error:  # the stream would wrap it in an error of its own
             faults.append(error)
@@ -90,14 +94,14 @@ def _take_source(context: StageContext, name: str, files_per_batch: int, checkpo
     return steps
 
 
-def _take_batch(context: StageContext, name: str, batch: DataFrame) -> StageResult | None:
+def _take_batch(context: StageContext, name: str, rules: Mapping[str, str], batch: DataFrame) -> StageResult | None:
     """Take the files of a step; None where all of them were read before."""
     listed = context.warehouse.stage("clean/files", batch.withColumn("source", F.lit(name)))
     ledger = context.warehouse.read(SOURCE_FILES)
-    change = compare_files(listed, ledger, source_rules(context.config)).get(name, SourceChanges())
+    change = compare_files(listed, ledger, rules).get(name, SourceChanges())
     if change.changed is not None:
         raise rebuild_error(f"{name}: {change.reason_to_rebuild}")
     if not change.new:
         return None
     columns = {} if change.columns is None else {name: parse_columns(change.columns)}
-    return take(context, Increment(listed, ledger, {name: list(change.new)}, columns=columns), may_rebuild=False)
+    return take(context, Increment(listed, ledger, {name: list(change.new)}, columns=columns, rules=rules), may_rebuild=False)

@@ -11,12 +11,10 @@ from pyspark.sql.types import StructType
 
 from interest_tiers.cleaning.forgetting import drop_forgotten, drop_quarantine_naming
 from interest_tiers.cleaning.increment import Increment, mark_as_read
-from interest_tiers.cleaning.items import build_catalogue
 from interest_tiers.cleaning.judging import Judged, replaced_quarantine
 from interest_tiers.cleaning.noise import has_day_rules
 from interest_tiers.cleaning.quality import Measure, quality_rows
 from interest_tiers.cleaning.users import list_users
-from interest_tiers.stages.clean_plan import source_rules
 from interest_tiers.stages.context import StageContext
 from interest_tiers.storage.schemas import (
     DATA_QUALITY,
@@ -92,12 +90,12 @@ def compact_interactions(context: StageContext) -> int:
     return context.warehouse.compact(INTERACTIONS, above_files=FILES_PER_DAY * days)
 
 
-def write_items(context: StageContext, versions: DataFrame, has_changed: bool) -> int:
-    """Replace the catalogue where the items' source had new rows; returns the number of items."""
-    if not has_changed:
+def write_items(context: StageContext, versions: DataFrame, catalogue: DataFrame | None) -> int:
+    """Replace the catalogue where the items' source had new rows (see items.build_catalogue); returns the number of items."""
+    if catalogue is None:
         return context.warehouse.read(ITEMS).count()
     context.warehouse.replace(ITEM_VERSIONS, versions.withColumn("run_id", F.lit(context.run_id)))
-    return context.warehouse.replace(ITEMS, build_catalogue(versions).where("NOT is_dropped"))
+    return context.warehouse.replace(ITEMS, catalogue.where("NOT is_dropped"))
 
 
 def add_users(context: StageContext, judged: Judged) -> None:
@@ -114,5 +112,5 @@ def replace_users(context: StageContext, assessed: DataFrame | None) -> None:
 
 def write_ledger(context: StageContext, increment: Increment, columns: dict[str, StructType]) -> None:
     """Write the ledger, last: a step that stops before is read again, and changes nothing then."""
-    ledger = mark_as_read(increment, source_rules(context.config), columns, context.run_id)
+    ledger = mark_as_read(increment, columns, context.run_id)
     context.warehouse.replace(SOURCE_FILES, context.warehouse.stage("clean/source_files", ledger))
