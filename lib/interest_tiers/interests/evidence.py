@@ -6,7 +6,7 @@ return, a dislike). Days count and not rows: a bulk order or a burst of a bot is
 below still counts in n_days, recency and the other features, since these describe how the user behaves.
 
 Where everything before the cutoff lies on one day, as in data without times, days tell nothing apart. The weights of the
-day's items are then summed (see are_on_one_day).
+day's items are then summed (see features.user_interests).
 """
 
 from __future__ import annotations
@@ -118,13 +118,20 @@ def day_weight(weight: Column) -> Column:
     return F.greatest(F.lit(0.0), F.max(weight)) - F.greatest(F.lit(0.0), -F.min(weight))
 
 
-def find_oldest_age(days: DataFrame, cutoff: date) -> int:
-    """Find the age in days of the oldest day before the cutoff; 0 where there is none. One Spark job.
+def find_ages(days: DataFrame, cutoff: date) -> tuple[int, int]:
+    """Find the ages in days of the oldest and the newest day before the cutoff; 0 where there is none. One Spark job.
 
     days: (event_date, ...)
     """
-    oldest = days.agg(F.min("event_date").alias("day")).first()
-    return 0 if oldest is None or oldest["day"] is None else max(0, (cutoff - oldest["day"]).days)
+    found = days.agg(F.min("event_date").alias("oldest"), F.max("event_date").alias("newest")).first()
+    if found is None or found["oldest"] is None:
+        return 0, 0
+    return max(0, (cutoff - found["oldest"]).days), max(0, (cutoff - found["newest"]).days)
+
+
+def find_oldest_age(days: DataFrame, cutoff: date) -> int:
+    """Find the age in days of the oldest day before the cutoff; see find_ages."""
+    return find_ages(days, cutoff)[0]
 
 
 def count_bands(oldest_age: int, half_life_days: float) -> int:
@@ -199,15 +206,8 @@ def interest_days(days_of_items: DataFrame) -> DataFrame:
     return days_of_items.groupBy("user_id", "level", "interest_id", "event_date").agg(*summed_days())
 
 
-def are_on_one_day(days: DataFrame) -> bool:
-    """Check whether all days are the same one. days: (event_date, ...)"""
-    found = days.agg(F.min("event_date").alias("first"), F.max("event_date").alias("last")).first()
-    assert found is not None  # an aggregate without keys has one row
-    return found["first"] is not None and found["first"] == found["last"]
-
-
 def summed_days(every_item: bool = False) -> list[Column]:
-    """Aggregate days of items: weight, n_interactions, value. every_item: sum the weights of items, see are_on_one_day."""
+    """Aggregate days of items: weight, n_interactions, value. every_item: sum the weights of a day's items."""
     return [
         (exact_sum(F.col("weight")) if every_item else day_weight(F.col("weight"))).alias("weight"),
         F.sum("n_interactions").alias("n_interactions"),

@@ -12,7 +12,7 @@ from interest_tiers.interests.evidence import (
     band_and_decay,
     count_bands,
     exact_sum_of_values,
-    find_oldest_age,
+    find_ages,
     sum_bands,
     summed_days,
 )
@@ -22,15 +22,15 @@ from interest_tiers.interests.hierarchy import USER_LEVEL
 CALENDAR_BEGINS = date(1900, 1, 1)
 
 
-def user_interests(days_of_items: DataFrame, cutoff: date, half_life_days: float, horizon_days: int, every_item: bool = False) -> DataFrame:
+def user_interests(days_of_items: DataFrame, cutoff: date, half_life_days: float, horizon_days: int) -> DataFrame:
     """Compute one row per user and interest, as of the cutoff.
 
     days_of_items: (user_id, level, interest_id, item_id, event_date, weight, n_interactions, value), all before the cutoff
-    every_item:    whether every item of a day counts, see evidence.are_on_one_day
     Returns:       the columns of user_interests but as_of
     """
-    oldest_age = find_oldest_age(days_of_items, cutoff)
-    days_and_items = _days_and_items(days_of_items, cutoff, half_life_days, oldest_age, every_item)
+    oldest_age, newest_age = find_ages(days_of_items, cutoff)
+    # Where all is on one day, as in data without times, days tell nothing apart: every item of the day counts.
+    days_and_items = _days_and_items(days_of_items, cutoff, half_life_days, oldest_age, every_item=oldest_age == newest_age)
     features = _features(cutoff, horizon_days, count_bands(oldest_age, half_life_days))
     pairs = add_shares(days_and_items.groupBy(*PAIR, "level").agg(*features))
     recency, tenure = (F.datediff(F.lit(cutoff), F.col(day)).cast("bigint") for day in ("last_day", "first_day"))
