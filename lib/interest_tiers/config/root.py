@@ -119,12 +119,6 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
-    def _topics_have_texts(self) -> Config:
-        if self.interests.source == "topic" and not self.items.columns.text:
-            raise ValueError("items.columns.text is missing; topics are found in the texts of items (interests.source: topic)")
-        return self
-
-    @model_validator(mode="after")
     def _attributes_have_a_source(self) -> Config:
         if self.tiers.attributes and self.users is None:
             named = ", ".join(self.tiers.attributes)
