@@ -119,7 +119,7 @@ SMALL: dict[str, tuple[list[Event], dict[str, Any], str]] = {
     "three users, twenty topics, four texts": (
         [("u1", "milk", 1, "buy"), ("u2", "saw", 9, "buy"), ("u3", "rose", 2, "buy"), ("u3", "cheese", 12, "view")],
         {"interests": {"source": "topic", "topics": 20}},
-        "4 interests of 4 topics",
+        "topics, found in 4 of 4 texts",
     ),
     "one event each, a network, and a horizon longer than the data": (
         everybody(12, [3]),
