@@ -17,6 +17,7 @@ from interest_tiers.config import BehaviourWeight, Bots, InteractionSource, Nois
 from interest_tiers.interests.evidence import item_days
 from interest_tiers.interests.features import user_interests
 from interest_tiers.recommend.candidates import offer_popular_items, rank_popular_items, score_candidates, sum_item_evidence
+from interest_tiers.recommend.co_use import find_co_used_items, relate_items
 from interest_tiers.recommend.ranking import rank_items
 
 REPOSITORY = Path(__file__).parents[1]
@@ -112,7 +113,8 @@ def test_a_user_who_saw_the_whole_catalogue_gets_an_empty_list_and_the_others_ar
         own = sum_item_evidence(of, AS_OF, 30.0)
         listed = of.select("user_id", "interest_id").distinct()
         offered = offer_popular_items(listed, clusters, rank_popular_items(own, clusters, 10))
-        ranked = rank_items(score_candidates(own, offered, Recommend(), repeats=False), 5).orderBy("user_id", "rank").collect()
+        co_used = find_co_used_items(own, relate_items(own, lambda name, rows: rows))
+        ranked = rank_items(score_candidates(own, offered, co_used, Recommend(), repeats=False), 5).orderBy("user_id", "rank").collect()
         return {user: [row["item_id"] for row in ranked if row["user_id"] == user] for user in ("u1", "u2", "crawler")}
 
     assert lists(days) == {"u1": ["i3"], "u2": ["i1"], "crawler": []}

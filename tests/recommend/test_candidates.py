@@ -20,9 +20,10 @@ from interest_tiers.recommend.candidates import (
 AS_OF = date(2018, 1, 1)
 OWN = "user_id string, interest_id string, item_id string, evidence double, n_days bigint, last_day date"
 OFFERED = "user_id string, interest_id string, item_id string, popularity double, cluster_id string, cluster_share double"
+CO_USED = "user_id string, interest_id string, item_id string, co_use double, because_id string"
 SCORED = (
     "user_id string, interest_id string, item_id string, score double, n_days bigint, last_day date, "
-    "cluster_id string, cluster_share double"
+    "cluster_id string, cluster_share double, because_id string"
 )
 POPULAR = "cluster_id string, interest_id string, item_id string, user_share double"
 USER_CLUSTERS = "user_id string, cluster_id string, membership double, is_primary boolean"
@@ -126,7 +127,8 @@ def test_own_items_beyond_the_cap_are_candidates_only_where_a_cluster_offers_the
     rows = [("u1", "x", item, evidence, 1, ago(1)) for item, evidence in [("x3", 1.0), ("x2", 1.0), ("x1", 0.5), ("x0", 0.25), ("x4", 2.0)]]
     offered = [("u1", "x", "x0", 0.5, "c01", 0.5)]
     own, from_cluster = spark.createDataFrame(rows, OWN), spark.createDataFrame(offered, OFFERED)
-    got = score_candidates(own, from_cluster, Recommend(max_repeats=2, cluster_weight=2.0), repeats=True)
+    none = spark.createDataFrame([], CO_USED)
+    got = score_candidates(own, from_cluster, none, Recommend(max_repeats=2, cluster_weight=2.0), repeats=True)
     found = {row["item_id"]: (row["score"], row["n_days"]) for row in got.collect()}
     assert found == {"x4": (2.0, 1), "x2": (1.0, 1), "x0": (0.25 + 2.0 * 0.5, 1)}
 
@@ -144,29 +146,34 @@ def test_scores_with_and_without_repeats(spark: SparkSession) -> None:
         ("u2", "a", "a1", 0.5, "c01", 0.5),
         ("u3", "a", "a4", 1.0, "c02", 1.0),
     ]
-    config = Recommend(cluster_weight=4.0, max_repeats=2)
-    frames = spark.createDataFrame(own, OWN), spark.createDataFrame(offered, OFFERED)
+    co_used = [
+        ("u1", "a", "a4", 0.25, "a1"),  # also popular in the cluster
+        ("u1", "b", "b1", 0.5, "a2"),  # of an interest that is new to the user
+    ]
+    config = Recommend(cluster_weight=4.0, co_use_weight=10.0, max_repeats=2)
+    frames = spark.createDataFrame(own, OWN), spark.createDataFrame(offered, OFFERED), spark.createDataFrame(co_used, CO_USED)
+    new = [
+        ("u1", "a", "a4", 10 * (0.25 + 0.05 * 0.125), None, None, "c01", 0.25, "a1"),
+        ("u1", "b", "b1", 10 * 0.5, None, None, None, None, "a2"),
+        ("u3", "a", "a4", 10 * 0.05 * 1.0, None, None, "c02", 1.0, None),
+    ]
     with_repeats = [
-        ("u1", "a", "a1", 2.5 + 4 * 0.5, 3, ago(1), "c01", 0.75),
-        ("u1", "a", "a2", 1.5, 2, ago(2), None, None),
-        ("u1", "a", "a4", 4 * 0.125, None, None, "c01", 0.25),
-        ("u2", "a", "a1", 1.0 + 4 * 0.5, 1, ago(5), "c01", 0.5),
-        ("u3", "a", "a4", 4.0, None, None, "c02", 1.0),
+        ("u1", "a", "a1", 2.5 + 4 * 0.5, 3, ago(1), "c01", 0.75, None),
+        ("u1", "a", "a2", 1.5, 2, ago(2), None, None, None),
+        ("u2", "a", "a1", 1.0 + 4 * 0.5, 1, ago(5), "c01", 0.5, None),
+        *new,
     ]
     assertDataFrameEqual(score_candidates(*frames, config, repeats=True), spark.createDataFrame(with_repeats, SCORED))
     # u2 has had everything and is left without a list; nobody else loses anything but own items.
-    new_alone = [
-        ("u1", "a", "a4", 4 * 0.125, None, None, "c01", 0.25),
-        ("u3", "a", "a4", 4.0, None, None, "c02", 1.0),
-    ]
-    assertDataFrameEqual(score_candidates(*frames, config, repeats=False), spark.createDataFrame(new_alone, SCORED))
+    assertDataFrameEqual(score_candidates(*frames, config, repeats=False), spark.createDataFrame(new, SCORED))
 
 
 def test_what_a_user_disliked_is_no_candidate_though_the_whole_cluster_had_it(spark: SparkSession) -> None:
     own = spark.createDataFrame([("u1", "a", "bad", 0.0, 0, None), ("u1", "a", "good", 1.0, 1, ago(1))], OWN)
     offered = spark.createDataFrame([("u1", "a", item, 1.0, "c01", 1.0) for item in ("bad", "good", "new")], OFFERED)
+    co_used = spark.createDataFrame([], CO_USED)
     lists = {
-        repeats: sorted(row["item_id"] for row in score_candidates(own, offered, Recommend(), repeats).collect())
+        repeats: sorted(row["item_id"] for row in score_candidates(own, offered, co_used, Recommend(), repeats).collect())
         for repeats in (True, False)
     }
     assert lists == {True: ["good", "new"], False: ["new"]}

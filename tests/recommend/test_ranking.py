@@ -32,32 +32,36 @@ def test_equal_texts_crowd_no_list(spark: SparkSession) -> None:
 
 def test_reasons(spark: SparkSession) -> None:
     ranked = [
-        ("u1", "dairy", "milk", 3.5, 12, date(2017, 12, 29), "c01", 0.5, 1),
-        ("u1", "dairy", "cheese", 2.5, 1, date(2017, 12, 31), None, None, 2),
-        ("u1", "beer", "lager", 1.5, None, None, "c02", 0.126, 3),
-        ("u2", "beer", "lager", 2.0, 1, date(2017, 12, 31), "c03", 0.9, 1),  # a cluster without a row: only habit
-        ("u2", "dairy", "milk", 1.0, None, None, "c01", 1.0, 2),
-        ("u2", "dairy", "cheese", 0.5, None, None, "c01", 0.0049, 3),
-        ("u2", "dairy", "butter", 0.4, None, None, "c01", 0.01, 4),
+        ("u1", "dairy", "milk", 3.5, 12, date(2017, 12, 29), "c01", 0.5, None, 1),
+        ("u1", "dairy", "cheese", 2.5, 1, date(2017, 12, 31), None, None, None, 2),
+        ("u1", "beer", "lager", 1.5, None, None, "c02", 0.126, "milk", 3),
+        ("u1", "wine", "rosé", 1.0, None, None, None, None, "stout", 4),  # of an interest that u1 has not had
+        ("u2", "beer", "lager", 2.0, 1, date(2017, 12, 31), "c03", 0.9, None, 1),  # a cluster without a row: only habit
+        ("u2", "dairy", "milk", 1.0, None, None, "c01", 1.0, None, 2),
+        ("u2", "dairy", "cheese", 0.5, None, None, "c01", 0.0049, None, 3),
+        ("u2", "dairy", "butter", 0.4, None, None, "c01", 0.01, None, 4),
     ]
     schema = (
         "user_id string, interest_id string, item_id string, score double, n_days bigint, last_day date, "
-        "cluster_id string, cluster_share double, rank bigint"
+        "cluster_id string, cluster_share double, because_id string, rank bigint"
     )
     tiers = [("u1", "dairy", "core"), ("u1", "beer", "secondary"), ("u2", "beer", "core"), ("u2", "dairy", "marginal")]
-    interests = [("dairy", "DAIRY 100%"), ("beer", "BEER")]
+    interests = [("dairy", "DAIRY 100%"), ("beer", "BEER"), ("wine", "WINE")]
+    items = [("milk", "m" * 61), ("stout", None)]
     clusters = [("c01", "DAIRY · EGGS"), ("c02", "BEER")]
     got = explain(
         spark.createDataFrame(ranked, schema),
         spark.createDataFrame(tiers, "user_id string, interest_id string, tier string"),
         spark.createDataFrame(interests, "interest_id string, name string"),
         spark.createDataFrame(clusters, "cluster_id string, name string"),
+        spark.createDataFrame(items, "item_id string, text string"),
         AS_OF,
     )
     reasons = [
         "yours on 12 days, last 3 days ago; 50 % of the cluster DAIRY · EGGS had it; DAIRY 100%, a core interest",
         "yours on 1 day, last 1 day ago; DAIRY 100%, a core interest",
-        "13 % of the cluster BEER had it; BEER, a secondary interest",
+        f"users of your {'m' * 59}\u2026 had it too; 13 % of the cluster BEER had it; BEER, a secondary interest",
+        "users of your stout had it too; WINE, a new interest",
         "yours on 1 day, last 1 day ago; BEER, a core interest",
         "100 % of the cluster DAIRY · EGGS had it; DAIRY 100%, a marginal interest",
         "less than 1 % of the cluster DAIRY · EGGS had it; DAIRY 100%, a marginal interest",
@@ -67,6 +71,7 @@ def test_reasons(spark: SparkSession) -> None:
         ("u1", 1, "milk", 3.5, "dairy", "core", "c01"),
         ("u1", 2, "cheese", 2.5, "dairy", "core", None),
         ("u1", 3, "lager", 1.5, "beer", "secondary", "c02"),
+        ("u1", 4, "rosé", 1.0, "wine", "marginal", None),
         ("u2", 1, "lager", 2.0, "beer", "core", "c03"),
         ("u2", 2, "milk", 1.0, "dairy", "marginal", "c01"),
         ("u2", 3, "cheese", 0.5, "dairy", "marginal", "c01"),

@@ -23,12 +23,12 @@ ROWS = [
     measure("J", "model=rule_calibrated", 0.376),
     measure("macro_f1", "model=rule_calibrated", 0.45),
     measure("n_users", "items=new,model=popularity", 1480),
-    measure("n_users", "items=new,model=tiers_and_clusters", 1480),
+    measure("n_users", "items=new,model=recommender", 1480),
     measure("n_users", "tiers", 2246),
     measure("ndcg@10", "items=all,model=own_frequency", 0.5, 0.02),
-    measure("ndcg@10", "items=all,model=tiers_and_clusters", 0.55, 0.02),
+    measure("ndcg@10", "items=all,model=recommender", 0.55, 0.02),
     measure("ndcg@10", "items=new,model=popularity", 0.08, 0.01),
-    measure("ndcg@10", "items=new,model=tiers_and_clusters", 0.12, 0.01),
+    measure("ndcg@10", "items=new,model=recommender", 0.12, 0.01),
     measure("silhouette", "k=8", 0.25),
     measure("novelty@10", "items=new,model=popularity", 3.0),
 ]
@@ -73,8 +73,8 @@ def test_recommendations_are_compared_per_kind_of_item() -> None:
     back_test = describe_back_test(ROWS, DAY, horizon_days=91)
     assert back_test is not None
     assert [(c.cases, [m.name for m in c.models]) for c in back_test.recommendations] == [
-        ("all items", ["Tiers and clusters", "Own frequency"]),
-        ("items new to the user", ["Tiers and clusters", "Popularity"]),
+        ("all items", ["Recommender", "Own frequency"]),
+        ("items new to the user", ["Recommender", "Popularity"]),
     ]
 
 
@@ -102,7 +102,7 @@ def test_verdicts_hold_us_against_the_best_baseline() -> None:
     assert back_test is not None and back_test.tiers is not None
     all_items, new_items = back_test.recommendations
     assert back_test.tiers.verdicts == ("J (lower is better): calibrated rule 0.376, best baseline, class prior, 0.421 (−10.7 %).",)
-    assert all_items.verdicts == ("NDCG@10 (higher is better): tiers and clusters 0.550, best baseline, own frequency, 0.500 (+10.0 %).",)
+    assert all_items.verdicts == ("NDCG@10 (higher is better): recommender 0.550, best baseline, own frequency, 0.500 (+10.0 %).",)
     assert new_items.verdicts[0].endswith("0.080 (+50.0 %).")
 
 
@@ -149,8 +149,8 @@ def test_verdicts_are_by_the_paired_difference_and_not_by_overlap() -> None:
 
 def test_a_baseline_can_be_better() -> None:
     rows = [
-        measure("ndcg@5", "items=all,model=tiers_and_clusters", 0.2), measure("ndcg@5", "items=all,model=popularity", 0.3),
-        difference("ndcg@5", "items=all,model=popularity,minus=tiers_and_clusters", 0.1, 0.05, 0.15),
+        measure("ndcg@5", "items=all,model=recommender", 0.2), measure("ndcg@5", "items=all,model=popularity", 0.3),
+        difference("ndcg@5", "items=all,model=popularity,minus=recommender", 0.1, 0.05, 0.15),
     ]  # fmt: skip
     assert (
         compare("all items", rows).verdicts[0].endswith("The baseline is better: paired difference +0.100, 95 % interval +0.050 to +0.150.")

@@ -29,9 +29,9 @@ MEASURES = [
     for metric, where, value in [
         ("J", "model=rule_calibrated", 0.376),
         ("J", "model=class_prior", 0.421),
-        ("ndcg@5", "items=all,model=tiers_and_clusters", 0.531),
+        ("ndcg@5", "items=all,model=recommender", 0.531),
         ("ndcg@5", "items=all,model=popularity", 0.268),
-        ("ndcg@5", "items=all,model=popularity,minus=tiers_and_clusters", -0.263),
+        ("ndcg@5", "items=all,model=popularity,minus=recommender", -0.263),
     ]
 ]
 CONTENT = Content(
@@ -152,14 +152,14 @@ def test_the_back_test_says_when_and_which_direction_is_better(html: str) -> Non
     assert "computed as of the cutoff 2017-10-02, from data before that day only" in text
     assert "in the 91 days from 2017-10-02 up to 2018-01-01" in text
     assert "For J and calibration errors lower is better; for all other metrics higher is better." in text
-    assert "For all items, NDCG@5 (higher is better): tiers and clusters 0.531, best baseline, popularity, 0.268 (+98.1 %)" in text
+    assert "For all items, NDCG@5 (higher is better): recommender 0.531, best baseline, popularity, 0.268 (+98.1 %)" in text
 
 
 def test_models_are_compared_by_paired_differences(html: str) -> None:
     text = text_of(html)
     assert "overlap" not in text
     assert "(+98.1 %). The baseline is worse: paired difference −0.263, 95 % interval −0.273 to −0.253." in text
-    assert "Difference from Tiers and clusters, all items" in text
+    assert "Difference from Recommender, all items" in text
     assert "Popularity −0.263 worse −0.273 to −0.253" in text
     assert text.count("Difference from") == 1, "the tiers have no differences here"
 

@@ -54,7 +54,7 @@ def test_half_characters_become_the_replacement_character(spark: SparkSession, t
     """And all else is as Spark's reader of files has it: folders, two rows in a line, lines that are no JSON."""
     lines = [
         '{"u":"a\\ud83d","t":"x\\ud83d\\ude00"}', '{"u":"a\\ud83e","t":"\\udc00x"}', '{"u":"b","t":"\\ud83d\\ud83d\\ude00"}',
-        '{"u":"\\\\ud83d","t":"a?"}', '[{"u":"c"},{"u":"d"}]', "[]", "", "no json", '{"u":"e","o":{"p":1.50}}',
+        '{"u":"\\\\ud83d","t":"a?"}', '[{"u":"c"},{"u":"d"}]', "[]", "", "no json", '{"u":"e","o":{"p":"1.50"}}',
     ]  # fmt: skip
     (tmp_path / "day=1").mkdir()
     (tmp_path / "day=1" / "a.jsonl").write_text("\n".join(lines), encoding="utf-8")

@@ -40,9 +40,9 @@ def test_a_part_names_the_stage_that_must_run_first(context: StageContext) -> No
 
 
 def test_a_day_that_is_missing_and_one_that_is_replaced(context: StageContext, spark: SparkSession) -> None:
-    row = ("u", "i", "core", 1.0, 0.0, 0.0, "rule", "v")
+    row = ("u", "i", "core", 1.0, 0.0, 0.0, "rule", "v", False)
     columns = ", ".join(f"{name} string" for name in ("user_id", "interest_id", "tier"))
-    columns += ", p_core double, p_secondary double, p_marginal double, method string, model_version string"
+    columns += ", p_core double, p_secondary double, p_marginal double, method string, model_version string, low_evidence boolean"
     context.warehouse.replace_day(USER_TIERS, spark.createDataFrame([row], columns), date(2024, 1, 1))
     other = make_plan(select_stages("cluster_users", "cluster_users"), context, {})
     assert f"cluster_users: user_tiers has no rows for as_of {AS_OF}: run the stage assign_tiers first with --as-of {AS_OF}" in other.faults

@@ -141,7 +141,10 @@ class Recommend(Section):
     k: int = Field(10, ge=1, le=1000, description="Recommendations per user.")
     repeats: bool = Field(True, description="Whether items that the user already had may be recommended.")
     cluster_weight: float = Field(
-        2.0, ge=0, description="Score bonus, in days of evidence, for an item that every user of the cluster has had."
+        2.0, ge=0, description="Score bonus, in days of evidence, for an own item that every user of the cluster has had."
+    )
+    co_use_weight: float = Field(
+        5.0, ge=0, description="Score, in days of evidence, of a new item that goes with all that the user has (co-use 1)."
     )
     max_interests: int = Field(30, ge=1, le=500, description="Core and secondary interests per user that give candidates.")
     candidates_per_interest: int = Field(20, ge=1, le=1000, description="Popular items per cluster and interest.")

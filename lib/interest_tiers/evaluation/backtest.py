@@ -24,6 +24,7 @@ from interest_tiers.interests.composition import InterestMethod, sum_pairs
 from interest_tiers.interests.evidence import PAIR
 from interest_tiers.intervals import Estimate
 from interest_tiers.recommend.candidates import find_widely_used, sum_item_evidence
+from interest_tiers.recommend.co_use import find_co_used_items, relate_items
 from interest_tiers.recommend.composition import list_items, offer_items
 from interest_tiers.slices import Slice
 from interest_tiers.spark.materialise import Materialise, prefixed
@@ -46,8 +47,8 @@ from interest_tiers.tiers.composition import (
 #: What the metrics call the tiers that the back-test computed, and those that the table user_tiers held for the cutoff.
 COMPUTED_TIERS, STORED_TIERS = "user_tiers", "stored_user_tiers"
 
-#: What the metrics call the lists by tiers and clusters, as the stage recommend makes them.
-COMPUTED_LISTS = "tiers_and_clusters"
+#: What the metrics call the lists as the stage recommend makes them.
+COMPUTED_LISTS = "recommender"
 
 
 @dataclass(frozen=True)
@@ -154,7 +155,7 @@ def _predict_by_baselines(known: DataFrame, features: DataFrame, trained: Traine
 
 
 def judge_lists(test: BackTest, config: Config, materialise: Materialise) -> dict[Slice, dict[str, Estimate]]:
-    """Compare the recommender with itself without clusters, with popularity and with the user's own frequency."""
+    """Compare the recommender with itself without clusters and without co-use, with popularity and with own frequency."""
     settings, recommend, k = config.evaluation, config.recommend, config.recommend.k
     n_levels = config.interests.n_levels
     of_items = test.inputs.item_days.where((F.col("level") == n_levels) & F.col("item_id").isNotNull())
@@ -172,10 +173,19 @@ def judge_lists(test: BackTest, config: Config, materialise: Materialise) -> dic
     lists = [name_lists("all", "own_frequency", rank_own_items(judged_items, k))]
     for items, repeats in (("all", True), ("new", False)):
         lists.append(name_lists(items, "popularity", rank_popular_items(users, popular, judged_items, k, repeats)))
-    for model, clusters in ((COMPUTED_LISTS, test.user_clusters), ("without_clusters", together)):
-        offered = materialise(f"offered_{model}", offer_items(own_items, pairs, test.tiers, clusters, recommend, users))
+    related = relate_items(own_items, prefixed(materialise, "co_use"))
+    co_used = materialise("co_used", find_co_used_items(judged_items, related))
+    offers = {
+        name: materialise(f"offered_{name}", offer_items(own_items, pairs, test.tiers, clusters, recommend, users))
+        for name, clusters in (("by_clusters", test.user_clusters), ("to_all", together))
+    }
+    for model, offered, going_with in (
+        (COMPUTED_LISTS, offers["by_clusters"], co_used),
+        ("without_clusters", offers["to_all"], co_used),
+        ("without_co_use", offers["by_clusters"], co_used.limit(0)),
+    ):
         for items, repeats in (("all", True), ("new", False)):
-            lists.append(name_lists(items, model, list_items(judged_items, offered, test.inputs.items, recommend, repeats)))
+            lists.append(name_lists(items, model, list_items(judged_items, offered, going_with, test.inputs.items, recommend, repeats)))
     ranked = materialise("lists", reduce(DataFrame.unionByName, lists))
     return measure_lists(ranked, truth, catalogue.count(), k, settings.bootstrap_samples, COMPUTED_LISTS)
 

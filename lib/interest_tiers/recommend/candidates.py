@@ -1,8 +1,10 @@
-"""Find candidate items: a user's own items, and what is popular in the user's clusters within the user's interests.
+"""Find and score candidate items: own items, what is popular in the user's clusters and interests, and what goes with own items.
 
 Nothing here pairs users with all items. Own items and interests are capped per user, popular items per cluster and
-interest. A user has had an item where their evidence of it is above 0. An item that they touched and have no evidence of
-(a dislike, a return) is never theirs to see again.
+interest. Items that go with own ones are found in co_use.
+
+A user has had an item where their evidence of it is above 0. An item that they touched and have no evidence of (a
+dislike, a return) is never theirs to see again.
 """
 
 from __future__ import annotations
@@ -16,6 +18,9 @@ from interest_tiers.config import Recommend
 from interest_tiers.interests.evidence import PAIR, decayed_evidence, exact_sum, find_oldest_age
 
 LISTED_TIERS = ("core", "secondary")
+
+#: Of a new item, so much co-use is an item worth that the user's whole clusters have had.
+POPULARITY_OF_NEW = 0.05
 
 
 def sum_item_evidence(days_of_items: DataFrame, cutoff: date, half_life_days: float) -> DataFrame:
@@ -105,29 +110,37 @@ def offer_popular_items(interests: DataFrame, user_clusters: DataFrame, popular:
     )
 
 
-def score_candidates(own_items: DataFrame, cluster_items: DataFrame, config: Recommend, repeats: bool) -> DataFrame:
+def score_candidates(own_items: DataFrame, cluster_items: DataFrame, co_used: DataFrame, config: Recommend, repeats: bool) -> DataFrame:
     """Score all candidates of every user.
 
-    score = evidence of the item + cluster_weight * popularity. So an item that every user of the cluster has had
-    gains cluster_weight days of evidence. Own items without evidence are no candidates.
+    An own item scores its evidence + cluster_weight * popularity. So an item that every user of the cluster has had gains
+    cluster_weight days of evidence. A new item scores co_use_weight * (co_use + POPULARITY_OF_NEW * popularity). Own items
+    without evidence are no candidates.
 
     own_items:     see sum_item_evidence
     cluster_items: see offer_popular_items
+    co_used:       see co_use.find_co_used_items
     repeats:       whether own items are candidates
-    Returns:       (user_id, interest_id, item_id, score double, n_days, last_day, cluster_id, cluster_share),
-                   n_days and last_day null for an item new to the user, cluster columns null where no cluster offers it
+    Returns:       (user_id, interest_id, item_id, score double, n_days, last_day, cluster_id, cluster_share, because_id),
+                   n_days and last_day null for an item new to the user, cluster columns null where no cluster offers it,
+                   because_id null where no own item goes with it
     """
     keys = ["user_id", "interest_id", "item_id"]
+    offered = cluster_items.join(co_used, keys, "full")
     if repeats:
         strongest = Window.partitionBy("user_id").orderBy(F.desc("evidence"), "item_id")
         placed = own_items.withColumn("place", F.row_number().over(strongest))
-        offered = placed.join(cluster_items, keys, "full")
+        both = placed.join(offered, keys, "full")
         is_disliked = F.coalesce(F.col("evidence") <= 0, F.lit(False))
-        both = offered.where(~is_disliked & ((F.col("place") <= config.max_repeats) | F.col("popularity").isNotNull()))
-    else:
-        both = cluster_items.join(own_items.select(*keys), keys, "left_anti").withColumns(
-            {"evidence": F.lit(0.0), "n_days": F.lit(None).cast("bigint"), "last_day": F.lit(None).cast("date")}
+        candidates = both.where(
+            ~is_disliked & ((F.col("place") <= config.max_repeats) | F.col("popularity").isNotNull() | F.col("co_use").isNotNull())
         )
-    popularity = F.lit(config.cluster_weight) * F.coalesce("popularity", F.lit(0.0))
-    score = F.coalesce("evidence", F.lit(0.0)) + popularity
-    return both.select(*keys, score.alias("score"), "n_days", "last_day", "cluster_id", "cluster_share")
+    else:
+        candidates = offered.join(own_items.select(*keys), keys, "left_anti").withColumns(
+            {"evidence": F.lit(None).cast("double"), "n_days": F.lit(None).cast("bigint"), "last_day": F.lit(None).cast("date")}
+        )
+    popularity, co_use = F.coalesce("popularity", F.lit(0.0)), F.coalesce("co_use", F.lit(0.0))
+    score_of_own = F.col("evidence") + config.cluster_weight * popularity
+    score_of_new = config.co_use_weight * (co_use + POPULARITY_OF_NEW * popularity)
+    score = F.when(F.col("evidence").isNull(), score_of_new).otherwise(score_of_own)
+    return candidates.select(*keys, score.alias("score"), "n_days", "last_day", "cluster_id", "cluster_share", "because_id")

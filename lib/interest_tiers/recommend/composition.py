@@ -1,4 +1,4 @@
-"""Lists as of a cutoff: what users' clusters offer within their interests, scored together with their own items."""
+"""Lists as of a cutoff: own items, what users' clusters offer within their interests, and what goes with own items."""
 
 from __future__ import annotations
 
@@ -31,13 +31,15 @@ def offer_items(
     return offer_popular_items(list_interests(tiers, pairs, config.max_interests), user_clusters, popular)
 
 
-def list_items(own_items: DataFrame, offered: DataFrame, items: DataFrame, config: Recommend, repeats: bool) -> DataFrame:
-    """Rank own and offered items by score, at most config.k per user.
+def list_items(
+    own_items: DataFrame, offered: DataFrame, co_used: DataFrame, items: DataFrame, config: Recommend, repeats: bool
+) -> DataFrame:
+    """Rank own, offered and co-used items by score, at most config.k per user.
 
     items:   (item_id, text_hash, ...), read where equal texts are limited
     repeats: whether own items are candidates
     """
-    candidates = score_candidates(own_items, offered, config, repeats)
+    candidates = score_candidates(own_items, offered, co_used, config, repeats)
     if config.max_equal_texts is not None:
         candidates = limit_equal_texts(candidates, items, config.max_equal_texts)
     return rank_items(candidates, config.k)

@@ -32,8 +32,9 @@ METRICS = {
 MODELS = {
     "user_tiers": "Computed tiers",
     "stored_user_tiers": "Stored tiers",
-    "tiers_and_clusters": "Tiers and clusters",
-    "without_clusters": "Tiers without clusters",
+    "recommender": "Recommender",
+    "without_clusters": "Recommender without clusters",
+    "without_co_use": "Recommender without co-use",
     "gradient_boosting": "Gradient boosting",
     "rule_calibrated": "Calibrated rule",
     "rule_calibrated_argmax": "Calibrated rule, likeliest tier",

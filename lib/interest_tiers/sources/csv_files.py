@@ -31,6 +31,9 @@ CSV_DEFAULTS: Mapping[str, str] = {
     "maxCharsPerColumn": str(LONGEST_VALUE),
 }
 
+#: Stands for the quote that opens the last value.
+_OPEN = "\0"
+
 #: Characters of a last line that are compared.
 COMPARED = 1000
 
@@ -76,7 +79,7 @@ class _Part:
 class OpenRows:
     """The last lines of files that may end inside a quote, without quotes and escapes.
 
-    whole: lines that open it
+    whole: lines that open it, with _OPEN for the quote
     last:  lines that lie inside a quote if an earlier line opened one
     """
 
@@ -148,11 +151,16 @@ def judge_last_lines(lines: Sequence[str], separators: Collection[str], quote: s
     """Judge by the last line of a file whether a quote may be open there. A quote that is not doubled proves that none is."""
     q, e = re.escape(quote), re.escape(escape)
     inside = f"(?:[^{q}]++|{q}{q})*+" if escape in ("", quote) else f"(?:[^{q}{e}]++|{e}.|{q}{q})*+"
-    opens = re.compile(f"(?:^|{'|'.join(map(re.escape, sorted(separators)))}){q}{inside}$", re.DOTALL)
-    whole = {line for line in lines if opens.search(line)}
-    last = {line for line in lines if line not in whole and re.fullmatch(inside, line, re.DOTALL)}
+    opens = re.compile(f"(?:^|{'|'.join(map(re.escape, sorted(separators)))})({q}){inside}$", re.DOTALL)
     plain = str.maketrans("", "", quote + escape + "\r")
-    return OpenRows(*(frozenset(line.translate(plain).strip(BLANKS)[-COMPARED:] for line in found) for found in (whole, last)))
+
+    def end_of(text: str) -> str:
+        return text.translate(plain).rstrip(BLANKS)[-COMPARED:]
+
+    found = {line: opens.search(line) for line in lines}
+    whole = {end_of(f"{line[: at.start(1)]}{_OPEN}{line[at.end(1) :]}") for line, at in found.items() if at is not None}
+    last = {end_of(line) for line, at in found.items() if at is None and re.fullmatch(inside, line, re.DOTALL)}
+    return OpenRows(frozenset(whole), frozenset(last - {""}))
 
 
 def _read_last_lines(where: Location, packed: Sequence[str]) -> list[str]:
@@ -180,14 +188,15 @@ def _mark_open_rows(rows: DataFrame, own: Sequence[str], where: Location, option
     together = F.concat_ws(separator, *[F.coalesce(column, F.lit("")) for column in columns])
 
     def last_line(text: Column) -> Column:
-        ended = F.btrim(F.translate(text, f"{quote}{escape}\r", ""), F.lit(BLANKS))
-        return F.right(F.btrim(F.substring_index(ended, "\n", -1), F.lit(BLANKS)), F.lit(COMPARED))
+        ended = F.regexp_replace(F.translate(text, f"{quote}{escape}\r", ""), rf"[{BLANKS}]++\z", "")
+        return F.right(F.substring_index(ended, "\n", -1), F.lit(COMPARED))
 
     signs = [_swallows_lines(column, position, len(columns), separator, quote) for position, column in enumerate(columns)]
     if found.last:
         signs.append(columns[-1].contains("\n") & last_line(columns[-1]).isin(*found.last))
     if found.whole:
-        signs.append(last_line(together).isin(*found.whole))
+        before = [F.concat_ws(separator, *[F.coalesce(column, F.lit("")) for column in columns[:-1]], F.lit(""))] if columns[1:] else []
+        signs.append(last_line(F.concat(*before, F.lit(_OPEN), F.coalesce(columns[-1], F.lit("")))).isin(*found.whole))
     is_open = reduce(lambda one, other: one | other, [F.coalesce(sign, F.lit(False)) for sign in signs])
     return rows.withColumn(UNREADABLE, F.coalesce(F.col(UNREADABLE), F.when(is_open, together)))
 
@@ -196,14 +205,18 @@ def _swallows_lines(value: Column, position: int, n_columns: int, separator: str
     """Check whether a value is the end of one record and the beginning of a later one.
 
     A quote that nothing closes makes a value of what follows, up to the first quote that is not doubled, and from there to the
-    next separator. The value then begins with its quote, and its last line holds the columns before it, and no separator after
-    that second quote. A proper value looks like that only by chance, as a quotation over several lines with as many commas.
+    next separator. The value then begins with its quote. Its first line holds the columns after it, its last line those before
+    it, and no separator follows the second quote. A proper value looks like that only by chance.
     """
     q, s = re.escape(quote), re.escape(separator)
     no_separator = rf"[^{s}\n]" if len(separator) == 1 else r"[^\n]"
     # Empty values of the lines that were swallowed, which the parser took for doubled quotes.
     filled = F.regexp_replace(value, rf"(?<={s}|\n){q}(?={s}|[\r\n])", "")
-    last = F.substring_index(value, "\n", -1)
-    n_separators = (F.length(last) - F.length(F.replace(last, F.lit(separator), F.lit("")))) / len(separator)
-    is_joined = filled.rlike(f"^{q}[^{q}]*+{q}{no_separator}*+$") & n_separators.between(position, n_columns - 1)
-    return value.startswith(quote) & value.contains("\n") & is_joined
+
+    def separators(line: Column) -> Column:
+        return (F.length(line) - F.length(F.replace(line, F.lit(separator), F.lit("")))) / len(separator)
+
+    first, last = separators(F.substring_index(value, "\n", 1)), separators(F.substring_index(value, "\n", -1))
+    is_joined = filled.rlike(f"^{q}[^{q}]*+{q}{no_separator}*+\\z")
+    fits = (first >= n_columns - 1 - position) & last.between(position, n_columns - 1)
+    return value.startswith(quote) & value.contains("\n") & is_joined & fits

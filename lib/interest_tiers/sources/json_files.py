@@ -18,7 +18,7 @@ from interest_tiers.sources.files import first_file
 from interest_tiers.sources.location import PARALLEL_READS, Location, read_in_parallel
 from interest_tiers.text import quote_name
 
-#: Options that differ from Spark's defaults. Numbers keep their digits.
+#: Options that differ from Spark's defaults. Whole numbers keep their digits.
 JSON_DEFAULTS: Mapping[str, str] = {"primitivesAsString": "true"}
 
 #: First lines of files that hold no object per line, with what to do.
@@ -34,10 +34,6 @@ _HIGH, _LOW = r"\\u[dD][89abAB][0-9a-fA-F]{2}", r"\\u[dD][c-fC-F][0-9a-fA-F]{2}"
 
 #: Half of a character beyond 16 bits, after an even number of backslashes. Java would make a question mark of it.
 _HALF_CHARACTER = rf"(?<!\\)((?:\\\\)*+)(?:{_HIGH}(?!{_LOW})|(?<!{_HIGH}){_LOW})"
-
-#: The next number with a fraction or an exponent outside strings, and what stands before it. Spark's parser of texts, unlike
-#: that of files, would write it anew. Possessive, so that Java neither searches on nor recurses.
-_NEXT_FLOAT = r'\G((?:[^"\-\d]++|"(?:[^"\\]++|\\.)*+"|-?\d++(?![\d.eE])|-(?!\d))*+)(-?\d++[.eE][0-9.eE+\-]*+)'
 
 
 def read_json(where: Location, explode: str | None, known: StructType | None) -> DataFrame:
@@ -86,7 +82,7 @@ def _read_texts_as(where: Location, paths: list[str], options: Mapping[str, str]
     texts = where.name_files(_read_texts(where.spark, paths, options)).where(F.trim("value") != "")
     whole = F.when(F.col("value").contains("\\u"), F.regexp_replace("value", _HALF_CHARACTER, r"$1\\ufffd")).otherwise(F.col("value"))
     own = StructType([f for f in fields.fields if f.name not in texts.columns])
-    parsed = texts.withColumn("__rows", F.from_json(F.regexp_replace(whole, _NEXT_FLOAT, '$1"$2"'), ArrayType(own), _tolerant(options)))
+    parsed = texts.withColumn("__rows", F.from_json(whole, ArrayType(own), _tolerant(options)))
     others = [F.col(quote_name(c)) for c in texts.columns if c != "value"]
     rows = parsed.where("__rows IS NULL OR size(__rows) > 0").select(
         *others, F.explode_outer("__rows").alias("__row"), F.when(F.col("__rows").isNull(), F.col("value")).alias(UNREADABLE)

@@ -110,4 +110,5 @@ def _summarise(measurements: Sequence[Measurement], k: int, levels: Sequence[str
         (f"ndcg@{k}", str(Slice(items="new", model=COMPUTED_LISTS))): "new items",
     }
     found = {(m.metric, m.slice): m.value for m in measurements}
-    return ", ".join(f"{name} {found[key]:.3f}" for key, name in wanted.items() if key in found)
+    judged = [f"{name} {found[key]:.3f}" for key, name in wanted.items() if key in found]
+    return ", ".join(judged) or "nothing to judge by, because no user who was there before it did anything that counts since"
