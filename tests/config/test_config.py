@@ -314,7 +314,7 @@ def test_the_masses_of_the_tiers_ascend(minimal_file: Path, core: float, seconda
 def test_texts_of_items_may_be_missing_where_interests_are_categories(minimal_file: Path) -> None:
     for given in ("[]", "null"):
         assert load_config(minimal_file, [f"items.columns.text={given}"]).items.columns.text == []
-    message = "items.columns.text is missing; interests are topics of texts here (interests.source: topic)"
+    message = "items.columns.text is missing; interests are topics of texts here (interests.source: topic). Where items have categories"
     assert message in refusal(minimal_file, "items.columns.text=[]", "interests.source=topic")
 
 
