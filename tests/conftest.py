@@ -47,6 +47,26 @@ hypothesis_settings.register_profile("repeatable", derandomize=True)
 hypothesis_settings.load_profile("repeatable")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark each test by what it starts: a job (tests/jobs), a Spark session, or neither (unit)."""
+    for item in items:
+        if item.get_closest_marker("spark") is not None:
+            continue
+        in_jobs, in_session = "jobs" in item.path.parts, "spark" in getattr(item, "fixturenames", ())
+        item.add_marker("jobs" if in_jobs else "spark" if in_session else "unit")
+
+
+@pytest.fixture(autouse=True)
+def no_jvm_in_unit_tests(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fail a unit test that starts a JVM: it takes the fixture spark, or the mark spark."""
+    if request.node.get_closest_marker("unit") is not None:
+
+        def refuse(*args: object, **kwargs: object) -> None:
+            raise AssertionError("a unit test starts no JVM: use the fixture spark, or mark the test with pytest.mark.spark")
+
+        monkeypatch.setattr("pyspark.context.launch_gateway", refuse)
+
+
 @pytest.fixture(scope="session")
 def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that all workers of this run see."""
@@ -58,7 +78,7 @@ def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def spark(tmp_path_factory: pytest.TempPathFactory, shared_folder: Path) -> Iterator[SparkSession]:
     """The session that users get, with the settings of conf/spark-defaults.conf, made light."""
     settings = session.packaged_settings() | LIGHT_SETTINGS
-    settings["spark.driver.extraJavaOptions"] += f" {QUICK_START}"
+    settings["spark.driver.extraJavaOptions"] = f"-Duser.timezone=UTC {QUICK_START}"
     settings["spark.sql.warehouse.dir"] = str(tmp_path_factory.mktemp("catalog"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(session, "packaged_settings", lambda: settings)

@@ -7,6 +7,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
+import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from pyspark.sql import Column, DataFrame, SparkSession
@@ -242,6 +243,7 @@ def test_stop_words_of_the_languages_are_left_out_and_order_and_repeats_kept(spa
     assert found == [["milk", "cow", "milk"], ["leite", "vaca"], ["\u725b\u5976", "\u5976\u548c", "\u548c\u8336"], ["\u8336"]]
 
 
+@pytest.mark.usefixtures("spark")
 def test_every_language_has_stop_words() -> None:
     assert {language: len(load_stop_words([language])) > 50 for language in LANGUAGES} == dict.fromkeys(LANGUAGES, True)
     assert load_stop_words([]) == []

@@ -18,7 +18,7 @@ from interest_tiers.config import Config
 
 #: SHA-256 of the rows below by version of the rules.
 ROWS_BY_VERSION = {
-    2: "9676ada37e306dfc8b0c5ac1beeb6832b27f9fec27ef39d76e38ed28cc46b544",
+    3: "9676ada37e306dfc8b0c5ac1beeb6832b27f9fec27ef39d76e38ed28cc46b544",
 }
 
 WHAT_TO_DO = (

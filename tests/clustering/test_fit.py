@@ -15,7 +15,6 @@ from sklearn.metrics import adjusted_rand_score, silhouette_score
 from interest_tiers.clustering import fit as fit_module
 from interest_tiers.clustering.fit import Fit, fit_clusters
 from interest_tiers.config import Clustering
-from interest_tiers.errors import DataQualityError
 
 VECTORS = "user_id string, vector array<float>"
 
@@ -95,9 +94,8 @@ def test_one_distinct_vector_is_one_cluster_without_silhouette(spark: SparkSessi
     np.testing.assert_allclose(fit.centroids, [[0.6, 0.8]], atol=1e-6)
 
 
-def test_no_vector_is_refused(spark: SparkSession) -> None:
-    with pytest.raises(DataQualityError, match="no user has a vector"):
-        fit_clusters(spark.createDataFrame([], VECTORS), Clustering())
+def test_without_vectors_there_is_nothing_to_fit(spark: SparkSession) -> None:
+    assert fit_clusters(spark.createDataFrame([], VECTORS), Clustering()) is None
 
 
 def test_clusters_that_nobody_is_in_are_dropped_and_ties_go_by_coordinates() -> None:

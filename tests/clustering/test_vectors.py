@@ -11,7 +11,15 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.testing import assertDataFrameEqual
 from sklearn.decomposition import PCA
 
-from interest_tiers.clustering.vectors import Projection, fit_projection, place_at_one_point, project, sum_embeddings
+from interest_tiers.clustering.vectors import (
+    DIRECTION_WIDTH,
+    Projection,
+    draw_directions,
+    fit_projection,
+    place_at_one_point,
+    project,
+    sum_embeddings,
+)
 
 SUMS = "user_id string, total array<float>"
 WIDTH = 7
@@ -107,3 +115,16 @@ def test_users_who_are_all_alike_have_no_direction_and_share_one_point(spark: Sp
 @pytest.mark.parametrize("users", [0, 1])
 def test_fewer_than_two_users_span_no_direction(spark: SparkSession, users: int) -> None:
     assert fit_projection(frame_of(spark, np.ones((users, 2))), 8) is None
+
+
+def test_directions_without_texts_are_the_same_every_time_and_nearly_orthogonal(spark: SparkSession) -> None:
+    names = spark.createDataFrame([(f"category:{n}",) for n in range(40)], "interest_id string")
+    drawn, again = (dict(draw_directions(rows).collect()) for rows in (names, names.repartition(3, "interest_id")))
+    assert drawn == again
+    directions = np.array([drawn[f"category:{n}"] for n in range(40)])
+    cosines = directions @ directions.T
+    assert directions.shape == (40, DIRECTION_WIDTH)
+    assert np.diag(cosines) == pytest.approx(np.ones(40), abs=1e-5)
+    # The deviation of a cosine is 1 / 16.
+    assert np.abs(cosines - np.eye(40)).max() < 0.3
+    assert np.abs(cosines - np.eye(40)).mean() < 0.07

@@ -311,6 +311,13 @@ def test_the_masses_of_the_tiers_ascend(minimal_file: Path, core: float, seconda
         assert f"tiers: core_mass ({core}) must be below secondary_mass ({secondary})" in refusal(minimal_file, *overrides)
 
 
+def test_texts_of_items_may_be_missing_where_interests_are_categories(minimal_file: Path) -> None:
+    for given in ("[]", "null"):
+        assert load_config(minimal_file, [f"items.columns.text={given}"]).items.columns.text == []
+    message = "items.columns.text is missing; interests are topics of texts here (interests.source: topic)"
+    assert message in refusal(minimal_file, "items.columns.text=[]", "interests.source=topic")
+
+
 def test_attributes_need_a_source_of_users(minimal_file: Path) -> None:
     users, named = "users={path: /data/users.csv, columns: {user_id: user}}", "tiers.attributes=[age, income]"
     assert load_config(minimal_file, [users]).tiers.attributes == []

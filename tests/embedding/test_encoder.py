@@ -52,6 +52,7 @@ def cosines(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     return (left * right).sum(axis=1) / np.linalg.norm(left, axis=1) / np.linalg.norm(right, axis=1)
 
 
+@pytest.mark.slow
 def test_vectors_are_those_of_sentence_transformers(encoder: SentenceEncoder) -> None:
     reference = pytest.importorskip("sentence_transformers").SentenceTransformer(str(read_model_folder(MODEL).path), device="cpu")
     assert reference.max_seq_length == SENTENCE_TRANSFORMERS_LIMIT
@@ -176,6 +177,7 @@ def test_what_is_fast_is_exact_enough(encoder: SentenceEncoder) -> None:
     assert quick.encode(AWKWARD, 1024).vectors.dtype == np.float32
 
 
+@pytest.mark.slow
 def test_a_batch_too_large_for_the_memory_is_halved(encoder: SentenceEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
     whole, sizes = encoder.encode(AWKWARD, 100_000).vectors, []
     forward = SentenceEncoder._forward
@@ -200,3 +202,39 @@ def test_pooling_by_hand() -> None:
     assert pooled(hidden, mask, "mean").tolist() == [[2.0, 4.0], [4.0, 0.0]]
     assert pooled(hidden, mask, "cls").tolist() == [[1.0, 2.0], [4.0, 0.0]]
     assert pooled(hidden, mask, "lasttoken").tolist() == [[3.0, 6.0], [4.0, 0.0]]
+
+
+@pytest.mark.parametrize(
+    ("text", "n_tokens", "n_unknown", "n_single"),
+    [
+        ("milk", 1, 0, 0),
+        ("x ray of milk", 4, 0, 1),
+        ("", 0, 0, 0),
+        ("\ue000 \ufffd", 0, 0, 0),  # the tokenizer deletes both
+        ("\N{SLICE OF PIZZA}", 1, 1, 0),
+        ("milk \N{SLICE OF PIZZA}\N{GUITAR}", 2, 1, 0),
+        ("\u3042\u3044", 2, 0, 2),  # two letters of Japanese: one token each
+        ("[SEP] [CLS]", 0, 0, 0),
+        ("milk " * 2000, SENTENCE_TRANSFORMERS_LIMIT - 2, 0, 0),  # cut, and without the two special tokens
+    ],
+)
+def test_tokens_that_the_model_can_read_are_counted(
+    encoder: SentenceEncoder, text: str, n_tokens: int, n_unknown: int, n_single: int
+) -> None:
+    counts = encoder.encode(["other", text], 1024).counts
+    assert (counts.n_tokens[1], counts.n_unknown[1], counts.n_single[1]) == (n_tokens, n_unknown, n_single)
+
+
+def test_a_model_of_bytes_knows_every_token_but_an_empty_text_has_none(tmp_path: Path) -> None:
+    gpt = SentenceEncoder(small_gpt(tmp_path / "gpt", "mean"), 64, "cpu", threads=2, precision="fp32")
+    counts = gpt.encode(["milk", "", "\N{SLICE OF PIZZA}"], 1024).counts
+    assert counts.n_unknown.tolist() == [0, 0, 0]
+    assert (counts.n_tokens > 0).tolist() == [True, False, True]
+
+
+def test_the_tokens_of_a_prompt_are_none_of_the_text(tmp_path: Path) -> None:
+    folder = linked_model(
+        tmp_path / "prompt", None, list(MODULES), config_sentence_transformers={"prompts": {"q": "query: "}, "default_prompt_name": "q"}
+    )
+    counts = SentenceEncoder(folder, 64, "cpu", threads=2, precision="fp32").encode(["milk", "\N{SLICE OF PIZZA}", ""], 1024).counts
+    assert (counts.n_tokens.tolist(), counts.n_unknown.tolist()) == ([1, 1, 0], [0, 1, 0])

@@ -20,6 +20,8 @@ from interest_tiers.errors import ConfigError, InterestTiersError
 from tests.embedding.folders import small_bert, small_gpt
 from tests.embedding.test_encoder import AWKWARD, cosines
 
+pytestmark = pytest.mark.slow
+
 LIMIT = 64
 
 PRECISE: tuple[Precision, ...] = ("fp32", "bf16")

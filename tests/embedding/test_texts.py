@@ -111,13 +111,16 @@ def test_each_text_passes_the_model_once_and_each_worker_loads_it_once(
     assert {line for lines in logged.values() for line in lines if line.startswith("load ")} == {"load cpu 1"}
     assert str(os.getpid()) not in logged  # never on the driver
 
-    assert vectors.schema.simpleString() == "struct<text_hash:string,embedding:array<float>,is_cut:boolean>"
+    assert vectors.schema.simpleString() == (
+        "struct<text_hash:string,embedding:array<float>,is_cut:boolean,n_tokens:bigint,n_unknown:bigint,n_single:bigint>"
+    )
     assert rows.keys() == {sha(text) for text in given}
     expected = SentenceEncoder(CONFIG.model, CONFIG.max_tokens, "cpu", threads=1).encode(given, CONFIG.batch_tokens)
     got = np.array([rows[sha(text)]["embedding"] for text in given])
     assert (got * expected.vectors).sum(axis=1).min() > 0.9995
     assert [rows[sha(text)]["is_cut"] for text in given] == expected.is_cut.tolist()
     assert n_cut == sum(expected.is_cut) > 0
+    assert [rows[sha(text)]["n_tokens"] for text in given] == expected.counts.n_tokens.tolist()
 
 
 def test_no_text_is_no_row(spark: SparkSession) -> None:

@@ -31,6 +31,7 @@ def test_words_are_those_of_the_model() -> None:
     assert split_words(["a" * 100, "b" * 101], tokenizer()) == ["a" * 100, "b" * 202]
 
 
+@pytest.mark.slow
 @given(st.text(max_size=60))
 def test_words_have_the_tokens_of_their_text(text: str) -> None:
     (words,) = split_words([text], tokenizer())

@@ -92,6 +92,7 @@ def test_a_process_that_fails_ends_the_training_with_its_own_words(spark: SparkS
         run_training(spark, plan)
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_weights_and_another_gives_others(tmp_path: Path) -> None:
     first, second = plan_in(tmp_path / "first"), plan_in(tmp_path / "second")
     other = plan_in(tmp_path / "other", SETTINGS.model_copy(update={"seed": 18}))

@@ -45,7 +45,7 @@ def test_popular_items_with_and_without_own_ones(spark: SparkSession) -> None:
 
 
 def test_the_pool_of_popular_items_is_bounded(spark: SparkSession) -> None:
-    own = spark.range(POPULAR_POOL + 50).selectExpr("format_string('i%04d', id) AS item_id", "1000 - id AS n_days")
+    own = spark.range(POPULAR_POOL + 50).selectExpr("format_string('i%04d', id) AS item_id", "1000 - id AS n_days", "1.0 AS evidence")
     places = {row["item_id"]: row["place"] for row in find_popular_items(own).collect()}
     assert places == {f"i{place:04}": place + 1 for place in range(POPULAR_POOL)}
 

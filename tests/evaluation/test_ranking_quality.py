@@ -24,7 +24,7 @@ def test_all_items_of_the_horizon_and_those_new_to_the_user(spark: SparkSession)
     after = [
         ("u1", "a", 1.0), ("u1", "a", 1.0), ("u1", "b", 0.1), ("u1", "gone", 1.0),  # "gone" is not in the catalogue
         ("u1", "c", -1.0),  # returned, which is no wish
-        ("u2", "b", 1.0), ("u2", "b", -1.0), ("u2", "c", 0.0),
+        ("u2", "b", 2.0), ("u2", "b", -1.0), ("u2", "c", 0.0), ("u2", "a", 1.0), ("u2", "a", -1.0),  # a was given back
         ("u3", "a", 1.0),  # not judged
     ]  # fmt: skip
     pairs, one = "user_id string, item_id string", "item_id string"

@@ -74,7 +74,7 @@ def test_who_has_days_enough_nothing_to_compare_or_no_evidence_left_borrows_noth
     got = augmented(days, Augmentation(min_days=3))
     assert of_user(got, "three days") == {"A": (3.0, 0.0, 1.0)}
     assert of_user(got, "alone") == {"Z": (1.0, 0.0, 1.0)}
-    assert of_user(got, "gave back") == {"A": (0.0, 0.0, 1.0)}
+    assert of_user(got, "gave back") == {"A": (0.0, 0.0, 0.0)}
     assert of_user(augmented(days, Augmentation(min_days=4, weight=1.0)), "three days")["A"][1] > 0
 
 

@@ -18,9 +18,11 @@ from interest_tiers.config import BehaviourWeight, ValueScale
 from interest_tiers.interests.evidence import (
     behaviour_weight,
     category_interest,
-    decay,
+    count_bands,
+    decayed_evidence,
     exact_sum,
     exact_sum_of_values,
+    find_oldest_age,
     interest_days,
     interests_by_category,
     item_days,
@@ -160,8 +162,19 @@ def test_a_sum_of_evidence_is_never_below_nothing(spark: SparkSession) -> None:
 
 @pytest.mark.parametrize(("age", "half_life", "expected"), [(0, 90, 1.0), (90, 90, 0.5), (180, 90, 0.25), (7, 3.5, 0.25), (1, 0.5, 0.25)])
 def test_evidence_halves_every_half_life(spark: SparkSession, age: int, half_life: float, expected: float) -> None:
-    rows = spark.createDataFrame([(TUESDAY - timedelta(days=age),)], "event_date date")
-    assert rows.select(decay(TUESDAY, half_life)).first()[0] == expected
+    rows = spark.createDataFrame([(TUESDAY - timedelta(days=age), 1.0)], "event_date date, weight double")
+    in_one_band, in_many = (decayed_evidence(TUESDAY, half_life, oldest) for oldest in (age, 2000))
+    assert tuple(rows.agg(in_one_band, in_many).first()) == (expected, expected)
+
+
+def test_bands_sum_returns_over_all_days(spark: SparkSession) -> None:
+    """Half-lives of a day: 2^-15 is in the second band, and what was given back yesterday is more than all of it."""
+    rows = [("a", 15, 4.0), ("a", 3, 1.0), ("b", 15, 4.0), ("b", 1, -1.0), ("c", 15, -4.0), ("c", 3, 1.0)]
+    frame = spark.createDataFrame([(k, TUESDAY - timedelta(days=age), w) for k, age, w in rows], "k string, event_date date, weight double")
+    got = {row["k"]: row["sum"] for row in frame.groupBy("k").agg(decayed_evidence(TUESDAY, 1, 15).alias("sum")).collect()}
+    assert got == {"a": 2**-3 + 4 * 2**-15, "b": 0.0, "c": pytest.approx(2**-3 - 4 * 2**-15)}
+    assert (find_oldest_age(frame, TUESDAY), find_oldest_age(frame.limit(0), TUESDAY)) == (15, 0)
+    assert [count_bands(age, 10) for age in (0, 100, 101, 10**6)] == [1, 1, 2, 90]
 
 
 def test_sums_of_tenths_are_exact(spark: SparkSession) -> None:

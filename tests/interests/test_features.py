@@ -108,19 +108,30 @@ def test_interests_that_tie_are_ranked_by_their_ids(spark: SparkSession) -> None
     assert sorted(row["rank"] for row in got.values()) == [1, 2, 3, 4, 5]
 
 
-def test_evidence_that_has_faded_to_nothing_is_shared_out_evenly(spark: SparkSession) -> None:
-    old = 10_000
-    touched = [("old", interest, "x", old, 1.0, 1, 0.0) for interest in "ABC"] + [
-        ("new", "A", "x", 1, 1.0, 1, 0.0),
-        ("new", "B", "x", old, 1.0, 1, 0.0),
+@pytest.mark.parametrize("half_lives_ago", [0, 9, 31, 890])
+def test_shares_and_ranks_follow_a_users_own_days_however_long_ago_they_are(spark: SparkSession, half_lives_ago: int) -> None:
+    ago = int(half_lives_ago * HALF_LIFE)
+    touched = [
+        ("u1", "A", "a", ago + 31, 1.0, 1, 0.0),  # an eighth of a day of 10 days ago, or less by the day
+        ("u1", "B", "b", ago + 11, 1.0, 1, 0.0),
+        ("u1", "Z", "z", ago + 1, 1.0, 1, 0.0),
+        ("u1", "Z", "z", ago + 11, 1.0, 1, 0.0),
+        ("today", "A", "a", 1, 1.0, 1, 0.0),
+        ("today", "B", "b", ago + 41, 1.0, 1, 0.0),
     ]
     got = features(spark, touched)
-    assert [(got["old", i]["evidence"], got["old", i]["share"], got["old", i]["rank"]) for i in "ABC"] == [
-        (0.0, 1 / 3, 1),
-        (0.0, 1 / 3, 2),
-        (0.0, 1 / 3, 3),
-    ]
-    assert (got["new", "A"]["share"], got["new", "B"]["share"]) == (1.0, 0.0)
+    total = 1 / 8 + 1 / 2 + 3 / 2
+    assert [got["u1", interest]["rank"] for interest in "ZBA"] == [1, 2, 3]
+    assert [got["u1", interest]["share"] for interest in "ZBA"] == [pytest.approx(part / total, rel=1e-5) for part in (3 / 2, 1 / 2, 1 / 8)]
+    assert got["u1", "Z"]["evidence"] == pytest.approx(1.5 * 2 ** (-(ago + 1) / HALF_LIFE), rel=1e-5)
+    assert (got["today", "A"]["rank"], got["today", "B"]["rank"]) == (1, 2)
+    assert 0 < got["today", "B"]["share"] < 0.07
+
+
+def test_days_beyond_the_oldest_that_counts_count_alike(spark: SparkSession) -> None:
+    touched = [("u1", "A", "x", 9_500, 1.0, 1, 0.0), *[("u1", "B", "x", age, 1.0, 1, 0.0) for age in (20_000, 60_000)]]
+    got = features(spark, touched)
+    assert [(got["u1", i]["share"], got["u1", i]["rank"]) for i in "AB"] == [(pytest.approx(1 / 3), 2), (pytest.approx(2 / 3), 1)]
 
 
 def test_what_is_given_back_is_taken_from_the_evidence_and_the_day_still_counts(spark: SparkSession) -> None:
@@ -138,8 +149,8 @@ def test_what_is_given_back_is_taken_from_the_evidence_and_the_day_still_counts(
         ("u1", "kept"): (0.5, 0.5, 1, 1, 10),
         ("u1", "partly"): (0.5, 0.5, 2, 2, 10),
         ("u1", "returned later"): (0.0, 0.0, 3, 2, 10),
-        ("u2", "all returned"): (0.0, 0.5, 1, 1, 10),
-        ("u2", "disliked"): (0.0, 0.5, 2, 1, 20),
+        ("u2", "all returned"): (0.0, 0.0, 1, 1, 10),
+        ("u2", "disliked"): (0.0, 0.0, 2, 1, 20),
     }
 
 

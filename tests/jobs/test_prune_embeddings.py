@@ -47,7 +47,7 @@ def prepared(folder: Path, warehouse: Warehouse) -> list[str]:
     warehouse.replace(ITEMS, warehouse.spark.createDataFrame(items, ITEMS.schema))
     for text in (*USED, *GONE):
         for model in (OWN, "other"):
-            row = warehouse.spark.createDataFrame([(text, model, [float(len(text)), 0.5])], TEXT_EMBEDDINGS.schema)
+            row = warehouse.spark.createDataFrame([(text, model, [float(len(text)), 0.5], 1, 0, 0)], TEXT_EMBEDDINGS.schema)
             warehouse.append(TEXT_EMBEDDINGS, row.coalesce(1))
     config = folder / "shop.yaml"
     config.write_text(yaml.safe_dump(shop_config(folder)), encoding="utf-8")

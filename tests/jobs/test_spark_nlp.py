@@ -77,6 +77,9 @@ def test_spark_nlp_gives_every_text_the_vector_of_torch(tmp_path: Path, warehous
         f"{sum(expected.is_cut)} longer than {MAX_TOKENS} tokens; model {model_id(Embedding(model=model, max_tokens=MAX_TOKENS))} in fp32"
         in ended.stdout
     )
+    counts = {row["text_hash"]: row for row in warehouse.read(TEXT_EMBEDDINGS).collect()}
+    for name in ("n_tokens", "n_unknown", "n_single"):
+        assert [counts[f"{place:09d}"][name] for place in range(len(TEXTS))] == getattr(expected.counts, name).tolist()
     assert sum(expected.is_cut) > 0
 
 

@@ -68,7 +68,7 @@ def context(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory, confi
     items = [(item, item, f"hash of {item}", None, None) for item in VECTORS] + [("blank", None, None, None, None)]
     warehouse.replace(ITEMS, spark.createDataFrame(items, ITEMS.schema))
     model = model_id(config.embedding)
-    vectors = [(f"hash of {item}", model, vector) for item, vector in VECTORS.items()]
+    vectors = [(f"hash of {item}", model, vector, None, None, None) for item, vector in VECTORS.items()]
     warehouse.replace(TEXT_EMBEDDINGS, spark.createDataFrame(vectors, TEXT_EMBEDDINGS.schema))
     return context_in(warehouse, config, AS_OF)
 

@@ -64,7 +64,7 @@ def write_tables(warehouse: Warehouse, seed_after: int = 2) -> None:
     attributes = [(f"u{user}", {"home": "town" if user % 3 else "country"}) for user in range(150)]
     warehouse.replace(USERS, spark.createDataFrame(attributes, USERS.schema))
     model = "none"
-    vectors = [(item[2], model, [1.0, float(n)]) for n, item in enumerate(items)]
+    vectors = [(item[2], model, [1.0, float(n)], None, None, None) for n, item in enumerate(items)]
     warehouse.replace(TEXT_EMBEDDINGS, spark.createDataFrame(vectors, TEXT_EMBEDDINGS.schema))
 
 

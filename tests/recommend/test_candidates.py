@@ -40,18 +40,23 @@ def test_evidence_of_items_halves_with_age(spark: SparkSession) -> None:
         ("u2", "dairy", "milk", ago(40), 4.0),
         ("u2", "dairy", "cheese", ago(20), 1.0),
         ("u2", "dairy", "cheese", ago(10), -1.0),  # returned
+        ("u3", "dairy", "cheese", ago(10), -1.0),  # disliked
+        ("u3", "dairy", "milk", ago(400), 1.0),
     ]
     expected = [
         ("u1", "dairy", "milk", 1 / 2 + 2 / 4, 2, ago(10)),
         ("u1", "dairy", "cheese", 1 / 8, 1, ago(30)),
         ("u2", "dairy", "milk", 4 / 16, 1, ago(40)),
-        ("u2", "dairy", "cheese", 0.0, 2, ago(10)),
+        ("u2", "dairy", "cheese", 0.0, 1, ago(20)),
+        ("u3", "dairy", "cheese", 0.0, 0, None),
+        ("u3", "dairy", "milk", 2.0**-40, 1, ago(400)),
     ]
     frame = spark.createDataFrame(days, "user_id string, interest_id string, item_id string, event_date date, weight double")
     own = sum_item_evidence(frame, AS_OF, 10)
     assertDataFrameEqual(own, spark.createDataFrame(expected, OWN))
-    assert find_widely_used(own, 3).count() == 0
-    assert [row["item_id"] for row in find_widely_used(own, 2).orderBy("item_id").collect()] == ["cheese", "milk"]
+    # u3 has had milk, however long ago; u2 and u3 have not had cheese.
+    assert [row["item_id"] for row in find_widely_used(own, 3).collect()] == ["milk"]
+    assert [row["item_id"] for row in find_widely_used(own, 1).orderBy("item_id").collect()] == ["cheese", "milk"]
 
 
 def test_popular_items_are_those_of_a_clusters_primary_users(spark: SparkSession) -> None:
@@ -67,6 +72,7 @@ def test_popular_items_are_those_of_a_clusters_primary_users(spark: SparkSession
         ("u5", "c01", 0.3, False),  # counts in c02 alone
         ("u1", "c02", 0.4, False),
     ]  # u6 is in no cluster
+    disliked = spark.createDataFrame([(u, "a", "a0", 0.0, 0, None) for u in ("u1", "u2", "u3", "u5")], OWN)
     expected = [
         ("c01", "a", "a3", 3 / 4),
         ("c01", "a", "a2", 2 / 4),  # a1 is one too many
@@ -74,7 +80,7 @@ def test_popular_items_are_those_of_a_clusters_primary_users(spark: SparkSession
         ("c02", "a", "a1", 1.0),  # ties go by item
         ("c02", "a", "a2", 1.0),
     ]
-    popular = rank_popular_items(own, spark.createDataFrame(clusters, USER_CLUSTERS), per_interest=2)
+    popular = rank_popular_items(own.unionByName(disliked), spark.createDataFrame(clusters, USER_CLUSTERS), per_interest=2)
     assertDataFrameEqual(popular, spark.createDataFrame(expected, POPULAR))
 
 
@@ -154,3 +160,13 @@ def test_scores_with_and_without_repeats(spark: SparkSession) -> None:
         ("u3", "a", "a4", 4.0, None, None, "c02", 1.0),
     ]
     assertDataFrameEqual(score_candidates(*frames, config, repeats=False), spark.createDataFrame(new_alone, SCORED))
+
+
+def test_what_a_user_disliked_is_no_candidate_though_the_whole_cluster_had_it(spark: SparkSession) -> None:
+    own = spark.createDataFrame([("u1", "a", "bad", 0.0, 0, None), ("u1", "a", "good", 1.0, 1, ago(1))], OWN)
+    offered = spark.createDataFrame([("u1", "a", item, 1.0, "c01", 1.0) for item in ("bad", "good", "new")], OFFERED)
+    lists = {
+        repeats: sorted(row["item_id"] for row in score_candidates(own, offered, Recommend(), repeats).collect())
+        for repeats in (True, False)
+    }
+    assert lists == {True: ["good", "new"], False: ["new"]}

@@ -7,7 +7,7 @@ from datetime import date
 from pyspark.sql import SparkSession
 from pyspark.testing import assertDataFrameEqual
 
-from interest_tiers.recommend.ranking import explain, rank_items
+from interest_tiers.recommend.ranking import explain, limit_equal_texts, rank_items
 
 AS_OF = date(2018, 1, 1)
 
@@ -20,6 +20,14 @@ def test_the_best_k_per_user_ties_by_item(spark: SparkSession) -> None:
     expected = [("u1", "i5", 3.0, 1), ("u1", "i2", 1.0, 2), ("u1", "i3", 1.0, 3), ("u2", "i1", 0.1, 1)]
     got = rank_items(spark.createDataFrame(candidates, "user_id string, item_id string, score double"), 3)
     assertDataFrameEqual(got, spark.createDataFrame(expected, "user_id string, item_id string, score double, rank bigint"))
+
+
+def test_equal_texts_crowd_no_list(spark: SparkSession) -> None:
+    candidates = [("u1", "i1", 1.0), ("u1", "i2", 3.0), ("u1", "i3", 3.0), ("u1", "i4", 0.5), ("u1", "i5", 0.1), ("u2", "i1", 1.0)]
+    texts = [("i1", "case"), ("i2", "case"), ("i3", "case"), ("i4", None)]  # i5 is not in the catalogue
+    frame = spark.createDataFrame(candidates, "user_id string, item_id string, score double")
+    got = limit_equal_texts(frame, spark.createDataFrame(texts, "item_id string, text_hash string"), 2)
+    assertDataFrameEqual(got, frame.where("NOT (user_id = 'u1' AND item_id = 'i1')"))
 
 
 def test_reasons(spark: SparkSession) -> None:

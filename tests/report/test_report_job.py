@@ -44,7 +44,7 @@ ROWS = (
     (USERS, ("u1", {})),
     (INTERESTS, ("n1", TUESDAY, "MILK", "category", None, 1, 1, ["milk"], None, None)),
     (USER_INTERESTS, ("u1", "n1", TUESDAY, 1.0, 0.0, 1.0, 1, 1, 1, 1, 1, 1, 1, 0, 1.0, None, 1.5, None)),
-    (USER_TIERS, ("u1", "n1", TUESDAY, "core", 0.7, 0.2, 0.1, "rule", "v1")),
+    (USER_TIERS, ("u1", "n1", TUESDAY, "core", 0.7, 0.2, 0.1, "rule", "v1", False)),
     (USER_VECTORS, ("u1", TUESDAY, [0.6, 0.8])),
     (CLUSTERS, ("c1", TUESDAY, "Milk", 1, [0.6, 0.8], None, ["MILK"], "v1")),
     (USER_CLUSTERS, ("u1", "c1", TUESDAY, 1.0, True, 0.0, None, "v1")),

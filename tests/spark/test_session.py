@@ -125,7 +125,7 @@ def test_packaged_settings_are_the_lines_of_the_file_without_comments() -> None:
     lines = (Path(__file__).parents[2] / "conf" / "spark-defaults.conf").read_text(encoding="utf-8").splitlines()
     assert settings == dict(line.split(maxsplit=1) for line in lines if line and not line.startswith("#"))
     assert settings["spark.jars.packages"].split(",")[0] == "io.delta:delta-spark_2.12:3.3.2"
-    assert settings["spark.driver.extraJavaOptions"] == "-Duser.timezone=UTC"
+    assert settings["spark.driver.extraJavaOptions"] == "-Duser.timezone=UTC -XX:+UseParallelGC"
 
 
 def test_the_jvm_is_not_asked_where_functions_are_each_time(spark: SparkSession, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
@@ -64,7 +65,7 @@ VALID: Mapping[str, Mapping[str, Any]] = {
     SOURCE_FILES.name: {
         "source": "interactions", "path": "events.csv", "state": "8 bytes", "rules": "f1", "columns": "{}", "run_id": "r1",
     },
-    TEXT_EMBEDDINGS.name: {"text_hash": "h1", "model_id": "m1", "embedding": [0.6, 0.8]},
+    TEXT_EMBEDDINGS.name: {"text_hash": "h1", "model_id": "m1", "embedding": [0.6, 0.8], "n_tokens": 1, "n_unknown": 0, "n_single": 0},
     ITEM_INTERESTS.name: {"item_id": "i1", "as_of": MONDAY, "interest_id": "n1"},
     INTERESTS.name: {
         "interest_id": "n1", "as_of": MONDAY, "name": "DAIRY", "kind": "category", "embedding": None,
@@ -78,7 +79,7 @@ VALID: Mapping[str, Mapping[str, Any]] = {
     },
     USER_TIERS.name: {
         "user_id": "u1", "interest_id": "n1", "as_of": MONDAY, "tier": "core", "p_core": 0.5, "p_secondary": 0.25, "p_marginal": 0.25,
-        "method": "rule", "model_version": "v1",
+        "method": "rule", "model_version": "v1", "low_evidence": False,
     },
     USER_VECTORS.name: {"user_id": "u1", "as_of": MONDAY, "vector": [0.6, 0.8]},
     CLUSTERS.name: {
@@ -111,6 +112,9 @@ VIOLATIONS: Sequence[tuple[Table, str, Mapping[str, Any]]] = (
     (ITEM_VERSIONS, "some_row_says_so", {"n_rows": 0}),
     (ITEMS, "hash_goes_with_text", {"text_hash": None}),
     (TEXT_EMBEDDINGS, "embedding_is_not_empty", {"embedding": []}),
+    (TEXT_EMBEDDINGS, "embedding_is_finite", {"embedding": [0.6, math.nan]}),
+    (TEXT_EMBEDDINGS, "embedding_is_finite", {"embedding": [-math.inf, 0.8]}),
+    (TEXT_EMBEDDINGS, "embedding_is_finite", {"embedding": [math.inf, 0.8]}),
     (INTERESTS, "known_kind", {"kind": "brand"}),
     (INTERESTS, "is_held", {"n_users": 0}),
     (USER_INTERESTS, "evidence_is_not_negative", {"evidence": -0.5}),

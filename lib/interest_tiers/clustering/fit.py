@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
+from pyspark import inheritable_thread_target
 from pyspark.ml.clustering import KMeansModel
 from pyspark.ml.evaluation import ClusteringEvaluator
 from pyspark.sql import DataFrame
 
 from interest_tiers.clustering.kmeans import fit_best, order_by_size, order_points, scale_to_unit_length
 from interest_tiers.config import Clustering
-from interest_tiers.errors import DataQualityError
+
+#: Values of k that are fitted at the same time: a fit is dozens of jobs, each too short to fill the machine.
+PARALLEL_FITS = 4
 
 
 @dataclass(frozen=True)
@@ -32,30 +36,34 @@ class Fit:
         return self.silhouettes[self.k]
 
 
-def fit_clusters(vectors: DataFrame, config: Clustering) -> Fit:
-    """Fit every configured k and keep the one with the highest silhouette, the smaller on a tie.
+def fit_clusters(vectors: DataFrame, config: Clustering) -> Fit | None:
+    """Fit every configured k and keep the one with the highest silhouette, the smaller on a tie; None where there is no vector.
 
     A k above the number of distinct vectors is lowered to it.
 
     vectors: (user_id, vector array<float>), L2 norm 1
-
-    Raises DataQualityError when there is no vector.
     """
     n_users, n_points = vectors.count(), vectors.select("vector").distinct().count()
     if n_users == 0:
-        raise DataQualityError("no user has a vector: there is nothing to cluster. Are there interests with evidence before as_of?")
+        return None
     points = order_points(vectors, "user_id", "vector", n_users).cache()
     try:
         ks = sorted({min(k, n_points) for k in config.k}) if n_points > 1 else []
-        models = {k: fit_best(points, k, config.seed, config.starts) for k in ks}
-        silhouettes = {k: _silhouette(points, model) for k, model in models.items()}
-        if not models:
+        if not ks:
             only = np.array([vectors.first()["vector"]], dtype=np.float32)  # type: ignore[index]
             return Fit(only, 1, {1: None})
+
+        def fit(k: int) -> tuple[KMeansModel, float | None]:
+            model = fit_best(points, k, config.seed, config.starts)
+            return model, _silhouette(points, model)
+
+        with ThreadPoolExecutor(PARALLEL_FITS) as pool:
+            fitted = dict(zip(ks, pool.map(inheritable_thread_target(fit), ks), strict=True))
     finally:
         points.unpersist()
-    best = max(models, key=lambda k: (silhouettes[k] is not None, silhouettes[k] or 0.0, -k))
-    return Fit(_order_centroids(models[best]), best, silhouettes)
+    silhouettes = {k: silhouette for k, (_, silhouette) in fitted.items()}
+    best = max(fitted, key=lambda k: (silhouettes[k] is not None, silhouettes[k] or 0.0, -k))
+    return Fit(_order_centroids(fitted[best][0]), best, silhouettes)
 
 
 def _silhouette(points: DataFrame, model: KMeansModel) -> float | None:

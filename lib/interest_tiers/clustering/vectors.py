@@ -3,10 +3,14 @@
 An interest weighs sqrt(share * sum over tiers of TIER_WEIGHTS * probability), so that tiers shape the clusters. The
 root keeps one heavy habit from hiding all others (Hellinger's transformation, Legendre and Gallagher 2001). The
 weighted embeddings are summed per user and reduced to principal components.
+
+Without any text no interest has an embedding. Then each has a direction by a hash of its id, so that users are alike by
+their shares alone (random projection, Achlioptas 2003).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -24,6 +28,9 @@ TIER_WEIGHTS = {"core": 1.0, "secondary": 0.5, "marginal": 0.1}
 
 #: Shorter vectors are rounding noise around the mean user, and have no direction.
 SMALLEST_NORM = 1e-6
+
+#: Width of the directions that stand for interests without texts.
+DIRECTION_WIDTH = 256
 
 
 @dataclass(frozen=True)
@@ -54,6 +61,18 @@ def sum_embeddings(pairs: DataFrame, tiers: DataFrame, embeddings: DataFrame) ->
     summed = weighed.where(F.col("weight") > 0).join(known, "interest_id").groupBy("user_id")
     total = summed.agg(Summarizer.sum(F.col("features"), F.col("weight")).alias("total"))
     return total.select("user_id", vector_to_array(F.col("total"), "float32").alias("total"))
+
+
+def draw_directions(interests: DataFrame) -> DataFrame:
+    """Give every interest a direction of signs, by a hash of its id. Two of them are nearly orthogonal.
+
+    interests: (interest_id, ...)
+    Returns:   (interest_id, embedding array<float>), L2 norm 1
+    """
+    size = 1.0 / math.sqrt(DIRECTION_WIDTH)
+    places = F.sequence(F.lit(0), F.lit(DIRECTION_WIDTH - 1))
+    signs = F.transform(places, lambda place: F.when(F.xxhash64("interest_id", place) % 2 == 0, F.lit(size)).otherwise(F.lit(-size)))
+    return interests.select("interest_id", signs.cast("array<float>").alias("embedding"))
 
 
 def fit_projection(sums: DataFrame, components: int) -> Projection | None:

@@ -146,6 +146,9 @@ class Recommend(Section):
     max_interests: int = Field(30, ge=1, le=500, description="Core and secondary interests per user that give candidates.")
     candidates_per_interest: int = Field(20, ge=1, le=1000, description="Popular items per cluster and interest.")
     max_repeats: int = Field(200, ge=1, le=10000, description="The user's own items among the candidates.")
+    max_equal_texts: int | None = Field(
+        None, ge=1, description="Items with the same text in one list, at most. Default: no limit, since variants of a product share texts."
+    )
 
 
 class Evaluation(Section):

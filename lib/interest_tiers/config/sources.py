@@ -130,15 +130,14 @@ class ItemColumns(Section):
     item_id: ColumnRef = Field(description="The item's id, as in the interactions.")
     text: list[ColumnRef] = Field(
         default_factory=list,
-        description="One column or a list. Each is normalised, and they are joined by a blank; missing ones are skipped. "
-        "Default: items have no text.",
+        description="One column or a list. Each is normalised, and they are joined by a blank; missing ones are skipped. Default: no text.",
     )
     category: ColumnRef | None = Field(None, description="The item's category; required where `interests.source` is `category`.")
 
     @field_validator("text", mode="before")
     @classmethod
     def _one_column_is_a_list(cls, given: Any) -> Any:
-        return given if isinstance(given, list) else [given]
+        return given if isinstance(given, list) else [] if given is None else [given]
 
 
 class ItemSource(Source):

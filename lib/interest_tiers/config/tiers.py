@@ -112,6 +112,7 @@ class Tiers(Section):
     training: TierTraining = Field(TierTraining(), description="How the network is trained.")
     drift: TierDrift = Field(TierDrift(), description="When the model should be retrained.")
     parents_follow: bool = Field(True, description="In a hierarchy, raise an interest to the best tier of the finer interests within it.")
+    min_days: int = Field(3, ge=1, description="Users with events on fewer days are marked in `user_tiers` (`low_evidence`).")
 
     @model_validator(mode="after")
     def _masses_ascend(self) -> Tiers:

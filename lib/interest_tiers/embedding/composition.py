@@ -11,18 +11,24 @@ from pyspark.sql import functions as F
 
 from interest_tiers.config import Embedding
 from interest_tiers.embedding.model_folder import model_id
-from interest_tiers.embedding.texts import embed_texts, select_pending_texts, split_into_waves
+from interest_tiers.embedding.texts import COUNTS, embed_texts, is_finite, select_pending_texts, split_into_waves
 from interest_tiers.errors import InterestTiersError
 from interest_tiers.spark.materialise import Materialise
+
+#: Texts that a message names at most.
+NAMED = 3
 
 
 @dataclass(frozen=True)
 class EmbeddedWave:
     """Hold the materialised vectors of one wave; the next wave replaces them.
 
-    vectors: (text_hash, model_id, embedding array<float> of L2 norm 1), one row per text
-    n_texts: rows of vectors
+    vectors: (text_hash, model_id, embedding array<float> of L2 norm 1, n_tokens, n_unknown, n_single), one row per text whose
+             vector is finite
+    n_texts: texts that were embedded
     n_cut:   texts longer than max_tokens
+    broken:  hashes of texts whose vector has NaN or infinity, NAMED at most
+    n_broken: number of these texts
     seconds: time to embed them
     """
 
@@ -30,6 +36,8 @@ class EmbeddedWave:
     n_texts: int
     n_cut: int
     seconds: float
+    broken: tuple[str, ...] = ()
+    n_broken: int = 0
 
 
 def embed_pending_texts(
@@ -50,17 +58,30 @@ def embed_pending_texts(
         vectors = materialise("vectors", embed_texts(wave, config, parallelism))
         seconds = time.monotonic() - start
         n_texts = wave.count()
-        n_cut = _count_cut(vectors, n_texts)
-        yield EmbeddedWave(vectors.select("text_hash", F.lit(model).alias("model_id"), "embedding"), n_texts, n_cut, seconds)
+        n_cut, n_broken = _count_cut_and_broken(vectors, n_texts)
+        is_good, broken = is_finite(F.col("embedding")), ()
+        if n_broken:
+            broken = tuple(row["text_hash"] for row in vectors.where(~is_good).orderBy("text_hash").limit(NAMED).collect())
+        stored = vectors.where(is_good).select("text_hash", F.lit(model).alias("model_id"), "embedding", *COUNTS)
+        yield EmbeddedWave(stored, n_texts, n_cut, seconds, broken, n_broken)
 
 
-def _count_cut(vectors: DataFrame, n_texts: int) -> int:
-    """Count the texts that were cut. Raises InterestTiersError unless there are n_texts vectors."""
-    counts = vectors.agg(F.count("embedding").alias("embedded"), F.count_if("is_cut").alias("cut")).first()
+def _count_cut_and_broken(vectors: DataFrame, n_texts: int) -> tuple[int, int]:
+    """Count the texts that were cut, and those whose vector is not finite.
+
+    Raises InterestTiersError unless there are n_texts vectors, and where none of them is finite.
+    """
+    is_broken = ~is_finite(F.col("embedding"))
+    counts = vectors.agg(
+        F.count("embedding").alias("embedded"), F.count_if("is_cut").alias("cut"), F.count_if(is_broken).alias("broken")
+    ).first()
     assert counts is not None  # an aggregate without keys has one row
     if counts["embedded"] != n_texts:
         raise InterestTiersError(
             f"{n_texts:,} texts went into the model and {counts['embedded']:,} vectors came out; use another embedding.backend"
         )
-    n_cut: int = counts["cut"]
-    return n_cut
+    if counts["broken"] == n_texts:
+        raise InterestTiersError(
+            f"the vectors of all {n_texts:,} texts have NaN or infinity. Set embedding.precision to fp32, or check the files of the model"
+        )
+    return counts["cut"], counts["broken"]

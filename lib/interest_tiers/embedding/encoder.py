@@ -8,6 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -23,15 +24,31 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class TokenCounts:
+    """Count the tokens of texts, int64 (texts,) each; special tokens and those of the model's prompt are left out.
+
+    n_tokens:  all that were read, at most the limit
+    n_unknown: those that the model has no vector for ([UNK])
+    n_single:  single letters, into which a tokenizer splits words of scripts and languages that it does not know
+    """
+
+    n_tokens: np.ndarray
+    n_unknown: np.ndarray
+    n_single: np.ndarray
+
+
+@dataclass(frozen=True)
 class Vectors:
     """Hold the vectors of texts.
 
     vectors: float32 (texts, width), each of L2 norm 1
     is_cut:  bool (texts,), true where a text was longer than the limit
+    counts:  of the tokens of each text
     """
 
     vectors: np.ndarray
     is_cut: np.ndarray
+    counts: TokenCounts
 
 
 @dataclass(frozen=True)
@@ -66,7 +83,7 @@ class Encoder(ABC):
         vectors = np.empty((len(texts), self._folder.width), dtype=np.float32)
         for which, embedded in self._batches(tokens, batch_tokens):
             vectors[which] = embedded
-        return Vectors(vectors, tokens.is_cut)
+        return Vectors(vectors, tokens.is_cut, self._tokenizer.count(tokens))
 
     @abstractmethod
     def _batches(self, tokens: TokenIds, batch_tokens: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -140,6 +157,41 @@ class TextTokenizer:
                 ids[row] = shorter
         return TokenIds(ids, is_cut)
 
+    def count(self, tokens: TokenIds) -> TokenCounts:
+        """Count what the model can read of each text. tokens: of texts, see __call__."""
+        ends = np.cumsum(tokens.lengths)
+        ids = np.fromiter(chain.from_iterable(tokens.ids), dtype=np.int64, count=int(tokens.lengths.sum()))
+
+        def of_texts(kind: np.ndarray) -> np.ndarray:
+            running = np.concatenate([[0], np.cumsum(kind[ids])])
+            return running[ends] - running[ends - tokens.lengths]
+
+        is_word, is_unknown, is_single = self._kinds_of_tokens
+        n_tokens = np.maximum(of_texts(is_word) - self._prompt_length, 0)
+        return TokenCounts(n_tokens, np.minimum(of_texts(is_unknown), n_tokens), np.minimum(of_texts(is_single), n_tokens))
+
+    @cached_property
+    def _kinds_of_tokens(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Say of every id whether it is no special token, whether it is unknown, and whether it is a single letter."""
+        vocabulary = self._tokenizer.get_vocab()
+        size = max([*vocabulary.values(), self._padding]) + 1
+        is_word, is_unknown, is_single = np.ones(size, dtype=np.int64), np.zeros(size, dtype=np.int64), np.zeros(size, dtype=np.int64)
+        # In the GPT family the unknown token is the end of a text: there no text has an unknown token.
+        ends = {i for i in (self._tokenizer.pad_token_id, self._tokenizer.eos_token_id) if i is not None}
+        unknown = {self._tokenizer.unk_token_id} - {None} - ends
+        is_word[[i for i in {*self._tokenizer.all_special_ids, self._padding} - unknown if i < size]] = 0
+        is_unknown[list(unknown)] = 1
+        is_single[[i for token, i in vocabulary.items() if _is_letter(token)]] = 1
+        return is_word, is_unknown, is_single * is_word
+
+    @cached_property
+    def _prompt_length(self) -> int:
+        """The number of tokens of the model's prompt."""
+        if not self._folder.prompt:
+            return 0
+        is_word = self._kinds_of_tokens[0]
+        return int(is_word[self._ids([self._folder.prompt], self.max_tokens)[0]].sum())
+
     def padded(self, ids: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
         """Pad the tokens of each text to the longest; returns ids and mask, see right_padded."""
         lengths = np.array([len(of_text) for of_text in ids])
@@ -167,6 +219,12 @@ class TextTokenizer:
         )["input_ids"]
         # In the GPT family an empty text has no token, and it needs a vector too.
         return [of_text or [self._padding] for of_text in ids]
+
+
+def _is_letter(token: str) -> bool:
+    """Say whether a token is one letter, but for the marks of a word's start or continuation."""
+    letter = token.removeprefix("##").lstrip("\N{LOWER ONE EIGHTH BLOCK}\N{LATIN CAPITAL LETTER G WITH DOT ABOVE}")
+    return len(letter) == 1 and letter.isalpha()
 
 
 def right_padded(tokens: np.ndarray, lengths: np.ndarray, padding: int) -> tuple[np.ndarray, np.ndarray]:

@@ -28,7 +28,7 @@ def embed_by_spark_nlp(texts: DataFrame, config: Embedding) -> DataFrame:
     """Embed texts in their order, TEXTS_PER_BATCH at a time. The session must have Spark NLP, see require_jars.
 
     texts:   (text_hash, text)
-    Returns: (text_hash, embedding array<float> of L2 norm 1, is_cut boolean: longer than config.max_tokens)
+    Returns: see texts.embed_texts
     """
     from sparknlp.base import DocumentAssembler
 
@@ -37,9 +37,10 @@ def embed_by_spark_nlp(texts: DataFrame, config: Embedding) -> DataFrame:
     limit, fingerprint = min(config.max_tokens, folder.max_tokens), folder.fingerprint
     model = _load_model(spark, spark.sparkContext.applicationId, config.model, limit, fingerprint)
     tokenised = texts.select("text_hash", _tokenise(F.col("text"), config.model, limit, fingerprint).alias("tokenised"))
-    words = tokenised.select("text_hash", "tokenised.words", "tokenised.is_cut")
+    words = tokenised.select("text_hash", "tokenised.*")
     documents = DocumentAssembler().setInputCol("words").setOutputCol("document").transform(words)
-    return model.transform(documents).select("text_hash", F.element_at("vectors.embeddings", 1).alias("embedding"), "is_cut")
+    vector = F.element_at("vectors.embeddings", 1).alias("embedding")
+    return model.transform(documents).select("text_hash", vector, "is_cut", "n_tokens", "n_unknown", "n_single")
 
 
 def require_jars(spark: SparkSession) -> None:
@@ -70,15 +71,18 @@ def _load_model(spark: SparkSession, application: str, model: str, limit: int, f
 def _tokenise(text: Column, model: str, limit: int, fingerprint: str) -> Column:
     """Tokenise texts for Spark NLP.
 
-    Returns: struct (words string: see word_pieces.split_words, is_cut boolean: the text has more than limit tokens)
+    Returns: struct (words string: see word_pieces.split_words, is_cut boolean: the text has more than limit tokens,
+             n_tokens, n_unknown, n_single bigint: see encoder.TokenCounts)
     """
 
     # A pandas UDF because the model's own tokenizer, which decides words and token counts, is a Python object.
-    @F.pandas_udf("words string, is_cut boolean")  # type: ignore[call-overload]
+    @F.pandas_udf("words string, is_cut boolean, n_tokens bigint, n_unknown bigint, n_single bigint")  # type: ignore[call-overload]
     def tokenised(texts: pd.Series) -> pd.DataFrame:
         tokenizer = _load_tokenizer(model, limit, fingerprint)
         listed = texts.tolist()
-        return pd.DataFrame({"words": split_words(tokenizer.prepared(listed), tokenizer.rules), "is_cut": tokenizer(listed).is_cut})
+        tokens = tokenizer(listed)
+        words = split_words(tokenizer.prepared(listed), tokenizer.rules)
+        return pd.DataFrame({"words": words, "is_cut": tokens.is_cut, **vars(tokenizer.count(tokens))})
 
     as_struct: Any = tokenised
     column: Column = as_struct(text)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 import pyarrow as pa
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from interest_tiers.config import Embedding
@@ -19,7 +19,24 @@ from interest_tiers.spark.worker import task_resources
 #: Texts per task of a wave, on average. A lost task repeats its texts, a killed run those of one wave.
 TEXTS_PER_TASK = 20_000
 
-EMBEDDED = "text_hash string, embedding array<float>, is_cut boolean"
+#: Counts of tokens that are stored with a vector; see encoder.TokenCounts.
+COUNTS = ("n_tokens", "n_unknown", "n_single")
+
+EMBEDDED = "text_hash string, embedding array<float>, is_cut boolean, n_tokens bigint, n_unknown bigint, n_single bigint"
+
+
+def is_finite(vector: Column) -> Column:
+    """Say whether a vector has neither NaN nor infinity, which would spoil every mean."""
+    # NaN is larger than any other number to Spark.
+    return (F.array_max(vector) < F.lit(math.inf)) & (F.array_min(vector) > F.lit(-math.inf))
+
+
+def has_information() -> Column:
+    """Say whether the model knows a token of the text; true for vectors of an earlier version, which have no counts.
+
+    The vectors of all other texts are one and the same, so they say nothing of a text.
+    """
+    return F.coalesce(F.col("n_unknown") < F.col("n_tokens"), F.lit(True))
 
 
 def select_pending_texts(texts: DataFrame, embedded: DataFrame | None, model_id: str) -> DataFrame:
@@ -67,7 +84,8 @@ def embed_texts(texts: DataFrame, config: Embedding, n_tasks: int) -> DataFrame:
     """Embed texts on n_tasks tasks.
 
     texts:   (text_hash, text)
-    Returns: (text_hash, embedding array<float> of L2 norm 1, is_cut boolean: longer than config.max_tokens)
+    Returns: (text_hash, embedding array<float> of L2 norm 1, is_cut boolean: longer than config.max_tokens,
+             n_tokens, n_unknown, n_single bigint: see encoder.TokenCounts)
     """
     config = decide_precision(config, texts.sparkSession)
     spread = texts.repartition(n_tasks, "text_hash")
@@ -86,6 +104,7 @@ def embed_texts(texts: DataFrame, config: Embedding, n_tasks: int) -> DataFrame:
         for batch in batches:
             result = encoder.encode(batch.column("text").to_pylist(), config.batch_tokens)
             columns = {"text_hash": batch.column("text_hash"), "embedding": _wrap_rows(result.vectors), "is_cut": pa.array(result.is_cut)}
+            columns |= {name: pa.array(getattr(result.counts, name)) for name in COUNTS}
             yield pa.RecordBatch.from_pydict(columns)
 
     # Sorted so that a rerun forms the same batches: the other texts of a batch change the rounding of a vector.

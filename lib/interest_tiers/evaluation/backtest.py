@@ -83,7 +83,7 @@ class BackTest:
     tiers: DataFrame
     features: DataFrame | None
     calibration: Calibration
-    fit: Fit
+    fit: Fit | None
     user_clusters: DataFrame
 
 
@@ -175,7 +175,7 @@ def judge_lists(test: BackTest, config: Config, materialise: Materialise) -> dic
     for model, clusters in ((COMPUTED_LISTS, test.user_clusters), ("without_clusters", together)):
         offered = materialise(f"offered_{model}", offer_items(own_items, pairs, test.tiers, clusters, recommend, users))
         for items, repeats in (("all", True), ("new", False)):
-            lists.append(name_lists(items, model, list_items(judged_items, offered, recommend, repeats)))
+            lists.append(name_lists(items, model, list_items(judged_items, offered, test.inputs.items, recommend, repeats)))
     ranked = materialise("lists", reduce(DataFrame.unionByName, lists))
     return measure_lists(ranked, truth, catalogue.count(), k, settings.bootstrap_samples, COMPUTED_LISTS)
 

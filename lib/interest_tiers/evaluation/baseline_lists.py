@@ -5,6 +5,8 @@ from __future__ import annotations
 from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
+from interest_tiers.recommend.candidates import select_had
+
 #: Popular items from which a list of items new to the user is chosen.
 POPULAR_POOL = 200
 
@@ -18,7 +20,7 @@ def rank_own_items(own_items: DataFrame, k: int) -> DataFrame:
     Returns:   (user_id, item_id, rank), at most k rows per user
     """
     often = Window.partitionBy("user_id").orderBy(F.desc("n_days"), F.desc("evidence"), "item_id")
-    return own_items.select("user_id", "item_id", F.row_number().over(often).alias("rank")).where(F.col("rank") <= k)
+    return select_had(own_items).select("user_id", "item_id", F.row_number().over(often).alias("rank")).where(F.col("rank") <= k)
 
 
 def find_popular_items(own_items: DataFrame) -> DataFrame:
@@ -27,7 +29,8 @@ def find_popular_items(own_items: DataFrame) -> DataFrame:
     own_items: (user_id, item_id, n_days, evidence)
     Returns:   (item_id, place from 1), at most POPULAR_POOL rows
     """
-    most = own_items.groupBy("item_id").agg(F.sum("n_days").alias("n_days")).orderBy(F.desc("n_days"), "item_id").limit(POPULAR_POOL)
+    days = select_had(own_items).groupBy("item_id").agg(F.sum("n_days").alias("n_days"))
+    most = days.orderBy(F.desc("n_days"), "item_id").limit(POPULAR_POOL)
     in_order = most.agg(F.array_sort(F.collect_list(F.struct(-F.col("n_days"), "item_id"))).alias("items"))
     return in_order.select(F.posexplode("items").alias("position", "item")).select("item.item_id", (F.col("position") + 1).alias("place"))
 

@@ -8,6 +8,7 @@ import pandas as pd
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
+from interest_tiers.interests.evidence import summed_evidence
 from interest_tiers.intervals import Estimate, assign_bucket, divide_sums, estimate
 from interest_tiers.slices import Slice
 
@@ -15,14 +16,14 @@ from interest_tiers.slices import Slice
 def find_future_items(days_after: DataFrame, own_items: DataFrame, catalogue: DataFrame, users: DataFrame) -> DataFrame:
     """Find what the judged users turned to in the horizon: the ground truth.
 
-    days_after: (user_id, item_id, weight, ...) of the horizon; a day that only took evidence away is no wish
+    days_after: (user_id, item_id, weight, ...) of the horizon; an item that was given back or disliked in sum is no wish
     own_items:  (user_id, item_id) before the cutoff
     catalogue:  (item_id), what can be recommended
     users:      (user_id), the judged ones
     Returns:    (items, user_id, item_id); items is all, or new for items that the user did not have before the cutoff
     """
-    wanted = days_after.where("weight > 0").select("user_id", "item_id").distinct()
-    touched = wanted.join(users, "user_id", "left_semi").join(catalogue, "item_id", "left_semi")
+    wanted = days_after.groupBy("user_id", "item_id").agg(summed_evidence(F.col("weight")).alias("evidence")).where("evidence > 0")
+    touched = wanted.drop("evidence").join(users, "user_id", "left_semi").join(catalogue, "item_id", "left_semi")
     new = touched.join(own_items.select("user_id", "item_id"), ["user_id", "item_id"], "left_anti")
     return _label_items("all", touched).unionByName(_label_items("new", new))
 

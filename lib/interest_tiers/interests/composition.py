@@ -21,7 +21,7 @@ from interest_tiers.interests.catalogue import (
     build_topic_catalogue,
     select_touched_texts,
 )
-from interest_tiers.interests.evidence import are_on_one_day, interest_days, interests_by_category, interests_by_levels, item_days
+from interest_tiers.interests.evidence import interest_days, interests_by_category, interests_by_levels, item_days
 from interest_tiers.interests.features import user_interests
 from interest_tiers.interests.hierarchy import at_every_level
 from interest_tiers.interests.topics import Topics, assign_topics, build_topic_vectors, fit_topics, select_seen_texts
@@ -143,7 +143,7 @@ def sum_pairs(days: DataFrame, cutoff: date, method: InterestMethod, materialise
     Returns: the columns of the table user_interests but as_of
     """
     config = method.augmentation
-    pairs = user_interests(days, cutoff, method.interests.half_life_days, method.horizon_days, are_on_one_day(days))
+    pairs = user_interests(days, cutoff, method.interests.half_life_days, method.horizon_days)
     if config is None:
         return pairs
     # Each of these is read several times.

@@ -6,11 +6,12 @@ return, a dislike). Days count and not rows: a bulk order or a burst of a bot is
 below still counts in n_days, recency and the other features, since these describe how the user behaves.
 
 Where everything before the cutoff lies on one day, as in data without times, days tell nothing apart. The weights of the
-day's items are then summed (see are_on_one_day).
+day's items are then summed (see features.user_interests).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from datetime import date
 from functools import reduce
@@ -30,6 +31,12 @@ EVIDENCE_PARTS = 10**9
 
 #: Largest weight of a behaviour that a config allows.
 LARGEST_WEIGHT = 1000
+
+#: Half-lives that are summed in parts of one scale: after these, a weight of 1 still has a million parts.
+BAND = 10
+
+#: Days count alike beyond so many half-lives: a billionth of 2^-900 is a number that a double holds.
+OLDEST_HALF_LIVES = 900
 
 #: Values (prices, amounts) are summed in millionths. 10 amounts of 10^12 rials are more millionths than a bigint holds.
 VALUE_PARTS = 10**6
@@ -111,10 +118,57 @@ def day_weight(weight: Column) -> Column:
     return F.greatest(F.lit(0.0), F.max(weight)) - F.greatest(F.lit(0.0), -F.min(weight))
 
 
-def decay(cutoff: date, half_life_days: float) -> Column:
-    """Compute 2^(-age / half_life); age is in days from event_date to the cutoff."""
-    age = F.datediff(F.lit(cutoff), F.col("event_date"))
-    return F.pow(F.lit(2.0), -age / F.lit(float(half_life_days)))
+def find_ages(days: DataFrame, cutoff: date) -> tuple[int, int]:
+    """Find the ages in days of the oldest and the newest day before the cutoff; 0 where there is none. One Spark job.
+
+    days: (event_date, ...)
+    """
+    found = days.agg(F.min("event_date").alias("oldest"), F.max("event_date").alias("newest")).first()
+    if found is None or found["oldest"] is None:
+        return 0, 0
+    return max(0, (cutoff - found["oldest"]).days), max(0, (cutoff - found["newest"]).days)
+
+
+def find_oldest_age(days: DataFrame, cutoff: date) -> int:
+    """Find the age in days of the oldest day before the cutoff; see find_ages."""
+    return find_ages(days, cutoff)[0]
+
+
+def count_bands(oldest_age: int, half_life_days: float) -> int:
+    """Count the bands of BAND half-lives that hold all days up to an age; see sum_bands."""
+    return max(1, math.ceil(min(oldest_age / half_life_days, OLDEST_HALF_LIVES) / BAND))
+
+
+def band_and_decay(age: Column, half_life_days: float, n_bands: int) -> tuple[Column, Column]:
+    """Compute the band of a day and its decay within the band, 2^(BAND * band - age / half_life). age: in days."""
+    if n_bands == 1:
+        return F.lit(0), F.pow(F.lit(2.0), -age / F.lit(float(half_life_days)))
+    half_lives = F.least(age / F.lit(float(half_life_days)), F.lit(float(OLDEST_HALF_LIVES)))
+    band = F.least(F.floor(half_lives / F.lit(float(BAND))), F.lit(n_bands - 1)).cast("int")
+    return band, F.pow(F.lit(2.0), band * F.lit(float(BAND)) - half_lives)
+
+
+def sum_bands(weight: Column, band: Column, decay: Column, n_bands: int) -> Column:
+    """Sum decayed weights exactly; 0 where the sum is negative.
+
+    Each band is summed in parts of its own scale. So the evidence of days long ago does not round to nothing, and shares and
+    ranks follow a user's own days however long ago they are. With one band this is summed_evidence.
+    """
+    if n_bands == 1:
+        return summed_evidence(weight * decay)
+    sums = [exact_sum(F.when(band == number, weight * decay).otherwise(0.0)) for number in range(n_bands)]
+    # From the oldest band on, so that the order of the rows has no part in it.
+    return F.greatest(F.lit(0.0), reduce(lambda older, newer: newer + older * F.lit(2.0**-BAND), reversed(sums)))
+
+
+def decayed_evidence(cutoff: date, half_life_days: float, oldest_age: int) -> Column:
+    """Sum the column weight, halved every half_life_days from event_date to the cutoff; see sum_bands.
+
+    oldest_age: see find_oldest_age
+    """
+    n_bands = count_bands(oldest_age, half_life_days)
+    band, decay = band_and_decay(F.datediff(F.lit(cutoff), F.col("event_date")), half_life_days, n_bands)
+    return sum_bands(F.col("weight"), band, decay, n_bands)
 
 
 def item_days(interactions: DataFrame, item_interests: DataFrame, weights: Mapping[str, BehaviourWeight], level: int = 1) -> DataFrame:
@@ -152,15 +206,8 @@ def interest_days(days_of_items: DataFrame) -> DataFrame:
     return days_of_items.groupBy("user_id", "level", "interest_id", "event_date").agg(*summed_days())
 
 
-def are_on_one_day(days: DataFrame) -> bool:
-    """Check whether all days are the same one. days: (event_date, ...)"""
-    found = days.agg(F.min("event_date").alias("first"), F.max("event_date").alias("last")).first()
-    assert found is not None  # an aggregate without keys has one row
-    return found["first"] is not None and found["first"] == found["last"]
-
-
 def summed_days(every_item: bool = False) -> list[Column]:
-    """Aggregate days of items: weight, n_interactions, value. every_item: sum the weights of items, see are_on_one_day."""
+    """Aggregate days of items: weight, n_interactions, value. every_item: sum the weights of a day's items."""
     return [
         (exact_sum(F.col("weight")) if every_item else day_weight(F.col("weight"))).alias("weight"),
         F.sum("n_interactions").alias("n_interactions"),

@@ -6,7 +6,7 @@ from pyspark.sql import DataFrame
 
 from interest_tiers.config import Recommend
 from interest_tiers.recommend.candidates import list_interests, offer_popular_items, rank_popular_items, score_candidates
-from interest_tiers.recommend.ranking import rank_items
+from interest_tiers.recommend.ranking import limit_equal_texts, rank_items
 
 
 def offer_items(
@@ -31,6 +31,13 @@ def offer_items(
     return offer_popular_items(list_interests(tiers, pairs, config.max_interests), user_clusters, popular)
 
 
-def list_items(own_items: DataFrame, offered: DataFrame, config: Recommend, repeats: bool) -> DataFrame:
-    """Rank own and offered items by score, at most config.k per user. repeats: whether own items are candidates."""
-    return rank_items(score_candidates(own_items, offered, config, repeats), config.k)
+def list_items(own_items: DataFrame, offered: DataFrame, items: DataFrame, config: Recommend, repeats: bool) -> DataFrame:
+    """Rank own and offered items by score, at most config.k per user.
+
+    items:   (item_id, text_hash, ...), read where equal texts are limited
+    repeats: whether own items are candidates
+    """
+    candidates = score_candidates(own_items, offered, config, repeats)
+    if config.max_equal_texts is not None:
+        candidates = limit_equal_texts(candidates, items, config.max_equal_texts)
+    return rank_items(candidates, config.k)

@@ -20,6 +20,19 @@ def rank_items(candidates: DataFrame, k: int) -> DataFrame:
     return candidates.withColumn("rank", F.row_number().over(best).cast("bigint")).where(F.col("rank") <= k)
 
 
+def limit_equal_texts(candidates: DataFrame, items: DataFrame, limit: int) -> DataFrame:
+    """Keep per user and text the candidates with the highest scores, ties by item. Items without a text are all kept.
+
+    candidates: (user_id, item_id, score, ...)
+    items:      (item_id, text_hash, ...)
+    Returns:    the columns of candidates
+    """
+    texts = items.where(F.col("text_hash").isNotNull()).select("item_id", "text_hash")
+    of_text = Window.partitionBy("user_id", F.coalesce("text_hash", "item_id")).orderBy(F.desc("score"), "item_id")
+    placed = candidates.join(texts, "item_id", "left").withColumn("place", F.row_number().over(of_text))
+    return placed.where(F.col("place") <= limit).select(*candidates.columns)
+
+
 def explain(ranked: DataFrame, tiers: DataFrame, interests: DataFrame, clusters: DataFrame, cutoff: date) -> DataFrame:
     """Add the reason that a person reads.
 

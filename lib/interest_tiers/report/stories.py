@@ -9,6 +9,7 @@ from typing import Any
 from pyspark.sql import Row, Window
 from pyspark.sql import functions as F
 
+from interest_tiers.config import TIERS
 from interest_tiers.interests.evidence import PAIR
 from interest_tiers.report.sources import Sources, add_interest_name
 from interest_tiers.report.tiers import count_tiers_per_user
@@ -67,6 +68,7 @@ class Story:
     n_interests: int
     clusters: tuple[StoryCluster, ...]  # the primary first
     recommendations: tuple[StoryRecommendation, ...]
+    low_evidence: bool = False
 
 
 def choose_story_users(sources: Sources) -> tuple[str, ...]:
@@ -102,8 +104,9 @@ def collect_stories(sources: Sources, user_ids: Sequence[str], levels: Sequence[
     interests = _by_user(_story_interests(sources, chosen, levels))
     clusters = _by_user(_story_clusters(sources, chosen))
     recommendations = _by_user(_story_recommendations(sources, chosen))
-    tiers = sources.user_tiers.where(F.col("user_id").isin(*chosen)).groupBy("user_id").count()
-    n_interests = {row["user_id"]: row["count"] for row in tiers.collect()}
+    tiers = count_tiers_per_user(sources.user_tiers.where(F.col("user_id").isin(*chosen))).collect()
+    n_interests = {row["user_id"]: sum(row[tier] for tier in TIERS) for row in tiers}
+    low_evidence = {row["user_id"]: row["low_evidence"] for row in tiers}
     return tuple(
         Story(
             user_id=user_id if show_users else None,
@@ -111,6 +114,7 @@ def collect_stories(sources: Sources, user_ids: Sequence[str], levels: Sequence[
             n_interests=n_interests.get(user_id, 0),
             clusters=tuple(StoryCluster(**row) for row in clusters.get(user_id, ())),
             recommendations=tuple(StoryRecommendation(**row) for row in recommendations.get(user_id, ())),
+            low_evidence=low_evidence.get(user_id, False),
         )
         for user_id in chosen
     )

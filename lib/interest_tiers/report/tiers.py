@@ -37,6 +37,7 @@ class TierSummary:
     pairs: int
     tiers: tuple[TierShare, ...]
     methods: tuple[tuple[str, str], ...]  # (method, model_version)
+    low_evidence_users: int = 0
 
 
 @dataclass(frozen=True)
@@ -59,10 +60,10 @@ class CoreInterest:
 def summarise_tiers(user_tiers: DataFrame) -> TierSummary:
     """Count pairs and users of every tier.
 
-    user_tiers: (user_id, tier, method, model_version), one row per pair of user and interest
+    user_tiers: (user_id, tier, method, model_version, low_evidence), one row per pair of user and interest
     """
     counted = count_tiers_per_user(user_tiers)
-    aggregates = [F.count("*").alias("users")]
+    aggregates = [F.count("*").alias("users"), F.count_if("low_evidence").alias("low_evidence_users")]
     for tier in TIERS:
         aggregates += [
             F.sum(tier).alias(f"{tier}_pairs"),
@@ -76,6 +77,7 @@ def summarise_tiers(user_tiers: DataFrame) -> TierSummary:
         pairs=_count_pairs(totals),
         tiers=tuple(_tier_share(tier, totals) for tier in TIERS),
         methods=tuple((row["method"], row["model_version"]) for row in methods.limit(TIER_METHODS_LIMIT).collect()),
+        low_evidence_users=totals["low_evidence_users"],
     )
 
 
@@ -106,9 +108,9 @@ def select_finest(sources: Sources, levels: Sequence[str]) -> DataFrame:
 
 
 def count_tiers_per_user(user_tiers: DataFrame) -> DataFrame:
-    """Count the interests of each tier per user: (user_id, core, secondary, marginal)."""
+    """Count the interests of each tier per user: (user_id, core, secondary, marginal, low_evidence boolean)."""
     counts = [F.sum((F.col("tier") == tier).cast("long")).alias(tier) for tier in TIERS]
-    return user_tiers.groupBy("user_id").agg(*counts)
+    return user_tiers.groupBy("user_id").agg(*counts, F.coalesce(F.bool_or("low_evidence"), F.lit(False)).alias("low_evidence"))
 
 
 def _count_pairs(totals: Row) -> int:

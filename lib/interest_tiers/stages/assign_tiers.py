@@ -13,7 +13,7 @@ from interest_tiers.stages.results import Measurement, StageResult
 from interest_tiers.stages.train_tiers import ServingModel, find_model, train_model
 from interest_tiers.storage.schemas import USER_INTERESTS, USER_TIERS
 from interest_tiers.tiers.calibration import Calibration
-from interest_tiers.tiers.composition import assign_tiers, calibrate_rule, compute_features
+from interest_tiers.tiers.composition import assign_tiers, calibrate_rule, compute_features, mark_low_evidence
 from interest_tiers.tiers.drift import Drift, drift_between
 from interest_tiers.tiers.labels import require_rules
 from interest_tiers.tiers.model import version_of
@@ -38,7 +38,7 @@ def run(context: StageContext, retrain: str = "never") -> StageResult:
         if model.folder is not None:
             features = compute_features(lambda day: inputs, [as_of], method, model.attributes, context.materialise)
         tiers = assign_tiers(pairs, features, calibration, model.folder, as_of, method, context.materialise)
-        return context.replace_day(USER_TIERS, tiers)
+        return context.replace_day(USER_TIERS, mark_low_evidence(tiers, inputs.interest_days, as_of, method.tiers))
 
     model = find_model(context, inputs, as_of)
     rows_out = assign(model)
@@ -50,7 +50,13 @@ def run(context: StageContext, retrain: str = "never") -> StageResult:
         # The tiers that stay are measured, so that running again measures the same.
         drift = _measure_drift(context)
     context.write_metrics([] if drift is None else _list_measurements(drift))
-    return StageResult(rows_in, rows_out, f"{_describe(model, calibration, as_of - method.horizon)}{advice}")
+    described = f"{_describe(model, calibration, as_of - method.horizon)}; {_count_low_evidence(context, method.tiers.min_days)}{advice}"
+    return StageResult(rows_in, rows_out, described)
+
+
+def _count_low_evidence(context: StageContext, min_days: int) -> str:
+    users = context.read(USER_TIERS, context.as_of).where("low_evidence").select("user_id").distinct().count()
+    return f"{users:,} users with events on fewer than {min_days} days (low_evidence)"
 
 
 def _measure_drift(context: StageContext) -> Drift | None:

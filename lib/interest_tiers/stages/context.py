@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from functools import cached_property
 
 from pyspark.sql import DataFrame, SparkSession
@@ -17,8 +17,9 @@ from interest_tiers.config import Config
 from interest_tiers.errors import WarehouseError
 from interest_tiers.spark.materialise import Materialise
 from interest_tiers.stages.declaration import Stage
+from interest_tiers.stages.default_day import choose_day
 from interest_tiers.stages.results import Measurement
-from interest_tiers.storage.schemas import INTERACTIONS, METRICS, Table
+from interest_tiers.storage.schemas import INTERACTIONS, METRICS, RUNS, Table
 from interest_tiers.storage.warehouse import Warehouse
 
 LOG = logging.getLogger("interest_tiers.stages")
@@ -32,13 +33,18 @@ METRIC_DECIMALS = 9
 
 @dataclass
 class RunContext:
-    """One command on a warehouse. input_versions: the Delta version of every table that the stage has read."""
+    """One command on a warehouse.
+
+    input_versions: the Delta version of every table that the stage has read
+    day_note:       what a reader must know of the day that the run chose; empty where there is nothing to say
+    """
 
     warehouse: Warehouse
     requested_as_of: date | None = None
     stage: Stage | None = None
     input_versions: dict[str, int] = field(default_factory=dict)
     step_run_id: str | None = None
+    day_note: str = ""
 
     @property
     def run_id(self) -> str:
@@ -113,15 +119,16 @@ class StageContext(RunContext):
 
     @cached_property
     def as_of(self) -> date:
-        """The day as given, or the day after the newest event."""
+        """The day as given, or the day after the newest event that is no stray; see default_day."""
         if self.requested_as_of is not None:
             return self.requested_as_of
-        self.warehouse.require_access = lambda table, to_write: None
-        newest = self.warehouse.read(INTERACTIONS).agg(F.max("event_date").alias("day")).first()
-        self.warehouse.require_access = self._require
-        if newest is None or newest["day"] is None:
+        chosen = choose_day(self.warehouse.count_rows_by_day(INTERACTIONS), self.config.horizon_days)
+        if chosen is None:
             raise WarehouseError(f"{self.warehouse.location} has no interactions: run the stage clean first")
-        return newest["day"] + timedelta(days=1)
+        self.day_note = chosen.note
+        if chosen.note:
+            LOG.warning("%s", chosen.note)
+        return chosen.as_of
 
     def exists(self, table: Table) -> bool:
         """Say whether a table has been made."""
@@ -139,7 +146,23 @@ class StageContext(RunContext):
             if not self.warehouse.exists(table):
                 raise WarehouseError(f"{self.warehouse.location} has no table {table.name}: run the stage {table.stage} first")
             self.input_versions[table.name] = self.warehouse.version(table)
-        return self.warehouse.read(table, as_of, None if is_own else self.input_versions[table.name])
+        return self.read_day(table, as_of, None if is_own else self.input_versions[table.name])
+
+    def read_day(self, table: Table, as_of: date | None, version: int | None = None) -> DataFrame:
+        """Read a table as Warehouse.read does. A day without rows is an error only where its stage has not run for it."""
+        try:
+            return self.warehouse.read(table, as_of, version)
+        except WarehouseError:
+            if as_of is None or not self._has_run(table.stage, as_of):
+                raise
+            return self.warehouse.read(table, as_of, version, may_be_empty=True)
+
+    def _has_run(self, stage: str, as_of: date) -> bool:
+        """Say whether a stage ended well for a day."""
+        if not self.warehouse.exists(RUNS):
+            return False
+        ended_well = (F.col("stage") == stage) & (F.col("as_of") == F.lit(as_of)) & (F.col("status") == "done")
+        return not self.warehouse.read(RUNS).where(ended_well).isEmpty()
 
     def read_or_empty(self, table: Table) -> DataFrame:
         """Read a table, without rows where it has not been made."""

@@ -8,7 +8,9 @@ from datetime import date
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from interest_tiers.embedding.composition import NAMED
 from interest_tiers.embedding.model_folder import model_id, read_model_folder
+from interest_tiers.embedding.texts import has_information, is_finite
 from interest_tiers.interests.composition import (
     EvidenceDays,
     InterestMethod,
@@ -38,9 +40,35 @@ def tier_method(context: StageContext) -> TierMethod:
 
 
 def read_text_embeddings(context: StageContext) -> DataFrame:
-    """Read the vectors of the configured model: (text_hash, embedding). No rows where no text was embedded."""
-    model = model_id(context.config.embedding)
-    return context.read_or_empty(TEXT_EMBEDDINGS).where(F.col("model_id") == model).select("text_hash", "embedding")
+    """Read the vectors of the configured model: (text_hash, embedding). No rows where no text was embedded.
+
+    Left out are vectors with NaN or infinity, and those of texts that say nothing to the model, which are all alike.
+    """
+    of_model = context.read_or_empty(TEXT_EMBEDDINGS).where(F.col("model_id") == model_id(context.config.embedding))
+    return of_model.where(has_information() & is_finite(F.col("embedding"))).select("text_hash", "embedding")
+
+
+def count_vectors(context: StageContext) -> int:
+    """Count the stored vectors of the configured model."""
+    return context.read_or_empty(TEXT_EMBEDDINGS).where(F.col("model_id") == model_id(context.config.embedding)).count()
+
+
+def describe_broken_vectors(context: StageContext, items: DataFrame) -> str:
+    """Count and name the vectors with NaN or infinity, which are left out; empty where there are none.
+
+    items: (item_id, text_hash, ...)
+    """
+    if "embedding_is_finite" not in context.warehouse.missing_constraints(TEXT_EMBEDDINGS):
+        return ""
+    of_model = context.read(TEXT_EMBEDDINGS).where(F.col("model_id") == model_id(context.config.embedding))
+    broken = of_model.where(~is_finite(F.col("embedding"))).select("text_hash")
+    n_broken = broken.count()
+    if n_broken == 0:
+        return ""
+    of_items = broken.join(items, "text_hash", "left").orderBy("text_hash", "item_id").limit(NAMED).collect()
+    named = ", ".join(f"text_hash {row['text_hash']} (item {row['item_id']})" for row in of_items)
+    vectors = "1 vector" if n_broken == 1 else f"{n_broken:,} vectors"
+    return f"{vectors} with NaN or infinity left out: {named}. Run embed, which replaces what is broken"
 
 
 def read_item_days(context: StageContext) -> DataFrame:

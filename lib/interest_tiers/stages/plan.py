@@ -152,7 +152,7 @@ def _find_missing(table: Table, context: StageContext, made: Mapping[str, str], 
         return f"there is no table {table.name}: {advice}"
     if table.has_as_of and as_of is not None:
         try:
-            context.warehouse.read(table, as_of)
+            context.read_day(table, as_of)
         except WarehouseError:
             return f"{table.name} has no rows for as_of {as_of}: {advice} with --as-of {as_of}"
     return None
@@ -170,6 +170,7 @@ def format_plan(plan: Plan, context: StageContext) -> str:
     """Lay the plan out for a terminal."""
     day = "the day after the newest event that clean finds" if plan.as_of is None else plan.as_of.isoformat()
     lines = [f"plan of {context.config.name}, as of {day}, warehouse {context.warehouse.location}"]
+    lines += [context.day_note] if context.day_note else []
     for stage in plan.stages:
         lines += ["", f"{stage.name}: {stage.summary}"]
         for read in stage.reads:

@@ -8,7 +8,7 @@ from interest_tiers.recommend.ranking import explain
 from interest_tiers.stages.context import StageContext
 from interest_tiers.stages.inputs import read_item_days, read_pairs
 from interest_tiers.stages.results import StageResult
-from interest_tiers.storage.schemas import CLUSTERS, INTERESTS, RECOMMENDATIONS, USER_CLUSTERS, USER_TIERS
+from interest_tiers.storage.schemas import CLUSTERS, INTERESTS, ITEMS, RECOMMENDATIONS, USER_CLUSTERS, USER_TIERS
 
 
 def run(context: StageContext) -> StageResult:
@@ -19,7 +19,7 @@ def run(context: StageContext) -> StageResult:
     days = read_item_days(context)
     own_items = context.materialise("own_items", sum_item_evidence(days, as_of, context.config.interests.half_life_days))
     offered = offer_items(own_items, pairs, tiers, user_clusters, config)
-    ranked = context.materialise("ranked", list_items(own_items, offered, config, config.repeats))
+    ranked = context.materialise("ranked", list_items(own_items, offered, context.read(ITEMS), config, config.repeats))
     rows = context.replace_day(RECOMMENDATIONS, explain(ranked, tiers, context.read(INTERESTS, as_of), clusters, as_of))
     n_users, n_served = (frame.select("user_id").distinct().count() for frame in (tiers, ranked))
     return StageResult(n_users, rows, f"{n_served:,} users served, {n_users - n_served:,} without a candidate")

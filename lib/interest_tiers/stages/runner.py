@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -41,13 +42,13 @@ def run_stage(stage: Stage, context: RunContext, options: Mapping[str, Any], wai
         raise
     finally:
         context.warehouse.clear_stage(f"{stage.name}/")
-    _record(stage, context, "done", started_at, result)
+    # In every line, and so in the report, and first, so that nothing cuts it off: all rows of the stage rest on it.
+    noted = replace(result, message="; ".join(part for part in (context.day_note, result.message) if part))
+    _record(stage, context, "done", started_at, noted)
     seconds = time.monotonic() - start
     counts = {"rows_in": result.rows_in, "rows_out": result.rows_out, "seconds": round(seconds, 1)}
     LOG.debug("%s done", stage.name, extra={"stage": stage.name, "run_id": context.run_id, **counts})
-    print(
-        f"{stage.name:<16} {result.rows_in:>12,} rows in {result.rows_out:>12,} rows out {seconds:>7.1f} s   {result.message}", flush=True
-    )
+    print(f"{stage.name:<16} {result.rows_in:>12,} rows in {result.rows_out:>12,} rows out {seconds:>7.1f} s   {noted.message}", flush=True)
     return result
 
 

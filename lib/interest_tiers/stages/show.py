@@ -57,6 +57,8 @@ def _show(warehouse: Warehouse, user: str, requested: date | None) -> None:
         print("  " + ", ".join(f"{name} {value}" for name, value in sorted(known["attributes"].items())))
     if not tiers:
         print("  no interaction before that day")
+    elif tiers[0]["low_evidence"]:
+        print("  low evidence: events on so few days that the tiers say little of this user")
     if any((row["level"] or 1) > 1 for row in tiers):
         _print_hierarchy(tiers)
     else:

@@ -135,9 +135,18 @@ TEXT_EMBEDDINGS = Table(
         _required("text_hash", STRING, "SHA-256 of the normalised text"),
         _required("model_id", STRING, "model, token limit and a fingerprint of the weights"),
         _required("embedding", VECTOR, "L2 norm 1"),
+        _optional("n_tokens", LONG, "tokens of the text that the model read; null in rows of earlier versions"),
+        _optional("n_unknown", LONG, "tokens that the model does not know; where they are all, the vector says nothing of the text"),
+        _optional("n_single", LONG, "tokens that are a single letter"),
     ]),
     partition_by="model_id",
-    constraints={"embedding_is_not_empty": "size(embedding) > 0"},
+    constraints={
+        "embedding_is_not_empty": "size(embedding) > 0",
+        # NaN is larger than any other number.
+        "embedding_is_finite": "size(embedding) = 0 OR "
+        "(array_max(embedding) < float('Infinity') AND array_min(embedding) > float('-Infinity'))",
+    },
+    added=("n_tokens", "n_unknown", "n_single"),
     is_shared=True,
 )  # fmt: skip
 
@@ -160,7 +169,7 @@ INTERESTS = Table(
         _required("kind", STRING, "category or topic"),
         _optional("embedding", VECTOR, "mean embedding of its items seen before as_of, or the centroid of the topic; L2 norm 1"),
         _required("n_items", LONG, "distinct items touched before as_of"),
-        _required("n_users", LONG, "distinct users with evidence"),
+        _required("n_users", LONG, "distinct users who touched them"),
         _required("top_terms", STRINGS, "most characteristic words of its items' texts"),
         _optional("level", LONG, "level in the hierarchy, 1 is the coarsest; 1 without a hierarchy"),
         _optional("parent_id", STRING, "its parent, one level above; null at the coarsest level and without a hierarchy"),
@@ -179,7 +188,7 @@ USER_INTERESTS = Table(
         _AS_OF,
         _required("evidence", DOUBLE, "sum over days of the day's weight, halved every half_life_days; never below 0"),
         _required("borrowed", DOUBLE, "the part of evidence that was borrowed from similar users; 0 where none was"),
-        _required("share", DOUBLE, "evidence over the user's total; per level where there is a hierarchy"),
+        _required("share", DOUBLE, "evidence over the user's total; 0 where that is 0; per level where there is a hierarchy"),
         _required("rank", LONG, "1 is the user's interest with the most evidence; per level where there is a hierarchy"),
         _required("n_days", LONG, "days on which the user touched it; 0 where all of its evidence was borrowed"),
         _required("n_items", LONG, "distinct items"),
@@ -220,8 +229,10 @@ USER_TIERS = Table(
         _required("p_marginal", DOUBLE, "probability"),
         _required("method", STRING, "model or rule"),
         _required("model_version", STRING, ""),
+        _optional("low_evidence", BOOLEAN, "the user has events on fewer than tiers.min_days days; null in rows of earlier versions"),
     ]),
     partition_by="as_of",
+    added=("low_evidence",),
     constraints={
         "known_tier": "tier IN ('core', 'secondary', 'marginal')",
         "known_method": "method IN ('model', 'rule')",

@@ -17,12 +17,13 @@ from interest_tiers.errors import WarehouseError
 from interest_tiers.storage.claim_stores import CLAIMS, CatalogClaims, ClaimStore, LocalClaims, RemoteClaims
 from interest_tiers.storage.claims import Claims
 from interest_tiers.storage.commits import REMOVES_USERS, count_committed, mark_commits, retry_conflicts
+from interest_tiers.storage.constraints import add_constraints, find_missing_constraints
 from interest_tiers.storage.damage import explain_damage
 from interest_tiers.storage.files import Files
 from interest_tiers.storage.location import Catalog, Folder, Location, is_catalog, text_literal
 from interest_tiers.storage.retention import Retention, VacuumResult
 from interest_tiers.storage.schemas import TABLES
-from interest_tiers.storage.snapshot import TableState, current_version, describe_table
+from interest_tiers.storage.snapshot import TableState, count_rows_by_day, current_version, describe_table
 from interest_tiers.storage.staging import MAX_AGE, STAGING, CatalogStaging, FolderStaging, Staging, StagingStore, new_run_id
 from interest_tiers.storage.table import Table
 
@@ -70,12 +71,12 @@ class Warehouse:
         """Whether the table exists. Raises WarehouseError for a folder of its name that is not a Delta table."""
         return self._tables.exists(table.name)
 
-    def read(self, table: Table, as_of: date | None = None, version: int | None = None) -> DataFrame:
+    def read(self, table: Table, as_of: date | None = None, version: int | None = None, may_be_empty: bool = False) -> DataFrame:
         """Read the rows of a table as seen at as_of, from one Delta version where one is given.
 
         Tables with a column as_of: the rows of that day. Interactions: those with event_date < as_of.
         Without as_of: all rows. Without version, each action on the frame reads the newest version.
-        Raises WarehouseError when the table, or that day of it, does not exist.
+        Raises WarehouseError when the table does not exist, and when that day has no rows unless may_be_empty.
         """
         self.require_access(table, False)
         if not self.exists(table):
@@ -89,7 +90,7 @@ class Warehouse:
             return rows.where(F.col("event_date") < F.lit(as_of)) if "event_date" in table.schema.names else rows
         day = rows.where(F.col("as_of") == F.lit(as_of))
         # A command reads the same day many times.
-        if (table.name, as_of, version) not in self._days:
+        if not may_be_empty and (table.name, as_of, version) not in self._days:
             if day.isEmpty():
                 raise WarehouseError(f"{table.name} has no rows for as_of {as_of}: run the stage {table.stage} with --as-of {as_of} first")
             self._days.add((table.name, as_of, version))
@@ -102,6 +103,10 @@ class Warehouse:
     def describe(self, table: Table, as_of: date | None = None) -> TableState:
         """Describe a table for a dry run: its version and numbers of rows, from Delta's log."""
         return describe_table(self._tables, table, as_of)
+
+    def count_rows_by_day(self, table: Table) -> dict[date, int]:
+        """Count the rows of every event_date of a table that has that column; empty where there is no such table."""
+        return count_rows_by_day(self._tables, table) if self.exists(table) else {}
 
     def explain_damage(self, error: BaseException) -> WarehouseError | None:
         """Return an error that names the table and the file that a failed job could not read; None when no table is damaged."""
@@ -165,6 +170,15 @@ class Warehouse:
             )
 
         retry_conflicts(merge, table.name)
+
+    def missing_constraints(self, table: Table) -> list[str]:
+        """List the declared constraints that an existing table lacks, because it is older or somebody dropped them."""
+        return find_missing_constraints(self._tables, table) if self.exists(table) else []
+
+    def add_constraints(self, table: Table, names: list[str]) -> None:
+        """Add declared constraints to an existing table, whose rows must satisfy them."""
+        self.require_access(table, True)
+        retry_conflicts(lambda: add_constraints(self.spark, self._tables, table, names), table.name)
 
     # Deletes
 

@@ -235,6 +235,17 @@ def assign_tiers(
     return parents_raised(tiers) if method.levels_that_follow else tiers
 
 
+def mark_low_evidence(tiers: DataFrame, interest_days: DataFrame, cutoff: date, config: Tiers) -> DataFrame:
+    """Add low_evidence: the user has events on fewer than min_days days before the cutoff, whatever their interests.
+
+    tiers:         (user_id, ...)
+    interest_days: (user_id, event_date, ...), see evidence.interest_days
+    """
+    days = days_before(interest_days, cutoff).groupBy("user_id").agg(F.countDistinct("event_date").alias("n_days"))
+    few = days.where(F.col("n_days") < config.min_days).select("user_id", F.lit(True).alias("low_evidence"))
+    return tiers.join(few, "user_id", "left").withColumn("low_evidence", F.coalesce("low_evidence", F.lit(False)))
+
+
 def _predict(pairs: DataFrame, features: DataFrame, model: Path, method: TierMethod) -> DataFrame:
     """Predict the tiers of the pairs on which the network decides."""
     known = features.where(F.col("user_visits") >= method.tiers.training.min_days).drop("cutoff", *RULES)

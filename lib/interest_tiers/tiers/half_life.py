@@ -10,7 +10,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from interest_tiers.config import Tiers
-from interest_tiers.interests.evidence import PAIR, decay, summed_evidence
+from interest_tiers.interests.evidence import PAIR, decayed_evidence, find_oldest_age
 from interest_tiers.tiers.rule import with_tier
 
 #: The range of half-lives, in horizons: with 91 days, from a week to a year.
@@ -31,7 +31,8 @@ def apply_rules(interest_days: DataFrame, cutoff: date, config: Tiers, half_live
     """
     before = interest_days.where(F.col("event_date") < F.lit(cutoff))
     numbered = list(enumerate(half_lives))
-    sums = [summed_evidence(F.col("weight") * decay(cutoff, half_life)).alias(f"evidence_{number}") for number, half_life in numbered]
+    oldest = find_oldest_age(before, cutoff)
+    sums = [decayed_evidence(cutoff, half_life, oldest).alias(f"evidence_{number}") for number, half_life in numbered]
     keys = [*PAIR, "level"]
     pairs = before.groupBy(*keys).agg(*sums)
     for number, _ in numbered:

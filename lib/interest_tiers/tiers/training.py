@@ -66,6 +66,7 @@ FURTHER_COLUMNS = {"lstm": ["sequence"], "transformer": ["sequence"], "bert": ["
 #: Settings that decide where and how a training runs, and not on its result.
 _NOT_IN_FINGERPRINT: dict[str, Any] = {
     "training": {"folder", "num_processes", "every_days", "mlflow_experiment"}, "drift": True, "parents_follow": True,
+    "min_days": True,
 }  # fmt: skip
 
 
