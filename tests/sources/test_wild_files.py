@@ -8,7 +8,6 @@ import io
 import json
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -71,12 +70,10 @@ def written(rows: Sequence[Sequence[str]], sep: str = ",", quoting: int = csv.QU
     return text.getvalue()
 
 
-def strict_rows(text: str) -> set[tuple[str, ...]]:
-    """The rows up to the first that is no proper CSV."""
-    found: set[tuple[str, ...]] = set()
-    with suppress(csv.Error):
-        found.update(map(tuple, csv.reader(io.StringIO(text, newline=""), strict=True)))
-    return found
+def is_proper(value: str, text: str) -> bool:
+    """Whether a file holds a value between quotes that the standard would take for the value's own."""
+    quoted = '"' + value.replace('"', '""') + '"'
+    return any(f"{quoted}{end}" in text for end in ",\n")
 
 
 def looks_joined(value: str, position: int, sep: str) -> bool:
@@ -130,7 +127,7 @@ def test_every_line_of_damaged_csv_is_a_row_or_in_one_that_cannot_be_read(  # ty
 ) -> None:
     """No value had a line break, so that a good row is one line; a quote may come, a character go, or the file be cut.
 
-    Where the quotes that are left happen to be proper CSV again, a row is what the standard says it is.
+    Where the quotes that are left happen to enclose a value properly again, it is the value that the standard says it is.
     """
     texts = []
     for rows, quoting, damages in tables:
@@ -145,8 +142,8 @@ def test_every_line_of_damaged_csv_is_a_row_or_in_one_that_cannot_be_read(  # ty
     for row in found:
         record = row["_corrupt_record"]
         values = tuple(row[name] or "" for name in HEADER)
-        if record is None and any("\n" in value for value in values):
-            assert values in strict_rows(texts[int(row["file"][:3])]), row
+        if record is None:
+            assert all(is_proper(value, texts[int(row["file"][:3])]) for value in values if "\n" in value), row
         lines[row["file"]] += 1 + sum(value.count("\n") for value in values) if record is None else len(record.strip("\n").split("\n"))
     expected = {f"{n:03d}{ending}": len(text.splitlines()) - 1 for n, text in enumerate(texts)}
     assert {name: (n, texts[int(name[:3])]) for name, n in lines.items() if expected[name] != n} == {}

@@ -216,7 +216,7 @@ def _swallows_lines(value: Column, position: int, n_columns: int, separator: str
     q, s = re.escape(quote), re.escape(separator)
     no_separator = rf"[^{s}\n]" if len(separator) == 1 else r"[^\n]"
     # Values without text, which the parser took for doubled quotes, may stand before.
-    is_joined = value.rlike(rf"\n(?:[^{q}\n]|(?<={s}|\n){q}(?={s}))*+(?<={s}|\n|\d){q}{no_separator}++\z")
+    is_joined = value.rlike(rf"\n(?:[^{q}\n]|(?<={s}|\n){q}++(?={s}))*+(?<={s}|\n|\d){q}{no_separator}++\z")
 
     def separators(line: Column) -> Column:
         return (F.length(line) - F.length(F.replace(line, F.lit(separator), F.lit("")))) / len(separator)
