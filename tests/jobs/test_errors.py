@@ -10,7 +10,15 @@ import pytest
 import yaml
 from pyspark.sql import SparkSession
 
-from interest_tiers.storage.schemas import CLUSTERS, INTERACTIONS, INTERACTIONS_QUARANTINE, RECOMMENDATIONS, RUNS, USER_CLUSTERS
+from interest_tiers.storage.schemas import (
+    CLUSTERS,
+    DATA_QUALITY,
+    INTERACTIONS,
+    INTERACTIONS_QUARANTINE,
+    RECOMMENDATIONS,
+    RUNS,
+    USER_CLUSTERS,
+)
 from interest_tiers.storage.warehouse import Warehouse
 from tests.jobs.shop import Shop, command_of, make_shop, run_command, shop_config, submit
 
@@ -106,8 +114,22 @@ def test_a_source_that_is_cut_short_is_told(
     path = f"interactions.path={tmp_path}/events.csv.gz"
     assert run_command("clean", [*command_of(small_shop, str(tmp_path / "warehouse")), "--set", path]) == 2
     told = message_of(capsys)
-    for piece in ("a packed file behind", f"{tmp_path}/events.csv.gz", "is cut short or damaged: replace it"):
+    for piece in (f"{tmp_path}/events.csv.gz: cannot be read as csv", "a packed file is cut short or damaged"):
         assert piece in told
+
+
+def test_a_source_in_another_encoding_is_told(
+    spark: SparkSession, small_shop: Shop, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And what was counted stays, so that one can look."""
+    events = small_shop.config.parent / "events.csv"
+    header, *lines = events.read_text(encoding="utf-8").splitlines()
+    events.write_bytes("\n".join([header, *(f"ä{line}" for line in lines)]).encode("iso-8859-1"))
+    assert run_command("clean", command_of(small_shop, str(tmp_path / "warehouse"))) == 2
+    assert "(user_id " in (told := message_of(capsys))
+    assert "Set options.encoding of the source" in told
+    measured = Warehouse(spark, str(tmp_path / "warehouse")).read(DATA_QUALITY).where("measure = 'undecodable_rate' AND NOT passed")
+    assert [row["source"] for row in measured.collect()] == ["interactions"]
 
 
 def test_a_file_without_a_header_is_told(spark: SparkSession, small_shop: Shop, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

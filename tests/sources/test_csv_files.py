@@ -87,7 +87,10 @@ def test_each_file_of_a_folder_is_judged_by_its_own_end(spark: SparkSession, tmp
         ('u1,i1,"x"', (False, False)),
         ('u1,"",x', (False, True)),
         ('u1,5" nail,x', (False, False)),
-        ('"', (True, False)),
+        ('"', (False, False)),  # may as well close a value of several lines
+        ('"5"" nail,"', (False, False)),
+        ('b","x', (True, False)),
+        ('"u1","a"b"",",""', (True, False)),
     ],
 )
 def test_what_a_last_line_says_of_a_quote(line: str, is_open: tuple[bool, bool]) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pyspark.sql import SparkSession
 
-from interest_tiers.sources.files import is_behind, list_files
+from interest_tiers.sources.files import first_file, is_behind, list_files
 from interest_tiers.sources.readers import read_source
 
 
@@ -28,3 +28,14 @@ def test_a_file_is_behind_the_path_that_lists_it(spark: SparkSession, tmp_path: 
     assert not is_behind(spark, f"file://{tmp_path}/other.csv", glob, "csv", {})
     assert is_behind(spark, f"file://{table}/part-0.parquet", table, "delta", {})
     assert not is_behind(spark, f"file://{table}-2/part-0.parquet", table, "delta", {})
+
+
+def test_one_file_behind_a_path_is_found_without_a_job(spark: SparkSession, tmp_path: Path) -> None:
+    for name in ("day=1/_temporary", "day=2"):
+        (tmp_path / name).mkdir(parents=True)
+    for name in ("_SUCCESS", ".hidden", "day=1/_temporary/part.csv", "day=2/a b.csv"):
+        (tmp_path / name).write_text("user\n", encoding="utf-8")
+    assert first_file(spark, str(tmp_path)) == f"file:{tmp_path}/day=2/a b.csv"
+    assert first_file(spark, f"{tmp_path}/day=*/*.csv") == f"file:{tmp_path}/day=2/a b.csv"
+    assert first_file(spark, f"{tmp_path}/day=1") is None
+    assert first_file(spark, f"{tmp_path}/absent") is None

@@ -106,7 +106,8 @@ class InteractionSource(Source):
     """Who did what to which item, and when: one source, or a list of sources that become one stream.
 
     Files of a source may be compressed, and may differ in their columns, the order of columns, and types.
-    Whole JSON numbers keep their digits. A line that cannot be read is quarantined whole.
+    Whole JSON numbers keep their digits. A line that cannot be read is quarantined whole,
+    and so are the lines after a quote that nothing closes.
     """
 
     name: str | None = Field(

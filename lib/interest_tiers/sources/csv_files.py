@@ -151,16 +151,21 @@ def judge_last_lines(lines: Sequence[str], separators: Collection[str], quote: s
     """Judge by the last line of a file whether a quote may be open there. A quote that is not doubled proves that none is."""
     q, e = re.escape(quote), re.escape(escape)
     inside = f"(?:[^{q}]++|{q}{q})*+" if escape in ("", quote) else f"(?:[^{q}{e}]++|{e}.|{q}{q})*+"
-    opens = re.compile(f"(?:^|{'|'.join(map(re.escape, sorted(separators)))})({q}){inside}$", re.DOTALL)
+    s = f"(?:{'|'.join(map(re.escape, sorted(separators)))})"
+    # Fields before the quote are whole; the first may be the end of a value that began in an earlier line.
+    field = f"(?:{q}{inside}{q}(?:(?!{s}).)*+|(?:(?!{s}|{q}).(?:(?!{s}).)*+)?)"
+    opens = re.compile(f"(?:{inside}{q}{s})?(?:{field}{s})*({q}){inside}", re.DOTALL)
     plain = str.maketrans("", "", quote + escape + "\r")
 
     def end_of(text: str) -> str:
         return text.translate(plain).rstrip(BLANKS)[-COMPARED:]
 
-    found = {line: opens.search(line) for line in lines}
+    # A line without a value may end any text, and proves nothing.
+    nothing = re.compile("|".join([q, *(r"\s", e)[: 2 if escape else 1], *map(re.escape, separators)]))
+    found = {line: opens.fullmatch(line) for line in lines if nothing.sub("", line)}
     whole = {end_of(f"{line[: at.start(1)]}{_OPEN}{line[at.end(1) :]}") for line, at in found.items() if at is not None}
     last = {end_of(line) for line, at in found.items() if at is None and re.fullmatch(inside, line, re.DOTALL)}
-    return OpenRows(frozenset(whole), frozenset(last - {""}))
+    return OpenRows(frozenset(whole), frozenset(last))
 
 
 def _read_last_lines(where: Location, packed: Sequence[str]) -> list[str]:
@@ -205,18 +210,18 @@ def _swallows_lines(value: Column, position: int, n_columns: int, separator: str
     """Check whether a value is the end of one record and the beginning of a later one.
 
     A quote that nothing closes makes a value of what follows, up to the first quote that is not doubled, and from there to the
-    next separator. The value then begins with its quote. Its first line holds the columns after it, its last line those before
-    it, and no separator follows the second quote. A proper value looks like that only by chance.
+    next separator. The value then begins with its quote. Its last line holds the columns before it, then that second quote, at
+    the start of a field or after a number (5" nail), and no separator after it. A proper value looks like that only by chance.
     """
     q, s = re.escape(quote), re.escape(separator)
     no_separator = rf"[^{s}\n]" if len(separator) == 1 else r"[^\n]"
-    # Empty values of the lines that were swallowed, which the parser took for doubled quotes.
-    filled = F.regexp_replace(value, rf"(?<={s}|\n){q}(?={s}|[\r\n])", "")
+    # Values without text, which the parser took for doubled quotes, may stand before.
+    is_joined = value.rlike(rf"\n(?:[^{q}\n]|(?<={s}|\n){q}++(?={s}))*+(?<={s}|\n|\d){q}{no_separator}++\z")
 
     def separators(line: Column) -> Column:
         return (F.length(line) - F.length(F.replace(line, F.lit(separator), F.lit("")))) / len(separator)
 
-    first, last = separators(F.substring_index(value, "\n", 1)), separators(F.substring_index(value, "\n", -1))
-    is_joined = filled.rlike(f"^{q}[^{q}]*+{q}{no_separator}*+\\z")
-    fits = (first >= n_columns - 1 - position) & last.between(position, n_columns - 1)
+    fits = separators(F.substring_index(value, "\n", -1)).between(position, n_columns - 1)
+    if position == 0:  # lines of a dialogue begin with quotes, too
+        fits &= separators(F.substring_index(value, "\n", 1)) >= n_columns - 1
     return value.startswith(quote) & value.contains("\n") & is_joined & fits

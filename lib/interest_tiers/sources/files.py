@@ -80,13 +80,21 @@ def first_file(spark: SparkSession, path: str) -> str | None:
     jvm: Any = spark._jvm
     target = jvm.org.apache.hadoop.fs.Path(path)
     system = target.getFileSystem(_hadoop_conf(spark))
-    waiting = list(system.globStatus(target) or ())
-    while waiting:
-        status = waiting.pop(0)
+    for status in system.globStatus(target) or ():
         if not status.isDirectory():
             return str(status.getPath().toString())
-        below = sorted(system.listStatus(status.getPath()), key=lambda found: str(found.getPath().getName()))
-        waiting = [found for found in below if not str(found.getPath().getName()).startswith(("_", "."))] + waiting
+        # Listed by and by: a folder may hold any number of files and folders.
+        listings = [system.listStatusIterator(status.getPath())]
+        while listings:
+            if not listings[-1].hasNext():
+                listings.pop()
+                continue
+            found = listings[-1].next()
+            if str(found.getPath().getName()).startswith(("_", ".")):
+                continue
+            if not found.isDirectory():
+                return str(found.getPath().toString())
+            listings.append(system.listStatusIterator(found.getPath()))
     return None
 
 

@@ -32,8 +32,10 @@ _CASE_SENSITIVE = "spark.sql.caseSensitive"
 
 _HIGH, _LOW = r"\\u[dD][89abAB][0-9a-fA-F]{2}", r"\\u[dD][c-fC-F][0-9a-fA-F]{2}"
 
-#: Half of a character beyond 16 bits, after an even number of backslashes. Java would make a question mark of it.
-_HALF_CHARACTER = rf"(?<!\\)((?:\\\\)*+)(?:{_HIGH}(?!{_LOW})|(?<!{_HIGH}){_LOW})"
+#: What is whole, then half of a character beyond 16 bits. Java would make a question mark of the half. Possessive, so that
+#: Java neither goes back nor recurses.
+_WHOLE = rf"[^\\]++|\\[^u]|{_HIGH}{_LOW}|\\u(?![dD][89a-fA-F])[0-9a-fA-F]{{4}}"
+_HALF_CHARACTER = rf"\G((?:{_WHOLE})*+)(?:{_HIGH}|{_LOW})"
 
 
 def read_json(where: Location, explode: str | None, known: StructType | None) -> DataFrame:

@@ -19,8 +19,9 @@ from interest_tiers.sources.files import first_bytes, first_file
 from interest_tiers.sources.location import Location, group_files, read_in_parallel
 from interest_tiers.text import quote_name
 
-#: Options that differ from Spark's defaults. Columns that only some files have are columns.
-PARQUET_DEFAULTS: Mapping[str, str] = {"mergeSchema": "true"}
+#: Options that differ from Spark's defaults. Columns that only some files have are columns. Times before 1900 are read as they
+#: stand; by itself Spark stops at them, because Spark 2 wrote them by another calendar.
+PARQUET_DEFAULTS: Mapping[str, str] = {"mergeSchema": "true", "datetimeRebaseMode": "CORRECTED", "int96RebaseMode": "CORRECTED"}
 
 #: Spark's setting without which it refuses times in nanoseconds, and with which it reads them as numbers.
 _NANOS_AS_LONG = "spark.sql.legacy.parquet.nanosAsLong"
