@@ -82,7 +82,7 @@ def test_counts(counts: SourceCounts) -> None:
     assert counts == SourceCounts(
         source="interactions", rows_in=10, interactions=3, quarantined=4, duplicates=3,
         missing={"user_id": 1, "item_id": 0, "behaviour": 1, "occurred_at": 7, "value": 0, "text": 7},
-        undecodable=Undecodable(0, 7, {"user_id": 0, "item_id": 0, "behaviour": 0, "text": 0}),
+        undecodable=Undecodable(0, 7, 0, {"user_id": 0, "item_id": 0, "behaviour": 0, "text": 0}),
         lowest_value=0.0, highest_value=2.0, oldest=date(2024, 3, 1), newest=date(2024, 3, 3), clipped=0, flagged=0,
         reasons={
             UNKNOWN: Reason(3, '{"user":"x0"}'),
@@ -137,19 +137,20 @@ def test_rows_in_another_encoding_are_counted_by_column_and_refused_with_the_set
 
     assert Measure("interactions", "undecodable", "behaviour", 1) in measures(0.7)
     require_quality(measures(0.7))
-    with pytest.raises(ConfigError, match=r"66\.7% of the rows hold U\+FFFD.*\(user_id 1, behaviour 1\).*Set options\.encoding"):
+    with pytest.raises(ConfigError, match=r"66\.7% of the rows have names with U\+FFFD.*\(user_id 1, behaviour 1\).*Set options\.encoding"):
         require_quality(measures(0.5))
 
 
 def test_items_in_another_encoding_are_counted_by_their_rows(spark: SparkSession) -> None:
     versions = spark.createDataFrame(
-        [("i1", "Caf\ufffd", "Caf\ufffd", 3), ("i2", "Tee", "", 1)], "item_id string, text string, category string, n_rows bigint"
+        [("i1", "Caf\ufffd", "Caf\ufffd", 3), ("i2", "Tee", "", 1), ("i3", "half an emoji \ufffd", "", 2)],
+        "item_id string, text string, category string, n_rows bigint",
     )
     found = {(m.measure, m.subject): m.value for m in measure_items(versions, Quality())}
     assert found == {
-        ("undecodable_rate", None): 0.75,
+        ("undecodable_rate", None): 0.5,  # a text is no name
         ("undecodable", "item_id"): 0,
-        ("undecodable", "text"): 3,
+        ("undecodable", "text"): 5,
         ("undecodable", "category"): 3,
     }
 

@@ -10,6 +10,7 @@ from pyspark.sql import functions as F
 
 from interest_tiers.cleaning.items import FACTS
 from interest_tiers.cleaning.quality import CATALOGUE_RATE, Measure
+from interest_tiers.cleaning.undecodable import FREE_TEXT
 from interest_tiers.config import ITEMS_SOURCE, Quality
 
 #: Below this share, an id of each side is shown.
@@ -56,10 +57,14 @@ def measure_catalogue(catalogue: DataFrame) -> list[Measure]:
 
 
 def describe_items(measures: Sequence[Measure]) -> list[str]:
-    """Describe the items that had several of a fact, of which one was kept."""
+    """Describe the items that had several of a fact, of which one was kept, and the texts with U+FFFD."""
     names = {"text": "texts", "category": "categories", "levels": "paths of levels"}
     several = {m.subject: int(m.value) for m in measures if m.measure == "items_with_several" and m.value}
-    return [f"{n:,} items with several {names[fact or '']}, one of which was kept" for fact, n in several.items()]
+    texts = sum(int(m.value) for m in measures if (m.source, m.measure, m.subject) == (ITEMS_SOURCE, "undecodable", FREE_TEXT))
+    return [
+        *[f"{n:,} items with several {names[fact or '']}, one of which was kept" for fact, n in several.items()],
+        *([f"{texts:,} item rows with U+FFFD in their text (is options.encoding set?)"] if texts else []),
+    ]
 
 
 def measure_coverage(good: DataFrame, catalogue: DataFrame) -> list[Coverage]:

@@ -35,7 +35,7 @@ def _require_decodable(measures: Sequence[Measure]) -> None:
         if measure.measure == "undecodable_rate" and measure.passed is False:
             of = [f"{m.subject} {m.value:,.0f}" for m in measures if (m.source, m.measure) == (measure.source, "undecodable") and m.value]
             raise ConfigError(
-                f"{measure.source}: {measure.value:.1%} of the rows hold U+FFFD, which stands for bytes outside the file's encoding "
+                f"{measure.source}: {measure.value:.1%} of the rows have names with U+FFFD, bytes outside the file's encoding "
                 f"({', '.join(of)}); quality.max_undecodable_rate is {measure.limit:.1%}. Set options.encoding of the source, for example "
                 "to ISO-8859-1, windows-1252 or UTF-16: as it is, different names may have become one"
             )

@@ -81,5 +81,5 @@ class Quality(Section):
         0.01,
         ge=0,
         le=1,
-        description="Largest share of rows or items with U+FFFD, which stands for bytes outside the encoding.",
+        description="Largest share of rows or items with U+FFFD (bytes outside the encoding) in an id, behaviour or category.",
     )
