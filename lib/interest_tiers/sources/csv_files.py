@@ -174,8 +174,11 @@ def _read_last_lines(where: Location, packed: Sequence[str]) -> list[str]:
     if not packed or encoding.upper().startswith(("UTF-16", "UTF16", "UTF-32", "UTF32")):  # text is split at bytes
         return []
     parts = [where.spark.read.text(paths) for paths, _ in where.parts_of(packed)]
-    lines = reduce(DataFrame.union, [part.select("value", F.input_file_name().alias("file")) for part in parts])
-    lines = lines.select("*", F.monotonically_increasing_id().alias("position")).where(F.btrim("value", F.lit(BLANKS)) != "")
+    named = [F.input_file_name().alias("file"), F.col("_metadata.file_block_start").alias("block")]
+    lines = reduce(DataFrame.union, [part.select("value", *named) for part in parts])
+    # The lines of a block are in one partition, in their order; blocks of a file may be in any.
+    position = F.struct("block", F.monotonically_increasing_id()).alias("position")
+    lines = lines.select("*", position).where(F.btrim("value", F.lit(BLANKS)) != "")
     last = lines.groupBy("file").agg(F.max_by("value", "position").alias("value"))
     return [row[0] for row in last.select(F.decode(F.col("value").cast("binary"), encoding)).collect()]
 
