@@ -44,13 +44,12 @@ def read_text_embeddings(context: StageContext) -> DataFrame:
 
     Left out are vectors with NaN or infinity, and those of texts that say nothing to the model, which are all alike.
     """
-    of_model = context.read_or_empty(TEXT_EMBEDDINGS).where(F.col("model_id") == model_id(context.config.embedding))
-    return of_model.where(has_information() & is_finite(F.col("embedding"))).select("text_hash", "embedding")
+    return _read_vectors(context).where(has_information() & is_finite(F.col("embedding"))).select("text_hash", "embedding")
 
 
 def count_vectors(context: StageContext) -> int:
     """Count the stored vectors of the configured model."""
-    return context.read_or_empty(TEXT_EMBEDDINGS).where(F.col("model_id") == model_id(context.config.embedding)).count()
+    return _read_vectors(context).count()
 
 
 def describe_broken_vectors(context: StageContext, items: DataFrame) -> str:
@@ -60,8 +59,7 @@ def describe_broken_vectors(context: StageContext, items: DataFrame) -> str:
     """
     if "embedding_is_finite" not in context.warehouse.missing_constraints(TEXT_EMBEDDINGS):
         return ""
-    of_model = context.read(TEXT_EMBEDDINGS).where(F.col("model_id") == model_id(context.config.embedding))
-    broken = of_model.where(~is_finite(F.col("embedding"))).select("text_hash")
+    broken = _read_vectors(context).where(~is_finite(F.col("embedding"))).select("text_hash")
     n_broken = broken.count()
     if n_broken == 0:
         return ""
@@ -69,6 +67,11 @@ def describe_broken_vectors(context: StageContext, items: DataFrame) -> str:
     named = ", ".join(f"text_hash {row['text_hash']} (item {row['item_id']})" for row in of_items)
     vectors = "1 vector" if n_broken == 1 else f"{n_broken:,} vectors"
     return f"{vectors} with NaN or infinity left out: {named}. Run embed, which replaces what is broken"
+
+
+def _read_vectors(context: StageContext) -> DataFrame:
+    """Read the rows of text_embeddings of the configured model."""
+    return context.read_or_empty(TEXT_EMBEDDINGS).where(F.col("model_id") == model_id(context.config.embedding))
 
 
 def read_item_days(context: StageContext) -> DataFrame:
