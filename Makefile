@@ -29,7 +29,7 @@ help: ## say what the targets do (the default)
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 24
 
 demo: tools .venv/installed ## run the pipeline on the demo data; the report is build/demo/report/index.html
-	.venv/bin/interest-tiers pipeline --config conf/complete_journey.yaml --warehouse build/demo
+	.venv/bin/interest-tiers run --config conf/complete_journey.yaml --warehouse build/demo
 
 test: lint ## lint, then every test
 	.venv/bin/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder

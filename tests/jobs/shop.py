@@ -154,11 +154,8 @@ def require_success(ended: subprocess.CompletedProcess[str]) -> str:
 
 
 def run_command(command: str, arguments: Sequence[str]) -> int:
-    """Run a command in this process; returns its exit code, that of argparse too."""
-    try:
-        return main([command, *arguments])
-    except SystemExit as ended:
-        return int(ended.code or 0)
+    """Run a command in this process; returns its exit code."""
+    return main([command, *arguments])
 
 
 def context_of(stage: str, config: Path, warehouse: Warehouse, as_of: date | None = AS_OF, overrides: Sequence[str] = ()) -> StageContext:

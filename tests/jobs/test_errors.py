@@ -191,9 +191,9 @@ def test_an_order_that_cannot_be_is_told(spark: SparkSession, small_shop: Shop, 
 
 def test_the_console_script_knows_its_commands(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command("clena", []) == 2
-    assert "invalid choice: 'clena' (choose from 'pipeline', 'plan', 'clean'" in capsys.readouterr().err
+    assert "No such command 'clena'. Did you mean 'clean'?" in capsys.readouterr().err
     assert run_command("--help", []) == 0
-    assert "predict core, secondary and marginal interests" in capsys.readouterr().out
+    assert "Predict core, secondary and marginal interests" in capsys.readouterr().out
 
 
 def test_the_exit_code_reaches_the_shell(small_shop: Shop, tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+from inspect import signature
 from pathlib import Path
 
 import pytest
@@ -27,6 +29,16 @@ def test_every_table_but_the_records_has_one_stage_that_writes_it() -> None:
         writers = [stage.name for stage in STAGES if table in stage.writes]
         if table not in (RUNS, METRICS) and table.name != "forgotten_users":
             assert writers == [table.stage], table.name
+
+
+@pytest.mark.parametrize("stage", [*STAGES, *COMMANDS], ids=lambda stage: stage.name)
+def test_functions_take_the_options_that_are_declared(stage: Stage) -> None:
+    module = import_module(f"interest_tiers.stages.{stage.name}")
+    options = {option.name for option in stage.options}
+    assert list(signature(module.run).parameters)[1:] == [option.name for option in stage.options]
+    if hasattr(module, "preflight"):
+        parameters = signature(module.preflight).parameters
+        assert options <= set(parameters) or "options" in parameters
 
 
 def test_names_are_unique_and_each_has_a_job() -> None:

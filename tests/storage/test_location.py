@@ -8,7 +8,8 @@ import pytest
 from pyspark.sql import SparkSession
 
 from interest_tiers.errors import WarehouseError
-from interest_tiers.storage.location import is_catalog, text_literal
+from interest_tiers.storage.address import is_catalog
+from interest_tiers.storage.location import text_literal
 from interest_tiers.storage.warehouse import Warehouse
 
 

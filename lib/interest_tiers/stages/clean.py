@@ -10,8 +10,9 @@ from interest_tiers.cleaning.increment import all_tables, describe_vanished
 from interest_tiers.cleaning.quality import measure_quality
 from interest_tiers.stages.clean_plan import name_damaged_sources, plan
 from interest_tiers.stages.clean_step import newest_stored, require_limits, take
-from interest_tiers.stages.clean_stream import FILES_PER_BATCH, run_stream
+from interest_tiers.stages.clean_stream import run_stream
 from interest_tiers.stages.context import StageContext
+from interest_tiers.stages.registry import FILES_PER_BATCH
 from interest_tiers.stages.results import StageResult
 
 

@@ -21,9 +21,6 @@ from interest_tiers.stages.context import StageContext
 from interest_tiers.stages.results import StageResult
 from interest_tiers.storage.schemas import INTERACTIONS, SOURCE_FILES
 
-#: Files that one step of a stream takes, unless the command says otherwise.
-FILES_PER_BATCH = 1000
-
 #: Digits of a step's number in its run id, so that run ids sort as text.
 STEP_DIGITS = 8
 

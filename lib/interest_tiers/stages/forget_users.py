@@ -1,6 +1,5 @@
 """forget_users: removes users from every table, from the report and, as far as the tables' retention allows, from their past."""
 
-import argparse
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
@@ -148,10 +147,3 @@ def _message(has_users: bool, retention_hours: int | None, given: int, unknown: 
     else:
         parts.append(f"retention set to {retention_hours:,} hours for this vacuum: older versions cannot be read any more")
     return "; ".join(parts)
-
-
-def parse_hours(text: str) -> int:
-    hours = int(text)
-    if hours < 0:
-        raise argparse.ArgumentTypeError(f"{text}: a retention is 0 hours or more")
-    return hours

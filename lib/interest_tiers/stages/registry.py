@@ -2,23 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import Any
 
 from interest_tiers.errors import ConfigError
-from interest_tiers.stages import (
-    assign_tiers,
-    build_interests,
-    clean,
-    cluster_users,
-    embed,
-    evaluate,
-    finetune_encoder,
-    forget_users,
-    prune_embeddings,
-    recommend,
-    report,
-    train_tiers,
-)
 from interest_tiers.stages.declaration import Option, Stage
 from interest_tiers.storage.schemas import (
     CLUSTERS,
@@ -44,6 +32,26 @@ from interest_tiers.storage.schemas import (
     Table,
 )
 
+#: Files that clean takes in one step of a stream, unless the command says so.
+FILES_PER_BATCH = 1000
+
+
+def _function_of(stage: str, name: str) -> Callable[..., Any]:
+    """Return a function of a stage's module, which is imported at its first call: help and completion need no Spark."""
+
+    def call(*arguments: Any, **options: Any) -> Any:
+        return getattr(import_module(f"interest_tiers.stages.{stage}"), name)(*arguments, **options)
+
+    return call
+
+
+def _parse_hours(text: str) -> int:
+    hours = int(text)
+    if hours < 0:
+        raise ValueError(f"{text}: a retention is 0 hours or more")
+    return hours
+
+
 #: What training, scoring and the back-test read of the data.
 _EVIDENCE: tuple[Table, ...] = (INTERACTIONS, ITEMS, USERS, ITEM_INTERESTS, INTERESTS)
 
@@ -52,31 +60,31 @@ STAGES: tuple[Stage, ...] = (
     Stage(
         "clean",
         "read raw files into interactions, items and users; quarantine what cannot be used",
-        clean.run,
+        _function_of("clean", "run"),
         may_read=(FORGOTTEN_USERS,),
         writes=(INTERACTIONS, INTERACTIONS_QUARANTINE, DATA_QUALITY, ITEM_VERSIONS, ITEMS, USERS, SOURCE_FILES),
         sections=("interactions", "items", "users", "behaviours", "values", "noise", "quality"),
         options=(
             Option("full", "read all files, also those that an earlier run read, and replace the tables", in_pipeline=True),
             Option("stream", "take new files in steps, by Structured Streaming, until none is left", excludes="full"),
-            Option("files_per_batch", "with --stream: files of one step", int, clean.FILES_PER_BATCH, metavar="N"),
+            Option("files_per_batch", "with --stream: files of one step", int, FILES_PER_BATCH, metavar="N"),
             Option("checkpoints", "with --stream: folder of the stream's checkpoints; default: in the warehouse", str, metavar="DIR"),
         ),
-        preflight=clean.preflight,
+        preflight=_function_of("clean", "preflight"),
     ),
     Stage(
         "embed",
         "embed each distinct text, once per model",
-        embed.run,
+        _function_of("embed", "run"),
         reads=(INTERACTIONS, ITEMS),
         writes=(TEXT_EMBEDDINGS, METRICS),
         sections=("embedding", "interests"),
-        preflight=embed.preflight,
+        preflight=_function_of("embed", "preflight"),
     ),
     Stage(
         "build_interests",
         "find the interest of each item, describe the interests, sum every user's evidence",
-        build_interests.run,
+        _function_of("build_interests", "run"),
         reads=(INTERACTIONS, ITEMS),
         may_read=(TEXT_EMBEDDINGS,),
         writes=(ITEM_INTERESTS, INTERESTS, USER_INTERESTS),
@@ -85,7 +93,7 @@ STAGES: tuple[Stage, ...] = (
     Stage(
         "train_tiers",
         "train the network of tiers on past cutoffs whose horizon is over",
-        train_tiers.run,
+        _function_of("train_tiers", "run"),
         reads=_EVIDENCE,
         may_read=(TEXT_EMBEDDINGS,),
         writes=(METRICS,),
@@ -93,12 +101,12 @@ STAGES: tuple[Stage, ...] = (
         options=(
             Option("search", "train no model: try N settings of the network, or N half-lives of the rule", int, metavar="N"),
         ),
-        preflight=train_tiers.preflight,
+        preflight=_function_of("train_tiers", "preflight"),
     ),
     Stage(
         "assign_tiers",
         "predict core, secondary and marginal interests, by the network or by the rule",
-        assign_tiers.run,
+        _function_of("assign_tiers", "run"),
         reads=(*_EVIDENCE, USER_INTERESTS),
         may_read=(TEXT_EMBEDDINGS,),
         writes=(USER_TIERS, METRICS),
@@ -113,12 +121,12 @@ STAGES: tuple[Stage, ...] = (
                 in_pipeline=True,
             ),
         ),
-        preflight=assign_tiers.preflight,
+        preflight=_function_of("assign_tiers", "preflight"),
     ),
     Stage(
         "cluster_users",
         "compute user vectors, cluster users who are alike, describe the clusters",
-        cluster_users.run,
+        _function_of("cluster_users", "run"),
         reads=(USER_INTERESTS, USER_TIERS, INTERESTS),
         writes=(USER_VECTORS, CLUSTERS, USER_CLUSTERS, METRICS),
         sections=("clustering",),
@@ -126,7 +134,7 @@ STAGES: tuple[Stage, ...] = (
     Stage(
         "recommend",
         "rank the items to show each user next, with reasons",
-        recommend.run,
+        _function_of("recommend", "run"),
         reads=(INTERACTIONS, ITEMS, ITEM_INTERESTS, USER_INTERESTS, USER_TIERS, USER_CLUSTERS, CLUSTERS, INTERESTS),
         writes=(RECOMMENDATIONS,),
         sections=("behaviours", "interests", "recommend"),
@@ -134,17 +142,17 @@ STAGES: tuple[Stage, ...] = (
     Stage(
         "evaluate",
         "back-test tiers, clusters and recommendations against the days held back",
-        evaluate.run,
+        _function_of("evaluate", "run"),
         reads=(INTERACTIONS, ITEMS, USERS),
         may_read=(ITEM_INTERESTS, TEXT_EMBEDDINGS, USER_TIERS),
         writes=(METRICS,),
         sections=("behaviours", "interests", "augmentation", "embedding", "tiers", "clustering", "recommend", "evaluation"),
-        preflight=evaluate.preflight,
+        preflight=_function_of("evaluate", "preflight"),
     ),
     Stage(
         "report",
         "write the report of one day as an HTML page",
-        report.run,
+        _function_of("report", "run"),
         reads=(
             INTERACTIONS, INTERACTIONS_QUARANTINE, ITEMS, USERS, INTERESTS, USER_INTERESTS, USER_TIERS, USER_VECTORS, CLUSTERS,
             USER_CLUSTERS, RECOMMENDATIONS,
@@ -154,7 +162,7 @@ STAGES: tuple[Stage, ...] = (
             Option("show_users", "show user ids in the report; default: masked", in_pipeline=True),
             Option("report_to", "path of the report; default: report/index.html of the warehouse", str, metavar="PATH", in_pipeline=True),
         ),
-        preflight=report.preflight,
+        preflight=_function_of("report", "preflight"),
     ),
 )  # fmt: skip
 
@@ -163,17 +171,17 @@ COMMANDS: tuple[Stage, ...] = (
     Stage(
         "finetune_encoder",
         "fine-tune the language model on what users touched and wrote before as_of",
-        finetune_encoder.run,
+        _function_of("finetune_encoder", "run"),
         reads=(INTERACTIONS, ITEMS),
         writes=(METRICS,),
         sections=("behaviours", "embedding", "fine_tuning", "tiers"),
-        preflight=finetune_encoder.preflight,
+        preflight=_function_of("finetune_encoder", "preflight"),
         command=True,
     ),
     Stage(
         "prune_embeddings",
         "remove the vectors that nothing refers to, and join small files",
-        prune_embeddings.run,
+        _function_of("prune_embeddings", "run"),
         reads=(INTERACTIONS, ITEMS),
         writes=(TEXT_EMBEDDINGS,),
         sections=("embedding",),
@@ -186,7 +194,7 @@ COMMANDS: tuple[Stage, ...] = (
     Stage(
         "forget_users",
         "remove users from every table, from the report and, as far as retention allows, from the past",
-        forget_users.run,
+        _function_of("forget_users", "run"),
         may_read=TABLES,
         writes=TABLES,
         options=(
@@ -196,11 +204,11 @@ COMMANDS: tuple[Stage, ...] = (
                 "retention_hours",
                 "set the tables' retention to this for the vacuum, then back: older versions are lost, and nothing else may run; "
                 "default: the tables' own, 7 days unless set",
-                forget_users.parse_hours,
+                _parse_hours,
                 metavar="HOURS",
             ),
         ),
-        preflight=forget_users.preflight,
+        preflight=_function_of("forget_users", "preflight"),
         command=True,
         has_config=False,
     ),

@@ -22,8 +22,8 @@ LOG = logging.getLogger("interest_tiers.stages")
 LONGEST_MESSAGE = 2000
 
 
-def run_stage(stage: Stage, context: RunContext, options: Mapping[str, Any], wait: bool = False) -> StageResult:
-    """Run one stage, print what it did in one line, and write its run record, also when it fails.
+def run_stage(stage: Stage, context: RunContext, options: Mapping[str, Any], wait: bool = False, quiet: bool = False) -> StageResult:
+    """Run one stage, print what it did in one line unless quiet, and write its run record, also when it fails.
 
     wait: wait for another writer of the same tables and day, rather than raise WarehouseError.
     """
@@ -48,15 +48,19 @@ def run_stage(stage: Stage, context: RunContext, options: Mapping[str, Any], wai
     seconds = time.monotonic() - start
     counts = {"rows_in": result.rows_in, "rows_out": result.rows_out, "seconds": round(seconds, 1)}
     LOG.debug("%s done", stage.name, extra={"stage": stage.name, "run_id": context.run_id, **counts})
-    print(f"{stage.name:<16} {result.rows_in:>12,} rows in {result.rows_out:>12,} rows out {seconds:>7.1f} s   {noted.message}", flush=True)
+    if not quiet:
+        print(
+            f"{stage.name:<16} {result.rows_in:>12,} rows in {result.rows_out:>12,} rows out {seconds:>7.1f} s   {noted.message}",
+            flush=True,
+        )
     return result
 
 
 def run_stages(
-    stages: Sequence[Stage], context: RunContext, options: Mapping[str, Mapping[str, Any]], wait: bool
+    stages: Sequence[Stage], context: RunContext, options: Mapping[str, Mapping[str, Any]], wait: bool, quiet: bool = False
 ) -> dict[str, StageResult]:
     """Run stages one after the other; the first that fails ends it. options: by stage."""
-    return {stage.name: run_stage(stage, context, options.get(stage.name, {}), wait) for stage in stages}
+    return {stage.name: run_stage(stage, context, options.get(stage.name, {}), wait, quiet) for stage in stages}
 
 
 def _record_failure(stage: Stage, context: RunContext, status: str, started_at: datetime, error: Exception) -> None:

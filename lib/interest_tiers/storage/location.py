@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any, Protocol
 
 from delta.tables import DeltaTable, DeltaTableBuilder
@@ -13,14 +12,6 @@ from pyspark.sql import functions as F
 from interest_tiers.errors import WarehouseError
 from interest_tiers.storage.files import Files
 from interest_tiers.text import quote_name
-
-#: ``catalog.schema``: two names, which may hold hyphens. Everything else is a folder, ``./a.b`` too.
-CATALOG_SCHEMA = re.compile(r"\w[\w-]*\.\w[\w-]*")
-
-
-def is_catalog(location: str) -> bool:
-    """Whether a location names a schema of a catalog rather than a folder."""
-    return CATALOG_SCHEMA.fullmatch(location) is not None
 
 
 class Location(Protocol):

@@ -14,13 +14,14 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from interest_tiers.errors import WarehouseError
+from interest_tiers.storage.address import is_catalog
 from interest_tiers.storage.claim_stores import CLAIMS, CatalogClaims, ClaimStore, LocalClaims, RemoteClaims
 from interest_tiers.storage.claims import Claims
 from interest_tiers.storage.commits import REMOVES_USERS, count_committed, mark_commits, retry_conflicts
 from interest_tiers.storage.constraints import add_constraints, find_missing_constraints
 from interest_tiers.storage.damage import explain_damage
 from interest_tiers.storage.files import Files
-from interest_tiers.storage.location import Catalog, Folder, Location, is_catalog, text_literal
+from interest_tiers.storage.location import Catalog, Folder, Location, text_literal
 from interest_tiers.storage.retention import Retention, VacuumResult
 from interest_tiers.storage.schemas import TABLES
 from interest_tiers.storage.snapshot import TableState, count_rows_by_day, current_version, describe_table
