@@ -30,6 +30,7 @@ ALLOWED: dict[str, set[str]] = {
     "config": {"errors"},
     "spark": {"errors", "conf"},
     "storage": BASE,
+    "getting_started": BASE | {"spark", "command_options"},
     "lookup": BASE | {"spark", "storage", "command_options"},
     "sources": BASE,
     "training": BASE | {"spark"},

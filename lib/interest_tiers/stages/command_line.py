@@ -7,10 +7,11 @@ from collections.abc import Sequence
 
 import typer
 
+from interest_tiers.getting_started.commands import add_set_up
 from interest_tiers.lookup.commands import add_lookups
 
-#: Commands that load neither Spark nor a stage.
-QUICK_COMMANDS = ("show", "similar", "cluster", "history")
+#: Commands that need no stage, and start at once.
+QUICK_COMMANDS = ("show", "similar", "cluster", "history", "doctor", "init")
 
 SUMMARY = "Predict which interests are core to each user, who is alike, and what to show next."
 
@@ -40,11 +41,13 @@ def build_app(command: str | None = None) -> typer.Typer:
     app.callback()(lambda: None)
     if command in QUICK_COMMANDS:
         add_lookups(app)
+        add_set_up(app)
         return app
     from interest_tiers.stages.stage_commands import add_run_commands, add_stage_commands
 
     # Help lists them in this order.
     add_run_commands(app)
     add_lookups(app)
+    add_set_up(app)
     add_stage_commands(app)
     return app

@@ -1,0 +1,206 @@
+"""Judges what a column of a sample holds, by its name and its values."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from functools import cached_property
+from typing import Any
+
+from interest_tiers.getting_started.file_samples import FileSample
+from interest_tiers.getting_started.words import CODES, ITEMS, USERS, Words
+
+#: Least share of a column's cells that must be times for it to be one.
+LEAST_TIMES = 0.95
+
+#: Cells on which formats are tried.
+TRIED_CELLS = 500
+
+#: Numbers since 1970 in the years 1990 to 2099, by unit.
+UNITS = {"s": 1, "ms": 1_000, "us": 1_000_000}
+FIRST_SECOND, LAST_SECOND = 631_152_000, 4_102_444_799
+
+ISO = re.compile(r"\d{4}-\d{2}-\d{2}([ T]\d{2}:\d{2}(:\d{2}(\.\d+)?)?)?\s?(Z|[+-]\d{2}:?\d{2})?")
+TIME_OF_DAY = re.compile(r"\d{1,2}:\d{2}(:\d{2})?")
+
+#: Spark's patterns, and Python's of the same texts, the likelier first. One letter reads one digit or two.
+FORMATS = {
+    "d/M/yyyy H:mm:ss": "%d/%m/%Y %H:%M:%S",
+    "M/d/yyyy H:mm:ss": "%m/%d/%Y %H:%M:%S",
+    "d/M/yyyy H:mm": "%d/%m/%Y %H:%M",
+    "M/d/yyyy H:mm": "%m/%d/%Y %H:%M",
+    "M/d/yyyy h:mm:ss a": "%m/%d/%Y %I:%M:%S %p",
+    "d/M/yyyy": "%d/%m/%Y",
+    "M/d/yyyy": "%m/%d/%Y",
+    "d.M.yyyy H:mm:ss": "%d.%m.%Y %H:%M:%S",
+    "d.M.yyyy H:mm": "%d.%m.%Y %H:%M",
+    "d.M.yyyy": "%d.%m.%Y",
+    "yyyy/M/d H:mm:ss": "%Y/%m/%d %H:%M:%S",
+    "yyyy/M/d H:mm": "%Y/%m/%d %H:%M",
+    "yyyy/M/d": "%Y/%m/%d",
+    "d-M-yyyy H:mm:ss": "%d-%m-%Y %H:%M:%S",
+    "d-M-yyyy H:mm": "%d-%m-%Y %H:%M",
+    "d-M-yyyy": "%d-%m-%Y",
+    "d-MMM-yyyy": "%d-%b-%Y",
+    "d MMM yyyy": "%d %b %Y",
+    "MMM d, yyyy": "%b %d, %Y",
+    "MMMM d, yyyy": "%B %d, %Y",
+    "yyyyMMddHHmmss": "%Y%m%d%H%M%S",
+    "yyyyMMdd": "%Y%m%d",
+    "EEE MMM d HH:mm:ss Z yyyy": "%a %b %d %H:%M:%S %z %Y",
+    "EEE, d MMM yyyy HH:mm:ss Z": "%a, %d %b %Y %H:%M:%S %z",
+}
+
+
+@dataclass(frozen=True)
+class TimeShape:
+    """How a column holds times: unit of numbers, or format of texts ("iso" included); other_format reads every cell too."""
+
+    unit: str | None = None
+    format: str | None = None
+    other_format: str | None = None
+    has_zone: bool = False
+    first: date | None = None
+    last: date | None = None
+
+
+class Column:
+    """A column of a sample: its name in words, and what its cells are."""
+
+    def __init__(self, sample: FileSample, name: str) -> None:
+        self.sample = sample
+        self.name = name
+        #: The last part of a.b.c, in words.
+        self.words = split_name(name.rsplit(".", 1)[-1])
+        cells = [row.get(name) for row in sample.rows]
+        self.cells: list[Any] = [cell for cell in cells if cell is not None and cell != ""]
+        self.missing = 1 - len(self.cells) / max(len(cells), 1)
+
+    def has(self, words: Words) -> bool:
+        """Whether the name has one of these words."""
+        return any(word in words for word in self.words)
+
+    @cached_property
+    def texts(self) -> list[str]:
+        """The cells as texts."""
+        return [str(cell) for cell in self.cells]
+
+    @cached_property
+    def distinct(self) -> set[str]:
+        return set(self.texts)
+
+    @property
+    def uniqueness(self) -> float:
+        """Distinct cells over cells."""
+        return len(self.distinct) / max(len(self.cells), 1)
+
+    @cached_property
+    def mean_length(self) -> float:
+        return sum(map(len, self.texts)) / max(len(self.texts), 1)
+
+    @cached_property
+    def numbers(self) -> list[float]:
+        """The cells as numbers; empty unless nearly all are."""
+        found = [number for text in self.texts if (number := _number(text)) is not None]
+        return found if self.texts and len(found) >= LEAST_TIMES * len(self.texts) else []
+
+    @property
+    def is_element(self) -> bool:
+        """Whether it is a field of the array whose elements are the rows."""
+        return self.sample.explode is not None and self.name.startswith(f"{self.sample.explode}.")
+
+    @property
+    def is_name_of_few(self) -> bool:
+        """Whether the cells are short texts of which few differ."""
+        return bool(self.cells) and len(self.distinct) <= 40 and self.mean_length <= 40 and not self.is_fraction
+
+    @property
+    def is_fraction(self) -> bool:
+        """Whether numbers have decimals other than .0."""
+        return any(number != int(number) for number in self.numbers[:TRIED_CELLS])
+
+    @cached_property
+    def time(self) -> TimeShape | None:
+        """How the column holds times; None where it does not."""
+        return _time_shape(self.cells, self.texts, self.numbers)
+
+    @property
+    def is_time_of_day(self) -> bool:
+        return bool(self.texts) and all(TIME_OF_DAY.fullmatch(text) for text in self.texts[:TRIED_CELLS])
+
+    @property
+    def could_be_id(self) -> bool:
+        """Whether the cells could be ids: short, without blanks, whole."""
+        spaced = sum(" " in text for text in self.texts[:TRIED_CELLS])
+        return bool(self.cells) and self.mean_length <= 64 and not self.is_fraction and spaced <= TRIED_CELLS // 10 and not self._is_list
+
+    @property
+    def _is_list(self) -> bool:
+        return any(isinstance(cell, list | dict) for cell in self.cells[:TRIED_CELLS])
+
+
+def split_name(name: str) -> tuple[str, ...]:
+    """Split a name into words in lower case: CustomerID, customer_id and customerid are customer and id."""
+    spaced = re.sub(r"([a-z0-9])([A-Z])|([A-Z]+)(?=[A-Z][a-z])", r"\1\3 \2", name)
+    words = [word for word in re.split(r"[^A-Za-z0-9]+", spaced) if word]
+    return tuple(part for word in words for part in _split_glued(word.lower()))
+
+
+def _split_glued(word: str) -> tuple[str, ...]:
+    for code in CODES:
+        start = word.removesuffix(code)
+        if start != word and (start in USERS or start in ITEMS):
+            return start, code
+    return (word,)
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def _time_shape(cells: Sequence[Any], texts: Sequence[str], numbers: Sequence[float]) -> TimeShape | None:
+    tried = [text for text in texts[:TRIED_CELLS] if text]
+    if not tried:
+        return None
+    if isinstance(cells[0], date):  # Parquet's own times, of which datetime is a kind.
+        days = sorted(cell.date() if isinstance(cell, datetime) else cell for cell in cells)
+        return TimeShape(first=days[0], last=days[-1])
+    if numbers:
+        for unit, factor in UNITS.items():
+            seconds = [number / factor for number in numbers]
+            if sum(FIRST_SECOND <= second <= LAST_SECOND for second in seconds) >= LEAST_TIMES * len(seconds):
+                plausible = sorted(second for second in seconds if FIRST_SECOND <= second <= LAST_SECOND)
+                first, last = (datetime.fromtimestamp(second).date() for second in (plausible[0], plausible[-1]))
+                return TimeShape(unit=unit, first=first, last=last)
+    if sum(ISO.fullmatch(text) is not None for text in tried) >= LEAST_TIMES * len(tried):
+        days = sorted(found for text in texts if ISO.fullmatch(text) and (found := _day(text)) is not None)
+        zoned = any(match is not None and match.group(4) is not None for match in map(ISO.fullmatch, tried))
+        return TimeShape(format="iso", has_zone=zoned, first=days[0], last=days[-1]) if days else None
+    fitting = [
+        spark for spark, python in FORMATS.items() if sum(_parse(text, python) is not None for text in tried) >= LEAST_TIMES * len(tried)
+    ]
+    if not fitting:
+        return None
+    parsed = sorted(found.date() for text in texts if (found := _parse(text, FORMATS[fitting[0]])) is not None)
+    other = fitting[1] if len(fitting) > 1 else None
+    return TimeShape(format=fitting[0], other_format=other, has_zone="Z" in fitting[0], first=parsed[0], last=parsed[-1])
+
+
+def _day(text: str) -> date | None:
+    try:
+        return date.fromisoformat(text[:10])
+    except ValueError:
+        return None
+
+
+def _parse(text: str, pattern: str) -> datetime | None:
+    try:
+        found = datetime.strptime(text, pattern)
+    except ValueError:
+        return None
+    return found if 1990 <= found.year <= 2099 else None
