@@ -1,4 +1,4 @@
-"""Ivy's report stays off the terminal, everything else and every failed start is shown."""
+"""Ivy's report and Spark's remarks on its start stay off the terminal, everything else and all of a failed start is shown."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ child = None
 try:
     with hide_ivy_report():
         script = 'import sys, time; print(":: loading settings :: url", file=sys.stderr); '
+        script += 'print("26/11/30 WARN NativeCodeLoader: Unable to load native-hadoop library", file=sys.stderr); '
         script += 'print("WARN of Spark", file=sys.stderr, flush=True); '
         script += 'time.sleep(0.5); print(":: after the start", file=sys.stderr, end="", flush=True)'
         child = subprocess.Popen([sys.executable, "-c", script])
@@ -39,4 +40,4 @@ def test_ivy_is_hidden_while_the_jvm_starts_and_nothing_after_it() -> None:
 
 def test_a_failed_start_shows_what_was_held_back() -> None:
     shown = standard_error(fails=True)
-    assert ":: loading settings" in shown and "failed: no jars" in shown
+    assert ":: loading settings" in shown and "NativeCodeLoader" in shown and "failed: no jars" in shown

@@ -104,14 +104,16 @@ def judge_java(java: str, said: str) -> Check:
 
 def check_jars(settings: dict[str, str]) -> Check:
     """Say whether the jars are on this machine already."""
+    from interest_tiers.spark.session import find_missing_jars
+
     wanted = [name for name in settings.get("spark.jars.packages", "").split(",") if name]
     if not wanted:
         return Check("jars", "given by spark.jars" if settings.get("spark.jars") else "none named")
-    cache = Path(settings.get("spark.jars.ivy", Path.home() / ".ivy2")) / "jars"
-    missing = [name for name in wanted if not (cache / f"{name.split(':')[0]}_{'-'.join(name.split(':')[1:])}.jar").exists()]
+    missing = find_missing_jars(settings)
+    cache = settings.get("spark.jars.ivy", "~/.ivy2")
     if not missing:
         return Check("jars", f"{len(wanted)} of {len(wanted)} in {cache}")
-    advice = "the first run fetches them from Maven Central; without a network see docs/running.md, jars"
+    advice = "the first run fetches them from Maven Central; without a network, copy ~/.ivy2 from a machine that has them"
     return Check("jars", f"not in {cache}: {', '.join(missing)}", advice, is_note=True)
 
 

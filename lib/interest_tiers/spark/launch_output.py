@@ -1,4 +1,4 @@
-"""Keeps Ivy's report of resolved jars off a person's terminal while the JVM starts; shows it when the start fails."""
+"""Keeps Ivy's report and Spark's remarks on its own start off a person's terminal; shows them when the start fails."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ from contextlib import contextmanager
 
 #: Lines that Ivy and Spark print about jars, and what Spark says of its own start.
 IVY_LINE = re.compile(
-    rb"^(:: |\t|Ivy Default Cache|The jars for the packages|https?://.* added as a remote|\S+#\S+ added as a dependency"
-    rb"|.*resolving dependencies|\s*\|.*\||\s*-{20,}|Setting default log level|To adjust logging level|downloading |\s*$)"
+    rb"^(::+ |\t|Ivy Default Cache|The jars for the packages|https?://.* added as a remote|\S+#\S+ added as a dependency"
+    rb"|.*resolving dependencies|\s*\|.*\||\s*-{20,}|Setting (default|Spark) log level|To adjust logging level|downloading |\s*$"
+    # Of a sound start on a laptop: its host name, missing native code, a port that another session has.
+    rb"|You probably access the destination server through a proxy|.* WARN (Utils: (Your hostname|Set SPARK_LOCAL_IP|Service 'SparkUI')"
+    rb"|NativeCodeLoader: ))"
 )
 
 CHUNK_BYTES = 65_536

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import sys
+from collections.abc import Mapping
 from contextlib import nullcontext
 from importlib.resources import files
 from pathlib import Path
@@ -15,6 +17,8 @@ from pyspark.sql import SparkSession
 
 from interest_tiers.errors import ConfigError
 from interest_tiers.spark.launch_output import hide_ivy_report
+
+LOG = logging.getLogger("interest_tiers.spark")
 
 #: Environment variable: a file of settings that override those of conf/spark-defaults.conf, for sessions built in Python.
 FURTHER_SETTINGS = "INTEREST_TIERS_SPARK_SETTINGS"
@@ -37,7 +41,10 @@ def build_session(app_name: str) -> SparkSession:
     is_plain_python = _is_plain_python()
     if is_plain_python:
         _require_java()
-        for key, value in plain_python_settings().items():
+        settings = plain_python_settings()
+        if find_missing_jars(settings):
+            LOG.info("Spark starts, and fetches its jars from Maven Central once")
+        for key, value in settings.items():
             builder = builder.config(key, value)
     if _is_local():
         # Workers must run the driver's interpreter, with the same packages.
@@ -45,6 +52,8 @@ def build_session(app_name: str) -> SparkSession:
     with hide_ivy_report() if is_plain_python else nullcontext():
         spark = builder.getOrCreate()
     _require_delta(spark)
+    if is_plain_python:
+        _quiet_plans(spark)
     _resolve_classes_once(spark)
     _fit_small_machines(spark)
     return spark
@@ -63,6 +72,13 @@ def packaged_settings() -> dict[str, str]:
     settings = {key: value for key, value in settings.items() if key not in own}
     further = os.environ.get(FURTHER_SETTINGS)
     return settings | _read_further(Path(further)) if further else settings
+
+
+def find_missing_jars(settings: Mapping[str, str]) -> list[str]:
+    """Return the packages of spark.jars.packages whose jars are not in Ivy's cache."""
+    cache = Path(settings.get("spark.jars.ivy", Path.home() / ".ivy2")) / "jars"
+    named = (name for name in settings.get("spark.jars.packages", "").split(",") if name)
+    return [name for name in named if not (cache / f"{name.split(':')[0]}_{'-'.join(name.split(':')[1:])}.jar").exists()]
 
 
 def _own_settings() -> set[str]:
@@ -117,6 +133,12 @@ def _require_delta(spark: SparkSession) -> None:
             "this Spark session has no Delta Lake (spark.sql.extensions does not name io.delta.sql.DeltaSparkSessionExtension): "
             "start it with spark-submit --properties-file conf/spark-defaults.conf"
         )
+
+
+def _quiet_plans(spark: SparkSession) -> None:
+    """Keep Spark from warning a person that it shortened a plan in its own log."""
+    log4j = spark.sparkContext._jvm.org.apache.logging.log4j  # type: ignore[union-attr]
+    log4j.core.config.Configurator.setLevel("org.apache.spark.sql.catalyst.util.SparkStringUtils", log4j.Level.ERROR)
 
 
 def _resolve_classes_once(spark: SparkSession) -> None:
