@@ -46,6 +46,7 @@ setup(
         "openvino": ["nncf>=3.4", "onnx>=1.19", "onnxscript>=0.7", "openvino>=2026.4"],
         "search": ["optuna>=4"],
         "sparknlp": ["onnx>=1.19", "onnxruntime>=1.23", "onnxscript>=0.7", "spark-nlp==5.5.3"],
+        "notebooks": ["ipykernel>=6", "nbclient>=0.10"],
         "test": ["filelock", "hypothesis", "mypy", "pandas-stubs", "pytest", "pytest-xdist", "ruff", "types-PyYAML"],
     },
     entry_points={"console_scripts": ["interest-tiers=interest_tiers.stages.command_line:main"]},

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from interest_tiers.command_options import JsonOption, WarehouseOption, end_with_exit_code, parse_day, print_json
-from interest_tiers.storage.row_reader import RowReader, open_rows
-
-if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
+from interest_tiers.lookup.warehouse import open_warehouse
 
 PANEL = "Look up"
 
@@ -32,7 +29,7 @@ def show(user: User, warehouse: WarehouseOption, as_of: Day = None, as_json: Jso
     """Show one user's tiers, clusters and recommendations."""
     from interest_tiers.lookup import pages, users
 
-    _print(users.show_user(_open(warehouse, spark), user, as_of), as_json, pages.print_user)
+    _print(users.show_user(open_warehouse(warehouse, spark), user, as_of), as_json, pages.print_user)
 
 
 def similar(
@@ -41,7 +38,7 @@ def similar(
     """List the users who are most like one, by the cosine of their vectors."""
     from interest_tiers.lookup import pages, users
 
-    _print(users.find_similar(_open(warehouse, spark), user, as_of, limit), as_json, pages.print_similar)
+    _print(users.find_similar(open_warehouse(warehouse, spark), user, as_of, limit), as_json, pages.print_similar)
 
 
 def cluster(
@@ -55,7 +52,7 @@ def cluster(
     """Describe a cluster and the users nearest to its centroid, or list all clusters."""
     from interest_tiers.lookup import clusters, pages
 
-    rows = _open(warehouse, spark)
+    rows = open_warehouse(warehouse, spark)
     if name is None:
         _print(clusters.list_clusters(rows, as_of), as_json, pages.print_clusters)
     else:
@@ -72,7 +69,7 @@ def history(
     """Show how one user's tiers and cluster changed over the days."""
     from interest_tiers.lookup import pages, users
 
-    _print(users.list_history(_open(warehouse, spark), user, days), as_json, pages.print_history)
+    _print(users.list_history(open_warehouse(warehouse, spark), user, days), as_json, pages.print_history)
 
 
 def _print(found: Mapping[str, Any], as_json: bool, print_page: Callable[[Mapping[str, Any]], None]) -> None:
@@ -80,12 +77,3 @@ def _print(found: Mapping[str, Any], as_json: bool, print_page: Callable[[Mappin
         print_json(found)
     else:
         print_page(found)
-
-
-def _open(warehouse: str, by_spark: bool) -> RowReader:
-    def build() -> SparkSession:
-        from interest_tiers.spark.session import build_session
-
-        return build_session("interest-tiers")
-
-    return open_rows(warehouse, build, by_spark)
