@@ -18,7 +18,7 @@ setup(
     },
     package_data={
         "interest_tiers.conf": ["*.conf", "*.yaml"],
-        "interest_tiers.report": ["*.html"],
+        "interest_tiers.report": ["*.html", "*.js"],
     },
     install_requires=[
         "delta-spark==3.3.2",
@@ -47,7 +47,18 @@ setup(
         "search": ["optuna>=4"],
         "sparknlp": ["onnx>=1.19", "onnxruntime>=1.23", "onnxscript>=0.7", "spark-nlp==5.5.3"],
         "notebooks": ["ipykernel>=6", "nbclient>=0.10"],
-        "test": ["filelock", "hypothesis", "mypy", "pandas-stubs", "pytest", "pytest-xdist", "ruff", "types-PyYAML"],
+        "test": [
+            "axe-playwright-python",
+            "filelock",
+            "hypothesis",
+            "mypy",
+            "pandas-stubs",
+            "playwright",
+            "pytest",
+            "pytest-xdist",
+            "ruff",
+            "types-PyYAML",
+        ],
     },
     entry_points={"console_scripts": ["interest-tiers=interest_tiers.stages.command_line:main"]},
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import date
+
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 
@@ -33,7 +35,10 @@ def sources(spark: SparkSession, user_tiers: DataFrame, interests: DataFrame) ->
     evidence = [("u1", "bread", 9.0, 0.6, 1, 5, 2), ("u1", "wine", 6.0, 0.4, 2, 4, 30)]
     listed = [("u1", 2, "i2", 1.5, "tea", "core", "you like tea"), ("u1", 1, "i1", 2.5, "milk", "core", "bought on 5 days")]
     return Sources(
-        interactions=frame([("e1",)] * 7, "interaction_id string"),
+        interactions=frame(
+            [*[("u1", day) for day in (date(2017, 11, 3), date(2017, 11, 4), date(2018, 1, 1))], *[("u2", date(2017, 12, 1))] * 4],
+            "user_id string, event_date date",
+        ),
         quarantine=frame([("h1",)] * 2, "row_hash string"),
         items=frame([("i1", "whole milk"), ("i3", None)], "item_id string, text string"),
         users=frame([("u1",), ("u2",), ("u3",)], "user_id string"),

@@ -54,7 +54,7 @@ def test_ids_of_users_are_on_the_page_only_where_they_are_asked_for(complete: So
     assert page.count("person-") == (3 if show_users else 0)
     assert ("<code>person-u1</code>" in page) == show_users
     for number in (1, 2, 3):
-        assert (f">User {number}</h3>" in page) != show_users
+        assert (f"<strong>User {number}</strong>" in page) != show_users
     assert ("Their ids are masked" in page) != show_users
     assert [(run.stage, run.run_id) for run in content.stages] == [("recommend", "r-recommend"), ("clean", "r-clean")]
     assert content.silhouettes.chosen == 8

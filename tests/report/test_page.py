@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import re
 from dataclasses import replace
 from datetime import date
@@ -15,7 +16,10 @@ import pytest
 from interest_tiers.report.clusters import Cluster, SilhouetteChoice, UserMap
 from interest_tiers.report.comparison import describe_back_test
 from interest_tiers.report.content import Content
-from interest_tiers.report.page import draw_pictures, format_decimal, format_number, format_percent, render
+from interest_tiers.report.flows import Flow, Flows
+from interest_tiers.report.interest_map import InterestPoint
+from interest_tiers.report.numbers import format_decimal, format_number, format_percent
+from interest_tiers.report.page import STORIES_OPEN, draw_pictures, render
 from interest_tiers.report.plots import _spread
 from interest_tiers.report.quality import Check, DataQuality, ReasonQuality, SourceQuality
 from interest_tiers.report.rows import QuarantineReason, StageRun, Totals
@@ -83,8 +87,11 @@ CONTENT = Content(
             n_interests=6,
             clusters=(StoryCluster("Tea", 0.75, True),),
             recommendations=(StoryRecommendation(1, "i1", HOSTILE, "TEA", "core", 2.5, HOSTILE),),
+            months=(("2017-11", 4), ("2017-12", 0), ("2018-01", 8)),
         ),
     ),
+    flows=Flows(date(2017, 10, 1), (Flow("core", 100, (0.7, 0.2, 0.1, 0.0)), Flow("none", 5, (0.0, 0.0, 1.0, 0.0))), 0.61, 1200, 34, 5),
+    interest_points=tuple(InterestPoint(name, x, x, 9, 3, (HOSTILE,)) for name, x in ((HOSTILE, 0.1), ("TEA", 0.5), ("RED WINE", 0.9))),
     back_test=describe_back_test(MEASURES, DAY, 91),
 )
 
@@ -103,7 +110,7 @@ def text_of(html: str) -> str:
         in_style = False
 
         def handle_starttag(self, tag: str, attributes: object) -> None:
-            self.in_style = tag == "style"
+            self.in_style = tag in ("style", "script")
 
         def handle_data(self, data: str) -> None:
             if not self.in_style:
@@ -117,8 +124,47 @@ def test_the_page_loads_nothing(html: str) -> None:
     assert "http://" not in html and "https://" not in html
     assert all(source.startswith("data:image/") for source in re.findall(r'src="([^"]*)"', html))
     assert all(link.startswith("#") for link in re.findall(r'href="([^"]*)"', html))
-    assert "<link" not in html and "<script" not in html and "@import" not in html and "url(" not in html
+    assert "<link" not in html and "@import" not in html and "url(" not in html
     assert "default-src 'none'" in html
+
+
+def test_the_one_script_is_the_one_that_the_policy_allows(html: str) -> None:
+    [script] = re.findall(r"<script>(.*?)</script>", html, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in html
+
+
+def test_the_first_screen_answers_five_questions_and_facts_of_the_run_come_last(html: str) -> None:
+    text = text_of(html).replace("\N{NO-BREAK SPACE}", " ")
+    for expected in (
+        "Who are the users? 1,234 users In 2 groups of users with similar interests. The largest has 75 % of them:",
+        "What do they care about? 2 core interests The median user has so many.",
+        "What changed? 61 % kept So many core interests stayed core since 2017-10-01",
+        "34 users are new, 5 have no tiers any more.",
+        "How good are the predictions? J 0.376 J of the tiers on the 91 days held back, where 0 is perfect.",
+        "Compare the best other model, class prior, with 0.421.",
+        "Can the data be trusted? 38.1 % unusable Of 1,050 rows read in the newest run of clean. 1 of 4 limits of the config is not met.",
+    ):
+        assert expected in text, expected
+    sections = re.findall(r'<section id="([^"]*)"', html)
+    assert sections == ["found", "tiers", "interests", "clusters", "choice", "users", "back-test", "quality", "rows"]
+
+
+def test_names_in_capitals_are_set_in_sentence_case_with_their_own_in_a_tooltip(html: str) -> None:
+    assert html.count('<span title="RED WINE">') == 0, "a map has its own tooltips"
+    many = replace(CONTENT, clusters=(Cluster("a", "RED WINE · OLIVE OIL", 900, 1.0, 0.5, ("RED WINE",)),))
+    page = render(many)
+    assert '<span title="RED WINE · OLIVE OIL">Red wine · Olive oil</span>' in page
+    assert '<span title="RED WINE">Red wine</span>' in page
+
+
+def test_a_user_has_a_timeline_and_most_users_are_behind_a_click(html: str) -> None:
+    assert "Events by month, 2017-11 to 2018-01: 4, 0, 8." in html
+    assert '<details id="further">' not in html
+    page = render(replace(CONTENT, stories=CONTENT.stories * (STORIES_OPEN + 3)))
+    assert page.count('<details class="user"') == STORIES_OPEN + 3
+    assert "<summary>3 further users</summary>" in page
+    assert page.count("<details") == page.count("</details>")
 
 
 def test_hostile_texts_are_escaped_wherever_they_stand(html: str) -> None:
@@ -134,7 +180,8 @@ def test_every_chart_has_a_text_and_is_whole(html: str) -> None:
 
 
 def test_the_links_lead_to_the_sections(html: str) -> None:
-    assert set(re.findall(r'href="#([^"]*)"', html)) == set(re.findall(r'<section id="([^"]*)"', html))
+    sections = set(re.findall(r'<section id="([^"]*)"', html)) - {"found"}
+    assert set(re.findall(r'href="#([^"]*)"', html)) == sections | {"found-title"}
 
 
 def test_numbers_stand_on_the_page_as_people_write_them(html: str) -> None:
@@ -205,6 +252,8 @@ def test_a_run_that_meets_its_limits_says_so() -> None:
 def test_what_is_missing_is_said_in_words() -> None:
     bare = replace(
         CONTENT,
+        flows=None,
+        interest_points=(),
         stages=(),
         reasons=(),
         quality=None,
@@ -219,6 +268,9 @@ def test_what_is_missing_is_said_in_words() -> None:
         "No run of a stage is on record for this day.",
         "No run of clean has measured the data yet.",
         "No row is in quarantine.",
+        "What changed? First day No earlier day than 2018-01-01 has tiers.",
+        "How good are the predictions? Unknown",
+        "Interests have no embeddings, so there is no map.",
         "Too few users for a map.",
         "No silhouette is on record for 2018-01-01.",
         "No user has a cluster and a tier.",

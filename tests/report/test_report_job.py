@@ -134,8 +134,8 @@ def test_the_user_is_named_only_where_that_is_asked_for(spark: SparkSession) -> 
         report.run(context_of(warehouse), show_users=show_users)
         [page] = warehouse.written.values()
         pages[show_users] = re.sub(r'src="data:[^"]*"', "", page)
-    assert "User <code>u1</code></h3>" in pages[True]
-    assert "User 1</h3>" in pages[False] and "u1" not in pages[False]
+    assert "User <code>u1</code></strong>" in pages[True]
+    assert "User 1</strong>" in pages[False] and "u1" not in pages[False]
 
 
 def test_tables_with_days_are_read_as_of_the_day_and_the_others_whole(spark: SparkSession) -> None:

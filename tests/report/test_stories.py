@@ -31,7 +31,8 @@ def test_story_users_are_the_first_by_hash_with_enough_in_each_large_cluster(spa
             recommendations=spark.createDataFrame(
                 [(u, rank) for u in everybody if u != unserved for rank in (1, 2)], "user_id string, rank long"
             ),
-        )
+        ),
+        limit=3,
     )
     assert chosen == (first["a"][1], first["c"][1], first["d"][0])
 
@@ -49,6 +50,7 @@ def test_a_story_leads_from_evidence_to_recommendation(sources: Sources) -> None
         StoryInterest("wine", 6.0, 0.4, 4, 30, "marginal", 0.0, 0.1, 0.9),
     )
     assert story.clusters == (StoryCluster("Milk and bread", 0.75, True), StoryCluster("Beer", 0.25, False))
+    assert story.months == (("2017-11", 2), ("2017-12", 0), ("2018-01", 1))
     assert story.recommendations == (
         StoryRecommendation(1, "i1", "whole milk", "FLUID MILK", "core", 2.5, "bought on 5 days"),
         StoryRecommendation(2, "i2", None, "TEA", "core", 1.5, "you like tea"),

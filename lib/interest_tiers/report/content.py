@@ -16,6 +16,8 @@ from pyspark.sql import functions as F
 
 from interest_tiers.report.clusters import Cluster, SilhouetteChoice, UserMap, describe_silhouettes, list_clusters, project_users
 from interest_tiers.report.comparison import MEASURES_LIMIT, ComparedModels, describe_back_test
+from interest_tiers.report.flows import Flows, count_flows
+from interest_tiers.report.interest_map import InterestPoint, map_interests
 from interest_tiers.report.quality import DataQuality, describe_quality
 from interest_tiers.report.rows import QuarantineReason, StageRun, Totals, count_reasons, count_totals, list_stages
 from interest_tiers.report.sources import Sources
@@ -49,6 +51,8 @@ class Content:
     silhouettes: SilhouetteChoice
     stories: tuple[Story, ...]
     back_test: ComparedModels | None
+    flows: Flows | None = None  # None on the first day
+    interest_points: tuple[InterestPoint, ...] = ()
     levels: tuple[LevelTiers, ...] = ()  # of a hierarchy, coarse to fine
 
     @property
@@ -107,6 +111,10 @@ def build_content(
         silhouettes=describe_silhouettes(measures),
         stories=collect_stories(sources, choose_story_users(sources), levels, show_users),
         back_test=describe_back_test([row for row in measures if row["stage"] == "evaluate"], as_of, horizon_days, levels),
+        flows=count_flows(sources.user_tiers, sources.earlier_tiers, sources.earlier_day)
+        if sources.earlier_tiers is not None and sources.earlier_day is not None
+        else None,
+        interest_points=map_interests(sources.interests),
         levels=tuple(LevelTiers(level, summarise_tiers(select_level(sources, number))) for number, level in enumerate(levels, start=1)),
     )
 

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from importlib.resources import files
 
 from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup, escape
 
 from interest_tiers.report.comparison import ComparedModels, format_signed
 from interest_tiers.report.content import Content
+from interest_tiers.report.findings import list_findings
+from interest_tiers.report.labels import place_labels
+from interest_tiers.report.naming import calm
+from interest_tiers.report.numbers import format_decimal, format_measure, format_number, format_percent
 from interest_tiers.report.plots import Picture, draw_comparisons, draw_core_interests, draw_silhouettes, draw_tiers, draw_user_map
 from interest_tiers.report.rows import REASONS_LIMIT
 
-#: Shown for a missing value.
-MISSING = "–"
+#: Users of the explorer that are listed at once; the others are behind a click, or a search.
+STORIES_OPEN = 8
 #: Metrics with a chart; the tables hold all metrics.
 DRAWN_FOR_TIERS = ("J", "macro_f1")
 DRAWN_FOR_RECOMMENDATIONS = ("ndcg", "recall", "coverage")
@@ -22,10 +29,31 @@ def render(content: Content) -> str:
     """Render the HTML page. Every text from the tables is escaped."""
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
     environment.filters.update(
-        number=format_number, decimal=format_decimal, percent=format_percent, measure=format_measure, signed=format_signed
+        number=format_number, decimal=format_decimal, percent=format_percent, measure=format_measure, signed=format_signed, calm=mark_name
     )
-    template = environment.from_string(files("interest_tiers.report").joinpath("page.html").read_text(encoding="utf-8"))
-    return template.render(content=content, pictures=draw_pictures(content), reasons_limit=REASONS_LIMIT)
+    template = environment.from_string(_read("page.html"))
+    script = f"\n{_read('page.js')}"
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return template.render(
+        content=content,
+        findings=list_findings(content),
+        pictures=draw_pictures(content),
+        points=place_labels(content.interest_points),
+        stories_open=STORIES_OPEN,
+        reasons_limit=REASONS_LIMIT,
+        script=Markup(script),  # noqa: S704 our own file
+        script_digest=digest,
+    )
+
+
+def mark_name(text: str) -> Markup:
+    """Set a name in sentence case, with the source's own in a tooltip where it differs."""
+    calmed = calm(text)
+    return escape(text) if calmed == text else Markup('<span title="{}">{}</span>').format(text, calmed)
+
+
+def _read(name: str) -> str:
+    return files("interest_tiers.report").joinpath(name).read_text(encoding="utf-8")
 
 
 def draw_pictures(content: Content) -> dict[str, Picture | None]:
@@ -40,34 +68,6 @@ def draw_pictures(content: Content) -> dict[str, Picture | None]:
         "tier_metrics": draw_comparisons([tiers], DRAWN_FOR_TIERS) if tiers else None,
         "recommendation_metrics": _draw_recommendations(back_test) if back_test else None,
     }
-
-
-def format_number(value: float | None) -> str:
-    """Format ``1,234``, or a dash."""
-    return MISSING if value is None else f"{value:,.0f}"
-
-
-def format_decimal(value: float | None, places: int = 3) -> str:
-    """Format ``0.524``, or a dash."""
-    return MISSING if value is None else f"{value:,.{places}f}"
-
-
-def format_percent(value: float | None, places: int = 1) -> str:
-    """Format a share as ``12.2 %`` with a blank that does not break, or a dash."""
-    return MISSING if value is None else f"{100 * value:.{places}f}\N{NO-BREAK SPACE}%"
-
-
-def format_measure(value: float | None, unit: str) -> str:
-    """Format a measure of data quality in its unit (see quality.Check)."""
-    if value is None:
-        return MISSING
-    if unit == "share":
-        return format_percent(value)
-    if unit == "factor":
-        return f"{value:,.2f}\N{NO-BREAK SPACE}×"
-    if unit == "days":
-        return f"{value:,.0f}\N{NO-BREAK SPACE}{'day' if value == 1 else 'days'}"
-    return format_number(value) if unit == "count" else f"{value:,.6g}"
 
 
 def _draw_recommendations(back_test: ComparedModels) -> Picture | None:

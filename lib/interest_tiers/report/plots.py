@@ -23,6 +23,7 @@ from matplotlib.ticker import MaxNLocator
 
 from interest_tiers.report.clusters import Cluster, SilhouetteChoice, UserMap
 from interest_tiers.report.comparison import Comparison, Measure, ModelMeasures
+from interest_tiers.report.naming import calm
 from interest_tiers.report.tiers import CoreInterest, TierSummary
 
 INK, QUIET, LINE = "#1c2733", "#5a6875", "#d5dce2"
@@ -286,7 +287,7 @@ def _label_right(axes: Axes, x: float, y: float, text: str, distance: float = 5)
 
 def _label(name: str, length: int = LABEL_LENGTH) -> str:
     """Shorten a name for a chart's margin, and leave out what XML cannot hold."""
-    printable = "".join(c if c.isprintable() else " " for c in name)
+    printable = calm("".join(c if c.isprintable() else " " for c in name))
     return printable if len(printable) <= length else f"{printable[: length - 1].rstrip()}…"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import date
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -16,6 +17,7 @@ class Sources:
 
     Tables with a column as_of hold the rows of one day; interactions hold the rows before it. The other tables are whole.
     metrics, runs and data_quality are None where the warehouse has no such table.
+    earlier_tiers are the user_tiers of earlier_day, the last day before this one; None on the first day.
     """
 
     interactions: DataFrame
@@ -32,6 +34,8 @@ class Sources:
     metrics: DataFrame | None
     runs: DataFrame | None
     data_quality: DataFrame | None = None
+    earlier_tiers: DataFrame | None = None
+    earlier_day: date | None = None
 
 
 def add_interest_name(rows: DataFrame, interests: DataFrame) -> DataFrame:

@@ -14,11 +14,13 @@ from interest_tiers.interests.evidence import PAIR
 from interest_tiers.report.sources import Sources, add_interest_name
 from interest_tiers.report.tiers import count_tiers_per_user
 
-STORIES_LIMIT = 3
+#: Users of the explorer.
+STORIES_LIMIT = 48
 STORY_CORE_INTERESTS = 3
 STORY_INTERESTS_LIMIT = 8
 STORY_CLUSTERS_LIMIT = 10
 STORY_RECOMMENDATIONS_LIMIT = 10
+STORY_MONTHS_LIMIT = 24
 
 
 @dataclass(frozen=True)
@@ -69,10 +71,11 @@ class Story:
     clusters: tuple[StoryCluster, ...]  # the primary first
     recommendations: tuple[StoryRecommendation, ...]
     low_evidence: bool = False
+    months: tuple[tuple[str, int], ...] = ()  # month as 2018-01, and events; the newest months, without gaps
 
 
-def choose_story_users(sources: Sources) -> tuple[str, ...]:
-    """Choose the users of the stories; the same tables give the same users.
+def choose_story_users(sources: Sources, limit: int = STORIES_LIMIT) -> tuple[str, ...]:
+    """Choose the users of the explorer; the same tables give the same users. limit: at most so many.
 
     Candidates have STORY_CORE_INTERESTS core interests and recommendations.
     Each of the largest clusters contributes its candidate with the smallest SHA-256 of the id.
@@ -90,8 +93,8 @@ def choose_story_users(sources: Sources) -> tuple[str, ...]:
         .select("user_id", "cluster_id", "size", shortfall.alias("shortfall"), F.sha2("user_id", 256).alias("hash"))
     )
     within_cluster = Window.partitionBy("cluster_id").orderBy("shortfall", "hash")
-    nominated = candidates.withColumn("turn", F.row_number().over(within_cluster)).where(F.col("turn") <= STORIES_LIMIT)
-    chosen = nominated.orderBy("shortfall", "turn", F.desc("size"), "cluster_id").limit(STORIES_LIMIT)
+    nominated = candidates.withColumn("turn", F.row_number().over(within_cluster)).where(F.col("turn") <= limit)
+    chosen = nominated.orderBy("shortfall", "turn", F.desc("size"), "cluster_id").limit(limit)
     return tuple(row["user_id"] for row in chosen.select("user_id").collect())
 
 
@@ -107,6 +110,7 @@ def collect_stories(sources: Sources, user_ids: Sequence[str], levels: Sequence[
     tiers = count_tiers_per_user(sources.user_tiers.where(F.col("user_id").isin(*chosen))).collect()
     n_interests = {row["user_id"]: sum(row[tier] for tier in TIERS) for row in tiers}
     low_evidence = {row["user_id"]: row["low_evidence"] for row in tiers}
+    months = _story_months(sources, chosen)
     return tuple(
         Story(
             user_id=user_id if show_users else None,
@@ -115,6 +119,7 @@ def collect_stories(sources: Sources, user_ids: Sequence[str], levels: Sequence[
             clusters=tuple(StoryCluster(**row) for row in clusters.get(user_id, ())),
             recommendations=tuple(StoryRecommendation(**row) for row in recommendations.get(user_id, ())),
             low_evidence=low_evidence.get(user_id, False),
+            months=months.get(user_id, ()),
         )
         for user_id in chosen
     )
@@ -145,6 +150,25 @@ def _story_recommendations(sources: Sources, user_ids: Sequence[str]) -> list[Ro
     described = add_interest_name(listed.join(sources.items.select("item_id", "text"), "item_id", "left"), sources.interests)
     columns = ["rank", "item_id", "text", "interest", "tier", "score", "reason"]
     return described.orderBy("user_id", "rank").select("user_id", *columns).collect()
+
+
+def _story_months(sources: Sources, user_ids: Sequence[str]) -> dict[str, tuple[tuple[str, int], ...]]:
+    """Count the events of each user by month: the newest STORY_MONTHS_LIMIT months of the sample."""
+    own = sources.interactions.where(F.col("user_id").isin(*user_ids)).groupBy(
+        "user_id", F.date_format("event_date", "yyyy-MM").alias("month")
+    )
+    counts = {(row["user_id"], row["month"]): row["count"] for row in own.count().orderBy(F.desc("month")).collect()}
+    if not counts:
+        return {}
+    first, last = min(month for _, month in counts), max(month for _, month in counts)
+    months = _months_between(first, last)[-STORY_MONTHS_LIMIT:]
+    return {user: tuple((month, counts.get((user, month), 0)) for month in months) for user in user_ids}
+
+
+def _months_between(first: str, last: str) -> list[str]:
+    (year, month), (end_year, end_month) = (map(int, each.split("-")) for each in (first, last))
+    count = 12 * (end_year - year) + end_month - month + 1
+    return [f"{year + (month - 1 + step) // 12:04d}-{(month - 1 + step) % 12 + 1:02d}" for step in range(count)]
 
 
 def _by_user(rows: Sequence[Row]) -> dict[str, list[dict[str, Any]]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pyspark.sql import functions as F
+
 from interest_tiers.errors import WarehouseError
 from interest_tiers.report.content import build_content
 from interest_tiers.report.page import render
@@ -34,9 +36,9 @@ def preflight(context: StageContext, show_users: bool = False, report_to: str | 
 
 
 def run(context: StageContext, show_users: bool = False, report_to: str | None = None) -> StageResult:
-    """Write the report of one as_of: rows, tiers, clusters, three users and the back-test, in one HTML page.
+    """Write the report of one as_of: findings, tiers, clusters, some users and the back-test, in one HTML page.
 
-    show_users: show the ids of the three users, which are masked otherwise. report_to: see path_of_report.
+    show_users: show the ids of these users, which are masked otherwise. report_to: see path_of_report.
     """
     from interest_tiers.stages.registry import STAGES  # it imports this module
 
@@ -65,7 +67,9 @@ def path_of_report(context: StageContext, report_to: str | None) -> str | None:
 
 
 def read_sources(context: StageContext) -> Sources:
-    """Read the tables of this as_of; metrics, runs and data_quality where they exist."""
+    """Read the tables of this as_of, and the tiers of the day before; metrics, runs and data_quality where they exist."""
+    tiers = context.read(USER_TIERS)
+    earlier = tiers.where(F.col("as_of") < F.lit(context.as_of)).agg(F.max("as_of").alias("day")).collect()[0]["day"]
     return Sources(
         interactions=context.read(INTERACTIONS, context.as_of),
         quarantine=context.read(INTERACTIONS_QUARANTINE),  # whole: a row may be there because its day cannot be read
@@ -81,4 +85,6 @@ def read_sources(context: StageContext) -> Sources:
         metrics=context.read(METRICS) if context.warehouse.exists(METRICS) else None,
         runs=context.read(RUNS) if context.warehouse.exists(RUNS) else None,
         data_quality=context.read(DATA_QUALITY) if context.warehouse.exists(DATA_QUALITY) else None,
+        earlier_tiers=None if earlier is None else tiers.where(F.col("as_of") == F.lit(earlier)),
+        earlier_day=earlier,
     )
