@@ -57,5 +57,15 @@ def print_json(found: Mapping[str, Any]) -> None:
     print(json.dumps(found, indent=2, ensure_ascii=False, default=str))
 
 
+def print_marked(text: str, styles: Mapping[str, str]) -> None:
+    """Print a text; on a terminal, lines that begin with a word of styles have its style."""
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(highlight=False, soft_wrap=True)
+    for line in text.split("\n"):
+        console.print(Text(line, style=next((style for start, style in styles.items() if line.startswith(start)), "")))
+
+
 WarehouseOption = Annotated[str, typer.Option("--warehouse", metavar="DIR", help="A folder, or catalog.schema.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]

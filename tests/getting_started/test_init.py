@@ -177,12 +177,15 @@ def test_names_are_split_into_words(name: str, words: tuple[str, ...]) -> None:
     assert split_name(name) == words
 
 
-def test_clean_takes_the_config_as_it_is(spark: SparkSession, tmp_path: Path) -> None:
+def test_clean_takes_the_config_as_it_is(spark: SparkSession, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = [f'K{n % 40};"Käse; Sorte {n % 25}";A{n % 25};{at(n):%d.%m.%Y %H:%M}' for n in range(N)]
     file = write_csv(tmp_path / "orders.csv", "Customer No;Description;Article No;Order Date", rows, "cp1252")
     init(tmp_path, file)
     warehouse = str(tmp_path / "warehouse")
-    assert main(["clean", "--config", str(tmp_path / "first.yaml"), "--warehouse", warehouse]) == 0
+    capsys.readouterr()
+    assert main(["clean", "--config", str(tmp_path / "first.yaml"), "--warehouse", warehouse, "--json"]) == 0
+    done = json.loads(capsys.readouterr().out)
+    assert (done["stages"]["clean"]["rows_in"], done["stages"]["clean"]["rows_out"], done["warehouse"]) == (N, N, warehouse)
     tables = Warehouse(spark, warehouse)
     assert tables.read(INTERACTIONS).count() == N
     assert tables.read(INTERACTIONS_QUARANTINE).count() == 0

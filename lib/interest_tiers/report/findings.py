@@ -50,10 +50,10 @@ def _care_about(content: Content) -> Finding:
     core = content.tiers.tiers[0]
     figure = f"{format_number(core.median_per_user)} core interest{'' if core.median_per_user == 1 else 's'}"
     named = ", ".join(
-        f"{calm(interest.name)} ({format_percent(interest.core_users / max(content.tiers.users, 1), 0)})"
+        f"{calm(interest.name)} ({format_percent(interest.core_users / max(content.tiers.users, 1), 0)} of the users)"
         for interest in content.core_interests[:NAMED_INTERESTS]
     )
-    answer = "The median user has so many." + (f" Core for the most users: {named}." if named else "")
+    answer = "The median number per user." + (f" Most often core: {named}." if named else "")
     return Finding("What do they care about?", figure, answer, "tiers")
 
 
@@ -64,7 +64,7 @@ def _what_changed(content: Content) -> Finding:
             question, "First day", f"No earlier day than {content.as_of} has tiers. The next run will be compared with it.", "tiers"
         )
     answer = (
-        f"So many core interests stayed core since {flows.since}, of those that were core on either day. "
+        f"Of the interests that are core on {flows.since} or on {content.as_of}, this share is core on both days. "
         f"{format_number(flows.new_users)} users are new, {format_number(flows.gone_users)} have no tiers any more."
     )
     return Finding(question, f"{format_percent(flows.kept, 0)} kept", answer, "tiers")
@@ -105,4 +105,6 @@ def _trusted(content: Content) -> Finding:
         limits = f"{quality.failed} of {len(quality.checks)} limits of the config {'is' if quality.failed == 1 else 'are'} not met."
     else:
         limits = f"All {len(quality.checks)} limits of the config are met." if quality.checks else "The config sets no limit."
-    return Finding(question, f"{share} unusable", f"Of {format_number(read)} rows read in the newest run of clean. {limits}", "quality")
+    return Finding(
+        question, f"{share} unusable", f"Of the {format_number(read)} rows that the newest run of clean read. {limits}", "quality"
+    )

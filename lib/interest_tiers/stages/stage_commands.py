@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from interest_tiers.command_options import end_with_exit_code, parse_by, parse_day, print_json
+from interest_tiers.command_options import end_with_exit_code, parse_by, parse_day, print_json, print_marked
 from interest_tiers.errors import ConfigError
 from interest_tiers.stages.declaration import Option, Stage
 from interest_tiers.stages.logs import FORMATS, set_up_logging
@@ -240,7 +240,10 @@ def _print_plan(given: Given) -> int:
     options = _options(stages, given)
     context = _open(given, "plan")
     plan = make_plan(stages, context, options)
-    print(json.dumps(plan.to_json(), indent=2) if given["json"] else format_plan(plan, context))
+    if given["json"]:
+        print(json.dumps(plan.to_json(), indent=2))
+    else:
+        print_marked(format_plan(plan, context), {"  MISSING": "red", "  STOPS": "red", "  note": "yellow", "ready": "green"})
     return 2 if plan.faults else 0
 
 
