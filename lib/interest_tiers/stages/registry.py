@@ -135,9 +135,11 @@ STAGES: tuple[Stage, ...] = (
         "recommend",
         "rank the items to show each user next, with reasons",
         _function_of("recommend", "run"),
-        reads=(INTERACTIONS, ITEMS, ITEM_INTERESTS, USER_INTERESTS, USER_TIERS, USER_CLUSTERS, CLUSTERS, INTERESTS),
+        reads=(INTERACTIONS, ITEMS, ITEM_INTERESTS, USER_TIERS, USER_CLUSTERS, CLUSTERS, INTERESTS),
+        may_read=(TEXT_EMBEDDINGS, USERS),
         writes=(RECOMMENDATIONS,),
-        sections=("behaviours", "interests", "recommend"),
+        sections=("behaviours", "interests", "embedding", "tiers", "recommend"),
+        preflight=_function_of("recommend", "preflight"),
     ),
     Stage(
         "evaluate",
