@@ -121,6 +121,17 @@ def test_parquet_times_and_a_day_apart_from_its_time(tmp_path: Path) -> None:
     assert (time.sql, time.format) == ("concat(`Date`, ' ', `Time`)", ["d/M/yyyy H:mm:ss"])
 
 
+def test_times_in_two_forms_in_no_form_and_in_a_few_rows(tmp_path: Path) -> None:
+    config = init(tmp_path, write_csv(tmp_path / "a.csv", "user,item,at", ["u1,a,2017-10-09T12:00:00Z", "u2,a,09.10.2017 12:00"]))
+    time = config.interactions[0].columns.occurred_at
+    assert (config.interactions[0].columns.item_id, time.column, time.format) == ("item", "at", ["iso", "d.M.yyyy H:mm"])
+    config = init(tmp_path, write_csv(tmp_path / "b.csv", "user,item,day", ["u1,a,41640.5", "u2,b,41641.5"]))
+    assert config.interactions[0].columns.occurred_at.format == ["CHANGE_ME"], "and not a day for all"
+    config = init(tmp_path, write_csv(tmp_path / "c.csv", "user,item,Action,Drama", ["u1,a,1,0", "u2,b,0,1"]))
+    assert config.interactions[0].columns.behaviour.literal == "event", "flags are no behaviours"
+    assert config.interactions[0].columns.occurred_at.literal == date(2015, 1, 1)
+
+
 def test_files_without_header_and_names_without_meaning_ask_for_a_change(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = write_csv(tmp_path / "log.tsv", None, [f"{n % 30}\t{n % 20}\t{int(at(n).timestamp())}" for n in range(N)])
     config = init(tmp_path, file)

@@ -15,6 +15,12 @@ from interest_tiers.getting_started.words import CODES, ITEMS, USERS, Words
 #: Least share of a column's cells that must be times for it to be one.
 LEAST_TIMES = 0.95
 
+#: Formats of one column at most.
+MOST_FORMATS = 3
+
+#: Rows up to which a column of one value may be an id.
+FEW_ROWS = 20
+
 #: Cells on which formats are tried.
 TRIED_CELLS = 500
 
@@ -56,10 +62,13 @@ FORMATS = {
 
 @dataclass(frozen=True)
 class TimeShape:
-    """How a column holds times: unit of numbers, or format of texts ("iso" included); other_format reads every cell too."""
+    """How a column holds times: unit of numbers, or formats of texts ("iso" included), tried in order.
+
+    other_format reads every cell too. Without unit and formats, the values are times already.
+    """
 
     unit: str | None = None
-    format: str | None = None
+    formats: tuple[str, ...] = ()
     other_format: str | None = None
     has_zone: bool = False
     first: date | None = None
@@ -134,7 +143,15 @@ class Column:
     def could_be_id(self) -> bool:
         """Whether the cells could be ids: short, without blanks, whole."""
         spaced = sum(" " in text for text in self.texts[:TRIED_CELLS])
-        return bool(self.cells) and self.mean_length <= 64 and not self.is_fraction and spaced <= TRIED_CELLS // 10 and not self._is_list
+        is_constant = len(self.distinct) < 2 and len(self.cells) > FEW_ROWS
+        return (
+            bool(self.cells)
+            and not is_constant
+            and self.mean_length <= 64
+            and not self.is_fraction
+            and spaced <= TRIED_CELLS // 10
+            and not self._is_list
+        )
 
     @property
     def _is_list(self) -> bool:
@@ -177,18 +194,53 @@ def _time_shape(cells: Sequence[Any], texts: Sequence[str], numbers: Sequence[fl
                 plausible = sorted(second for second in seconds if FIRST_SECOND <= second <= LAST_SECOND)
                 first, last = (datetime.fromtimestamp(second).date() for second in (plausible[0], plausible[-1]))
                 return TimeShape(unit=unit, first=first, last=last)
-    if sum(ISO.fullmatch(text) is not None for text in tried) >= LEAST_TIMES * len(tried):
-        days = sorted(found for text in texts if ISO.fullmatch(text) and (found := _day(text)) is not None)
-        zoned = any(match is not None and match.group(4) is not None for match in map(ISO.fullmatch, tried))
-        return TimeShape(format="iso", has_zone=zoned, first=days[0], last=days[-1]) if days else None
-    fitting = [
-        spark for spark, python in FORMATS.items() if sum(_parse(text, python) is not None for text in tried) >= LEAST_TIMES * len(tried)
-    ]
-    if not fitting:
+    formats = _find_formats(tried)
+    if not formats:
         return None
-    parsed = sorted(found.date() for text in texts if (found := _parse(text, FORMATS[fitting[0]])) is not None)
-    other = fitting[1] if len(fitting) > 1 else None
-    return TimeShape(format=fitting[0], other_format=other, has_zone="Z" in fitting[0], first=parsed[0], last=parsed[-1])
+    days = sorted(found for text in texts if (found := _read_day(text, formats)) is not None)
+    fitting = [pattern for pattern in FORMATS if pattern not in formats and _count(tried, pattern) == len(tried)]
+    zoned = all("Z" in pattern for pattern in formats if pattern != "iso") and all(_has_zone(text) for text in tried if ISO.fullmatch(text))
+    return TimeShape(formats=formats, other_format=next(iter(fitting), None), has_zone=zoned, first=days[0], last=days[-1])
+
+
+def _find_formats(texts: Sequence[str]) -> tuple[str, ...]:
+    """Find the format that reads nearly all texts, else a few that do so together; none where that fails."""
+    formats: list[str] = []
+    left = list(texts)
+    while left and len(formats) < MOST_FORMATS:
+        best = max(("iso", *FORMATS), key=lambda pattern: _count(left, pattern))
+        if not _count(left, best):
+            break
+        formats.append(best)
+        left = [text for text in left if not _is_read(text, best)]
+        if len(left) <= (1 - LEAST_TIMES) * len(texts):
+            return tuple(formats)
+    return ()
+
+
+def _count(texts: Sequence[str], pattern: str) -> int:
+    return sum(_is_read(text, pattern) for text in texts)
+
+
+def _is_read(text: str, pattern: str) -> bool:
+    return ISO.fullmatch(text) is not None if pattern == "iso" else _parse(text, FORMATS[pattern]) is not None
+
+
+def _read_day(text: str, formats: Sequence[str]) -> date | None:
+    for pattern in formats:
+        if pattern == "iso":
+            found = _day(text) if ISO.fullmatch(text) else None
+        else:
+            parsed = _parse(text, FORMATS[pattern])
+            found = None if parsed is None else parsed.date()
+        if found is not None:
+            return found
+    return None
+
+
+def _has_zone(text: str) -> bool:
+    match = ISO.fullmatch(text)
+    return match is not None and match.group(4) is not None
 
 
 def _day(text: str) -> date | None:

@@ -26,12 +26,16 @@ HORIZON_DAYS = 91
 
 @dataclass(frozen=True)
 class Events:
-    """A source of events. unsure: other columns that could be the user or the item."""
+    """A source of events.
+
+    unread_time: where no column holds times, one that is named so. unsure: other columns that could be the user or the item.
+    """
 
     sample: FileSample
     user: Column | None
     item: Column | None
     time: Time | None
+    unread_time: Column | None
     behaviour: Column | None
     literal: str | None
     value: Value | None
@@ -177,7 +181,8 @@ def _describe_events(sample: FileSample, columns: Sequence[Column], found: Found
     literal = None if behaviour is not None else _literal(sample, columns, value, text)
     missing = sum(any(row.get(column.name) is None for column in named) for row in sample.rows) / len(sample.rows)
     unsure = {"user_id": [column.name for column in users[1:4]], "item_id": [column.name for column in items[1:4]]}
-    return Events(sample, user, item, time, behaviour, literal, value, text, missing, unsure)
+    unread = None if time is not None else roles.find_unread_time(rest)
+    return Events(sample, user, item, time, unread, behaviour, literal, value, text, missing, unsure)
 
 
 def _literal(sample: FileSample, columns: Sequence[Column], value: Value | None, text: Column | None) -> str:

@@ -68,7 +68,7 @@ def _format_events(source: Events, folders: dict[Path, str], named: bool) -> lis
     lines += [
         _line("    user_id", _column(source.user), _joined(user_note, _others(source, "user_id"))),
         _line("    item_id", _column(source.item), _others(source, "item_id")),
-        *_format_time(source.time),
+        _format_time(source.time, source.unread_time),
     ]
     if source.behaviour is not None:
         lines.append(_line("    behaviour", _column(source.behaviour), "weights of its values are below"))
@@ -89,20 +89,22 @@ def _format_events(source: Events, folders: dict[Path, str], named: bool) -> lis
     return lines
 
 
-def _format_time(time: Time | None) -> list[str]:
+def _format_time(time: Time | None, unread: Column | None) -> str:
+    key = "    occurred_at"
+    if time is None and unread is not None:
+        return _line(key, f"{{column: {_quote(unread.name)}, format: {CHANGE_ME}}}", f"its form is unknown, as in {unread.texts[0]!r}")
     if time is None:
-        return [_line("    occurred_at", f"{{literal: {NO_TIME}}}", "no column looks like a time: every event is of this day")]
-    shape, parts, notes = time.shape, [], []
-    source = f"column: {_quote(time.column.name)}"
-    pattern = shape.format
+        return _line(key, f"{{literal: {NO_TIME}}}", "no column looks like a time: every event is of this day")
+    shape, parts, notes = time.shape, [f"column: {_quote(time.column.name)}"], []
+    formats = list(shape.formats)
     if time.of_day is not None:
-        source = f"sql: {json.dumps(_concat(time))}"
-        pattern = f"{'yyyy-MM-dd' if pattern == 'iso' else pattern} {'H:mm:ss' if time.of_day.texts[0].count(':') == 2 else 'H:mm'}"
-    parts.append(source)
+        parts = [f"sql: {json.dumps(_concat(time))}"]
+        hours = "H:mm:ss" if time.of_day.texts[0].count(":") == 2 else "H:mm"
+        formats = [f"{'yyyy-MM-dd' if pattern == 'iso' else pattern} {hours}" for pattern in formats]
     if shape.unit is not None:
         parts.append(f"unit: {shape.unit}")
-    elif pattern is not None and pattern != "iso":
-        parts.append(f"format: {json.dumps(pattern)}")
+    elif formats not in ([], ["iso"]):
+        parts.append(f"format: {json.dumps(formats[0] if len(formats) == 1 else formats)}")
     if shape.other_format is not None:
         notes.append(f"{shape.other_format} would fit as well")
     if shape.unit is None and not shape.has_zone:
@@ -110,7 +112,7 @@ def _format_time(time: Time | None) -> list[str]:
         notes.append("no zone in the data: name yours")
     if shape.first is not None:
         notes.append(f"{shape.first} to {shape.last}")
-    return [_line("    occurred_at", f"{{{', '.join(parts)}}}", "; ".join(notes))]
+    return _line(key, f"{{{', '.join(parts)}}}", "; ".join(notes))
 
 
 def _concat(time: Time) -> str:

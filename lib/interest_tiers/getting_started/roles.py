@@ -60,7 +60,7 @@ def find_users(columns: Sequence[Column]) -> list[Column]:
     """List the columns that could be the user, the likeliest first."""
 
     def score(column: Column) -> float:
-        if not column.has(USERS | SESSIONS) or not column.could_be_id or len(column.distinct) < 2 or column.has(ABOUT):
+        if not column.has(USERS | SESSIONS) or not column.could_be_id or column.has(ABOUT):
             return 0
         return 4 * column.has(USERS) + column.has(SESSIONS) + column.has(frozenset(CODES)) + (len(column.words) == 1) / 2 - column.missing
 
@@ -71,7 +71,7 @@ def find_items(columns: Sequence[Column], shared: frozenset[str] = frozenset()) 
     """List the columns that could be the item, the likeliest first. shared: names that other files have too."""
 
     def score(column: Column) -> float:
-        if not column.has(ITEMS) or not column.could_be_id or len(column.distinct) < 2 or column.has(ABOUT) or column.has(USERS):
+        if not column.has(ITEMS) or not column.could_be_id or column.has(ABOUT) or column.has(USERS):
             return 0
         is_code = column.has(frozenset(CODES)) or len(column.words) == 1
         return 4 + 1.5 * is_code + 2 * (column.name in shared) + column.is_element - column.missing
@@ -88,7 +88,7 @@ def find_times(columns: Sequence[Column]) -> list[Time]:
             return 0
         is_named = column.has(TIMES) or column.words[-1:] == ("on",)
         # A number is a time by its name alone.
-        if not is_named and (shape.unit is not None or shape.format in ("yyyyMMdd", "yyyyMMddHHmmss")):
+        if not is_named and (shape.unit is not None or {"yyyyMMdd", "yyyyMMddHHmmss"}.intersection(shape.formats)):
             return 0
         return 3 + 3 * is_named + column.is_element - 4 * column.has(LATER_TIMES) + 0.5 * (len(column.distinct) > 31) - column.missing
 
@@ -97,9 +97,14 @@ def find_times(columns: Sequence[Column]) -> list[Time]:
     times = []
     for column in found:
         assert column.time is not None
-        has_hours = column.time.unit is not None or ":" in column.texts[0] or "H" in (column.time.format or "")
+        has_hours = column.time.unit is not None or ":" in column.texts[0] or any("H" in pattern for pattern in column.time.formats)
         times.append(Time(column, column.time, None if has_hours else of_day))
     return times
+
+
+def find_unread_time(columns: Sequence[Column]) -> Column | None:
+    """Return a column that is named as a time, but whose cells are in no known form."""
+    return next((column for column in columns if column.has(TIMES - LATER_TIMES) and column.time is None and column.cells), None)
 
 
 def find_behaviour(columns: Sequence[Column]) -> Column | None:
@@ -107,6 +112,8 @@ def find_behaviour(columns: Sequence[Column]) -> Column | None:
 
     def score(column: Column) -> float:
         if not column.is_name_of_few or column.time is not None or column.has(frozenset(CODES)):
+            return 0
+        if column.numbers and set(column.numbers) <= {0, 1}:
             return 0
         known = [weigh(tuple(text.lower().replace("_", " ").split())) is not None for text in column.distinct]
         share = sum(known) / len(known)
