@@ -80,5 +80,5 @@ def write_tables(folder: Path) -> str:
         columns = [[row[place] for row in rows] for place in range(len(schema))]
         arrays = [pa.array(values, field.type) for values, field in zip(columns, schema, strict=True)]
         partition = ["as_of"] if "as_of" in schema.names else None
-        write_deltalake(folder / name, pa.Table.from_arrays(arrays, schema=schema), partition_by=partition)
+        write_deltalake((folder / name).resolve().as_uri(), pa.Table.from_arrays(arrays, schema=schema), partition_by=partition)
     return str(folder)

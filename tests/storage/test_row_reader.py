@@ -47,3 +47,21 @@ def test_a_folder_is_read_without_spark_unless_asked(tmp_path: Path) -> None:
     for location in ("main.tiers", "s3a://bucket/tiers"):
         assert isinstance(open_rows(location, build), SparkRows)
     assert isinstance(open_rows(str(tmp_path), build, by_spark=True), SparkRows)
+
+
+def test_tables_that_another_tool_gave_newer_features_are_read_too(spark: SparkSession, tmp_path: Path) -> None:
+    """Deletion vectors, and a column that was renamed and made again."""
+    users, items = f"delta.`{tmp_path}/users`", f"delta.`{tmp_path}/items`"
+    spark.sql(f"CREATE TABLE {users} (user_id string) USING delta TBLPROPERTIES ('delta.enableDeletionVectors' = 'true')")
+    spark.sql(f"INSERT INTO {users} SELECT /*+ COALESCE(1) */ CAST(id AS string) FROM range(4)")
+    spark.sql(f"DELETE FROM {users} WHERE user_id = '2'")
+    versions = "'delta.minReaderVersion' = '2', 'delta.minWriterVersion' = '5'"
+    spark.sql(
+        f"CREATE TABLE {items} (item_id string, text string) USING delta TBLPROPERTIES ('delta.columnMapping.mode' = 'name', {versions})"
+    )
+    spark.sql(f"INSERT INTO {items} VALUES ('i1', 'old')")
+    spark.sql(f"ALTER TABLE {items} RENAME COLUMN text TO was")
+    spark.sql(f"ALTER TABLE {items} ADD COLUMN text string")
+    rows = FolderRows(str(tmp_path))
+    assert [row["user_id"] for row in rows.select("users", ["user_id"], {}, order_by="user_id")] == ["0", "1", "3"]
+    assert rows.select("items", ["item_id", "was", "text"], {}) == [{"item_id": "i1", "was": "old", "text": None}]

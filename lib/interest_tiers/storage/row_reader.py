@@ -91,7 +91,7 @@ class FolderRows:
         if not (path / "_delta_log").is_dir():
             raise _missing(self.location, table)
         try:
-            return DeltaTable(path)
+            return DeltaTable(path.resolve().as_uri())
         except TableNotFoundError as error:
             raise _missing(self.location, table) from error
         except DeltaError as error:
