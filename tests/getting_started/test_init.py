@@ -13,7 +13,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from interest_tiers.config import Config, load_config
-from interest_tiers.getting_started.columns import split_name
+from interest_tiers.getting_started.words import split_name
 from interest_tiers.stages.command_line import main
 from interest_tiers.storage.schemas import INTERACTIONS, INTERACTIONS_QUARANTINE, ITEMS
 from interest_tiers.storage.warehouse import Warehouse
@@ -119,6 +119,16 @@ def test_parquet_times_and_a_day_apart_from_its_time(tmp_path: Path) -> None:
     config = init(tmp_path, write_csv(tmp_path / "log.csv", "user,page,Date,Time", rows))
     time = config.interactions[0].columns.occurred_at
     assert (time.sql, time.format) == ("concat(`Date`, ' ', `Time`)", ["d/M/yyyy H:mm:ss"])
+
+
+def test_files_named_by_behaviours_are_sources_of_their_own(tmp_path: Path) -> None:
+    rows = [f"u{n % 30},p{n % 20},{at(n).isoformat()}" for n in range(N)]
+    for name in ("user_likes", "user_shares"):
+        write_csv(tmp_path / f"{name}.csv", "user_id,post_id,time", rows)
+    config = init(tmp_path, tmp_path)
+    found = {source.name: source.columns.behaviour.literal for source in config.interactions}
+    assert found == {"user_likes": "like", "user_shares": "share"}
+    assert {name: weight.weight for name, weight in config.weights.items()} == {"like": 2.0, "share": 3.0}
 
 
 def test_times_in_two_forms_in_no_form_and_in_a_few_rows(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any
 
 from interest_tiers.getting_started.file_samples import FileSample
-from interest_tiers.getting_started.words import CODES, ITEMS, USERS, Words
+from interest_tiers.getting_started.words import Words, split_name
 
 #: Least share of a column's cells that must be times for it to be one.
 LEAST_TIMES = 0.95
@@ -156,21 +156,6 @@ class Column:
     @property
     def _is_list(self) -> bool:
         return any(isinstance(cell, list | dict) for cell in self.cells[:TRIED_CELLS])
-
-
-def split_name(name: str) -> tuple[str, ...]:
-    """Split a name into words in lower case: CustomerID, customer_id and customerid are customer and id."""
-    spaced = re.sub(r"([a-z0-9])([A-Z])|([A-Z]+)(?=[A-Z][a-z])", r"\1\3 \2", name)
-    words = [word for word in re.split(r"[^A-Za-z0-9]+", spaced) if word]
-    return tuple(part for word in words for part in _split_glued(word.lower()))
-
-
-def _split_glued(word: str) -> tuple[str, ...]:
-    for code in CODES:
-        start = word.removesuffix(code)
-        if start != word and (start in USERS or start in ITEMS):
-            return start, code
-    return (word,)
 
 
 def _number(text: str) -> float | None:

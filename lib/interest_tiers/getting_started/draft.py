@@ -12,7 +12,7 @@ from interest_tiers.getting_started import roles
 from interest_tiers.getting_started.columns import Column
 from interest_tiers.getting_started.file_samples import FileSample
 from interest_tiers.getting_started.roles import UNIQUE, Time, Value
-from interest_tiers.getting_started.words import PURCHASES, WEIGHTS, singular, weigh
+from interest_tiers.getting_started.words import PURCHASES, name_behaviour, singular, split_name, weigh
 
 #: Ids of one file that another must share, at least, to be of the same things; samples meet seldom.
 LEAST_SHARED = 0.05
@@ -187,8 +187,8 @@ def _describe_events(sample: FileSample, columns: Sequence[Column], found: Found
 
 def _literal(sample: FileSample, columns: Sequence[Column], value: Value | None, text: Column | None) -> str:
     """Name what every row is: by the file's name, else by what its columns hold."""
-    words = [singular(word) for word in Column(sample, sample.paths[0].name.split(".")[0]).words]
-    known = next((word for word in reversed(words) if any(word in group for group in WEIGHTS.values())), None)
+    words = split_name(sample.paths[0].name.split(".")[0])
+    known = name_behaviour(words)
     if any(word in PURCHASES or singular(word) in PURCHASES for word in words):
         return "purchase"
     if known is not None:

@@ -14,6 +14,7 @@ from typing import IO, Any
 
 from interest_tiers.config.shapes import FORMATS, PACKED, UNREADABLE_ENDINGS
 from interest_tiers.errors import ConfigError
+from interest_tiers.getting_started.words import name_behaviour, split_name
 
 #: Rows at the head that a sample has all of; after them one in STRIDE, of at most MOST_ROWS rows.
 HEAD, STRIDE, MOST_ROWS = 2_000, 20, 400_000
@@ -56,11 +57,15 @@ class FileSample:
 
 
 def sample_files(paths: Sequence[Path]) -> list[FileSample]:
-    """Sample every file; files of one folder and the same columns become one sample. Raises ConfigError for one that cannot be read."""
+    """Sample every file; files of one folder and the same columns become one sample, unless their names say different behaviours.
+
+    Raises ConfigError for a file that cannot be read.
+    """
     samples: dict[tuple[Any, ...], FileSample] = {}
     for path in paths:
         sample = _sample(path)
-        key = (path.parent, sample.format, sample.columns, tuple(sample.options.items()))
+        behaviour = name_behaviour(split_name(path.name.split(".")[0]))
+        key = (path.parent, behaviour, sample.format, sample.columns, tuple(sample.options.items()))
         known = samples.get(key)
         samples[key] = sample if known is None else _join(known, sample)
     return list(samples.values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Set
 
 Words = Set[str]
@@ -69,6 +70,21 @@ WEIGHTS = {
 PURCHASES = _words("purchase purchases transaction transactions order orders invoice sales sale basket receipt checkout stock")
 
 
+def split_name(name: str) -> tuple[str, ...]:
+    """Split a name into words in lower case: CustomerID, customer_id and customerid are customer and id."""
+    spaced = re.sub(r"([a-z0-9])([A-Z])|([A-Z]+)(?=[A-Z][a-z])", r"\1\3 \2", name)
+    words = [word for word in re.split(r"[^A-Za-z0-9]+", spaced) if word]
+    return tuple(part for word in words for part in _split_glued(word.lower()))
+
+
+def _split_glued(word: str) -> tuple[str, ...]:
+    for code in CODES:
+        start = word.removesuffix(code)
+        if start != word and (start in USERS or start in ITEMS):
+            return start, code
+    return (word,)
+
+
 def singular(word: str) -> str:
     """Return the singular of a plain English plural."""
     if word.endswith("ies") and len(word) > 4:
@@ -80,3 +96,9 @@ def weigh(behaviour_words: tuple[str, ...]) -> float | None:
     """Return the weight of a behaviour; None where no word of it is known. The strongest word decides: "view cart" is a cart."""
     found = [weight for weight, words in WEIGHTS.items() if any(word in words or singular(word) in words for word in behaviour_words)]
     return max(found, key=abs, default=None)
+
+
+def name_behaviour(words: tuple[str, ...]) -> str | None:
+    """Return the behaviour that the words of a file's name say, the last one first: "user_likes" are likes."""
+    known = (singular(word) for word in reversed(words))
+    return next((word for word in known if any(word in group for group in WEIGHTS.values())), None)
