@@ -45,7 +45,7 @@ def test_names_are_unique_and_each_has_a_job() -> None:
     names = [stage.name for stage in (*STAGES, *COMMANDS)]
     assert len(names) == len(set(names))
     jobs = {path.stem for path in (REPOSITORY / "jobs").glob("*.py")} - {"__init__"}
-    assert set(names) | {"pipeline", "plan", "show", "export_encoder"} == jobs
+    assert set(names) | {"pipeline", "plan", "show", "similar", "cluster", "history", "export_encoder"} == jobs
 
 
 @pytest.mark.parametrize("stage", [stage for stage in (*STAGES, *COMMANDS) if stage.has_config], ids=lambda stage: stage.name)
