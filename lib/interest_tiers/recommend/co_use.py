@@ -154,7 +154,7 @@ def _walk(used: sp.csr_matrix, n_users: np.ndarray) -> sp.csr_matrix:
 
 
 def find_factors(days: sp.csr_matrix, n_users: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Find how profiles become coordinates, and coordinates become scores: two (items, FACTORS) float32; fewer where the matrix has fewer."""
+    """Find how profiles become coordinates, and coordinates scores: two (items, FACTORS) float32; fewer where the matrix has fewer."""
     n_factors = min(FACTORS, min(days.shape) - 1)
     if n_factors < 1:
         nothing = np.zeros((days.shape[1], 1), dtype=np.float32)

@@ -17,9 +17,8 @@ from interest_tiers.recommend.scoring import Described, describe_users
 #: Share of the new candidates without a use that is kept; each then weighs 1 / NEW_NEGATIVES.
 NEW_NEGATIVES = 0.35
 
-#: Days before the latest training cutoff of the second one, the history that it needs, and the users of the latest one from
-#: which on it would add nothing.
-EARLIER, HISTORY_NEEDED, ENOUGH_USERS = timedelta(days=28), timedelta(days=120), 2_000
+#: Days before the latest training cutoff of the second one, and the history that it needs.
+EARLIER, HISTORY_NEEDED = timedelta(days=28), timedelta(days=120)
 
 #: Days of history without which nothing is learned.
 LEAST_HISTORY = timedelta(days=28)

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 #: Settings of the boosting. They were chosen one horizon before the judged window; see docs/results.md.
 SETTINGS: dict[str, Any] = {
     "objective": "binary:logistic", "tree_method": "hist", "grow_policy": "lossguide", "max_depth": 0, "max_leaves": 31, "max_bin": 64,
-    "eta": 0.12, "subsample": 0.7, "colsample_bytree": 0.4, "reg_lambda": 5.0, "min_child_weight": 10.0,
+    "eta": 0.06, "subsample": 0.7, "colsample_bytree": 0.4, "reg_lambda": 5.0, "min_child_weight": 10.0,
 }  # fmt: skip
-ROUNDS = 100
+ROUNDS = 200
 
 #: Without a model: days of evidence that an own item gains if all active users had it in the last 28 days.
 POPULARITY_WEIGHT = 2.0

@@ -19,7 +19,7 @@ from pyspark.sql import functions as F
 from interest_tiers import __version__
 from interest_tiers.config import Recommend
 from interest_tiers.interests.evidence import summed_evidence
-from interest_tiers.recommend.examples import ENOUGH_USERS, EXAMPLE_ARROW, list_cutoffs, make_examples
+from interest_tiers.recommend.examples import EXAMPLE_ARROW, list_cutoffs, make_examples
 from interest_tiers.recommend.features import FEATURES
 from interest_tiers.recommend.histories import gather_histories
 from interest_tiers.recommend.knowledge import code_items, learn_items, sum_use
@@ -160,15 +160,9 @@ class RankerTraining:
         return fit_ranker(features, examples["label"][rows], examples["weight"][rows], training.seed, training.threads)
 
     def collect_examples(self) -> tuple[dict[str, np.ndarray], int]:
-        """Collect the examples of at most max_users users a cutoff, and count the users of the latest cutoff.
-
-        The earlier cutoff is left out where the latest one has ENOUGH_USERS.
-        """
-        latest, n_users = self._examples_at(self.cutoffs[0])
-        if n_users >= ENOUGH_USERS:
-            del self.cutoffs[1:]
-        parts = [latest, *(self._examples_at(cutoff)[0] for cutoff in self.cutoffs[1:])]
-        return {name: np.concatenate([part[name] for part in parts]) for name in latest}, n_users
+        """Collect the examples of all cutoffs, of at most max_users users each, and count the users of the latest cutoff."""
+        parts, counts = zip(*(self._examples_at(cutoff) for cutoff in self.cutoffs), strict=True)
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}, counts[0]
 
     def _examples_at(self, cutoff: date) -> tuple[dict[str, np.ndarray], int]:
         setup, inputs = self.setup, self.setup.inputs_at(cutoff)
