@@ -158,6 +158,12 @@ def test_names_in_capitals_are_set_in_sentence_case_with_their_own_in_a_tooltip(
     assert '<span title="RED WINE">Red wine</span>' in page
 
 
+def test_long_texts_of_items_are_cut_so_that_the_page_stays_small() -> None:
+    story = CONTENT.stories[0]
+    long = replace(story, recommendations=(StoryRecommendation(1, "i1", "ARTICLE TEXT " * 500, "TEA", "core", 2.5, "yours"),))
+    assert len(render(replace(CONTENT, stories=(long,)))) < len(render(replace(CONTENT, stories=(story,)))) + 1000
+
+
 def test_a_user_has_a_timeline_and_most_users_are_behind_a_click(html: str) -> None:
     assert "Events by month, 2017-11 to 2018-01: 4, 0, 8." in html
     assert '<details id="further">' not in html
