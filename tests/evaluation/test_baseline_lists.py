@@ -7,11 +7,13 @@ from datetime import date, timedelta
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse as sp
 from pyspark.sql import DataFrame, SparkSession
 
 from interest_tiers.config import Recommend
+from interest_tiers.evaluation import next_basket
 from interest_tiers.evaluation.baseline_lists import rank_by_baselines
-from interest_tiers.evaluation.next_basket import GROUP_DECAY, NEIGHBOURS, OWN_WEIGHT, rank_by_neighbours, weigh_baskets
+from interest_tiers.evaluation.next_basket import GROUP_DECAY, OWN_WEIGHT, rank_by_neighbours, weigh_baskets
 from interest_tiers.recommend.composition import prepare_ranking
 from interest_tiers.recommend.knowledge import code_items, sum_use
 
@@ -64,9 +66,17 @@ def test_baskets_are_weighed_by_groups(spark: SparkSession) -> None:
     assert got == pytest.approx(expected)
 
 
-def test_tifu_knn_is_the_formula(spark: SparkSession, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("interest_tiers.evaluation.next_basket.NEIGHBOURS", 3)
-    assert NEIGHBOURS > 3
+def test_users_are_blended_with_their_nearest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(next_basket, "NEIGHBOURS", 2)
+    vectors = np.random.default_rng(4).random((6, 5)).astype(np.float32)
+    others = vectors[1:]
+    nearest = others[np.argsort(((others - vectors[0]) ** 2).sum(axis=1))[:2]].mean(axis=0)
+    got = next_basket.blend(sp.csr_matrix(vectors[:1]), np.array([7]), sp.csr_matrix(vectors), np.array([7, 1, 2, 3, 4, 5]))
+    assert got[0] == pytest.approx(OWN_WEIGHT * vectors[0] + (1 - OWN_WEIGHT) * nearest, rel=1e-5)
+
+
+def test_tifu_knn_is_the_formula(spark: SparkSession) -> None:
+    """Eight users are fewer than NEIGHBOURS, so all others are near."""
     random = np.random.default_rng(2)
     rows = [
         (f"u{user}", f"i{item}", int(age), 1) for user in range(8) for age in random.integers(1, 90, 6) for item in random.integers(0, 9, 3)
@@ -81,8 +91,7 @@ def test_tifu_knn_is_the_formula(spark: SparkSession, monkeypatch: pytest.Monkey
     got = rank_by_neighbours(frequencies, users, code_items(spark, table)[0], table, 4).toPandas().sort_values("rank")
     dense = frequencies.toPandas().pivot_table(index="user_id", columns="item_id", values="frequency", fill_value=0.0)
     for user in users.toPandas()["user_id"]:
-        others = dense.drop(index=user)
-        near = others.loc[((others - dense.loc[user]) ** 2).sum(axis=1).nsmallest(3).index].mean()
+        near = dense.drop(index=user).mean()
         blended: pd.Series = OWN_WEIGHT * dense.loc[user] + (1 - OWN_WEIGHT) * near
         for items, scores in (("all", blended), ("new", blended[dense.loc[user] == 0])):
             of_user = got[(got["user_id"] == user) & (got["items"] == items)]["item_id"].tolist()

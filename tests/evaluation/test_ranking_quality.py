@@ -8,7 +8,7 @@ from math import log2
 import numpy as np
 import pytest
 from pyspark.mllib.evaluation import RankingMetrics
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.testing import assertDataFrameEqual
 from sklearn.metrics import ndcg_score
 
@@ -18,6 +18,12 @@ from interest_tiers.slices import Slice
 
 TRUTH = "items string, user_id string, item_id string"
 LISTS = "items string, model string, user_id string, item_id string, rank int"
+CATALOGUE = "item_id string, user_share double"
+
+
+def spread_catalogue(spark: SparkSession, items: str) -> DataFrame:
+    """Half of the users had each item."""
+    return spark.createDataFrame([(item, 0.5) for item in items], CATALOGUE)
 
 
 def test_all_items_of_the_horizon_and_those_new_to_the_user(spark: SparkSession) -> None:
@@ -65,7 +71,12 @@ def test_by_hand(spark: SparkSession) -> None:
         ("new", "m", "u1", "d", 1), ("new", "m", "u2", "a", 1),
     ]  # fmt: skip
     judged = measure_lists(
-        spark.createDataFrame(lists, LISTS), spark.createDataFrame(truth, TRUTH), n_catalogue=10, k=3, samples=200, reference="m"
+        spark.createDataFrame(lists, LISTS),
+        spark.createDataFrame(truth, TRUTH),
+        spread_catalogue(spark, "abcdefghix"),
+        k=3,
+        samples=200,
+        reference="m",
     )
     discounts = [1.0, 1 / log2(3), 1 / 2]
     expected = {
@@ -73,18 +84,30 @@ def test_by_hand(spark: SparkSession) -> None:
             "ndcg@3": ((discounts[0] + discounts[2]) / sum(discounts) + discounts[1] + 0) / 3,
             "recall@3": (2 / 4 + 1 + 0) / 3,
             "precision@3": (2 / 3 + 1 / 3 + 0) / 3,
+            "map@3": ((1 + 2 / 3) / 3 + 1 / 2 + 0) / 3,
+            "hit_rate@3": 2 / 3,
             "coverage@3": 3 / 10,  # a, b, x
+            "gini@3": (5 * 1 + 7 * 2 + 9 * 2) / (10 * 5),  # once, twice and twice, and seven items never
+            "novelty@3": 1.0,
             "n_users": 3.0,
         },
-        "items=all,model=other": {"ndcg@3": 1 / 3, "recall@3": 1 / 3, "precision@3": 1 / 9, "coverage@3": 1 / 10, "n_users": 3.0},
+        "items=all,model=other": {
+            "ndcg@3": 1 / 3, "recall@3": 1 / 3, "precision@3": 1 / 9, "map@3": 1 / 3, "hit_rate@3": 1 / 3,
+            "coverage@3": 1 / 10, "gini@3": 0.9, "novelty@3": 1.0, "n_users": 3.0,
+        },
         # u1, u2 and u3: what the other has minus what m has.
         "items=all,model=other,minus=m": {
             "ndcg@3": (-(discounts[0] + discounts[2]) / sum(discounts) - discounts[1] + 1) / 3,
             "recall@3": (-2 / 4 - 1 + 1) / 3,
             "precision@3": (-2 / 3 - 1 / 3 + 1 / 3) / 3,
+            "map@3": (-(1 + 2 / 3) / 3 - 1 / 2 + 1) / 3,
+            "hit_rate@3": (-1 - 1 + 1) / 3,
         },
-        "items=new,model=m": {"ndcg@3": 1.0, "recall@3": 1.0, "precision@3": 1 / 3, "coverage@3": 1 / 10, "n_users": 1.0},
-    }
+        "items=new,model=m": {
+            "ndcg@3": 1.0, "recall@3": 1.0, "precision@3": 1 / 3, "map@3": 1.0, "hit_rate@3": 1.0,
+            "coverage@3": 1 / 10, "gini@3": 0.9, "novelty@3": 1.0, "n_users": 1.0,
+        },
+    }  # fmt: skip
     found = {str(where): values_of(metrics) for where, metrics in judged.items()}
     assert sorted(found) == sorted(expected)
     for key, metrics in expected.items():
@@ -97,7 +120,7 @@ def test_by_hand(spark: SparkSession) -> None:
 def test_a_reference_without_lists_leaves_no_differences(spark: SparkSession) -> None:
     truth = spark.createDataFrame([("all", "u1", "a"), ("new", "u1", "a")], TRUTH)
     lists = spark.createDataFrame([("all", "m", "u1", "a", 1), ("new", "other", "u1", "a", 1)], LISTS)
-    judged = measure_lists(lists, truth, n_catalogue=1, k=1, samples=10, reference="m")
+    judged = measure_lists(lists, truth, spread_catalogue(spark, "a"), k=1, samples=10, reference="m")
     assert [str(where) for where in judged] == ["items=all,model=m", "items=new,model=other"]
 
 
@@ -112,7 +135,10 @@ def test_as_scikit_learn_and_mllib_have_it(spark: SparkSession) -> None:
     lists = [("all", "m", f"u{u}", f"i{item}", rank) for u in users for rank, item in enumerate(listed[u], 1)]
     # A second model: the same lists without their first item.
     lists += [("all", "shorter", user, item, rank - 1) for _, _, user, item, rank in lists if rank > 1]
-    judged = measure_lists(spark.createDataFrame(lists, LISTS), spark.createDataFrame(truth, TRUTH), n_items, k, samples=500, reference="m")
+    catalogue = spark.createDataFrame([(f"i{item}", 0.5) for item in range(n_items)], CATALOGUE)
+    judged = measure_lists(
+        spark.createDataFrame(lists, LISTS), spark.createDataFrame(truth, TRUTH), catalogue, k, samples=500, reference="m"
+    )
 
     relevance = np.array([[item in sought[u] for item in range(n_items)] for u in users], dtype=float)
     scores = np.array([[k - listed[u].index(i) if i in listed[u] else 0 for i in range(n_items)] for u in users], dtype=float)
@@ -124,6 +150,16 @@ def test_as_scikit_learn_and_mllib_have_it(spark: SparkSession) -> None:
     assert metrics["recall@10"].value == pytest.approx(reference.recallAt(k), abs=1e-12)
     assert metrics["precision@10"].value == pytest.approx(reference.precisionAt(k), abs=1e-12)
     assert metrics["n_users"].value == len(users)
+    hits = [[item in sought[u] for item in listed[u]] for u in users]
+    precisions = [
+        sum(np.cumsum(h)[place] / (place + 1) for place in np.flatnonzero(h)) / min(k, len(sought[u]))
+        for u, h in zip(users, hits, strict=True)
+    ]
+    assert metrics["map@10"].value == pytest.approx(np.mean(precisions), abs=1e-12)
+    assert metrics["hit_rate@10"].value == pytest.approx(np.mean([any(h) for h in hits]), abs=1e-12)
+    shown = np.bincount([item for u in users for item in listed[u]], minlength=n_items)
+    pairwise = np.abs(shown[:, None] - shown[None, :]).sum() / (2 * n_items * shown.sum())
+    assert metrics["gini@10"].value == pytest.approx(pairwise, abs=1e-12)
     low, high = metrics["ndcg@10"].lower, metrics["ndcg@10"].upper
     assert low is not None
     assert high is not None

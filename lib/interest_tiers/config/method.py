@@ -146,7 +146,7 @@ class RankerTraining(Section):
     folder: str | None = Field(
         None,
         min_length=1,
-        description="Folder of trained rankers, a path that every machine shares. Default: models/ranker of the warehouse.",
+        description="Folder of trained rankers, a path that all machines share. Default: beside `tiers.training.folder` or in the warehouse.",
     )
     threads: int = Field(2, ge=1, le=256, description="Threads of the driver that fit the model.")
     seed: int = Field(17, ge=0, lt=2**31, description="Seed of the samples of rows and features.")

@@ -160,17 +160,19 @@ def _predict_by_baselines(known: DataFrame, features: DataFrame, trained: Traine
 
 
 def judge_lists(
-    test: BackTest, config: Config, vectors: DataFrame, rankers: Mapping[Kind, Ranker], materialise: Materialise
+    test: BackTest, config: Config, vectors: DataFrame, rankers: Mapping[str, Mapping[Kind, Ranker | None]], materialise: Materialise
 ) -> dict[Slice, dict[str, Estimate]]:
-    """Compare the recommender with itself without a ranker, and with traditional recommenders.
+    """Compare the recommender with itself without a ranker or without some features, and with traditional recommenders.
 
     vectors: see recommend.knowledge.learn_items
-    rankers: of all and of new items; empty where there are too few users for one
+    rankers: by the name of a model, those of all and of new items; None for the score without a model
     """
     settings, recommend, k = config.evaluation, config.recommend, config.recommend.k
     of_items = test.inputs.item_days.where((F.col("level") == config.interests.n_levels) & F.col("item_id").isNotNull())
     use = sum_use(of_items, test.cutoff, prefixed(materialise, "lists"), settings.min_item_users)
-    catalogue = materialise("catalogue", use.used.where("is_had").select("item_id").distinct())
+    had = use.used.where("is_had")
+    n_users = F.lit(float(max(1, had.select("user_id").distinct().count())))
+    catalogue = materialise("catalogue", had.groupBy("item_id").agg((F.count(F.lit(1)) / n_users).alias("user_share")))
     after = _days_after(of_items, test.cutoff)
     known = materialise("users", sample_active_users(after, settings.max_users))
     truth = materialise("truth", find_future_items(after, use.used, catalogue, known))
@@ -183,11 +185,10 @@ def judge_lists(
         rank_by_baselines(ready.histories, ready.knowledge, k),
         rank_by_neighbours(frequencies, known, code_items(catalogue.sparkSession, table)[0], table, k),
     ]
-    for kind, repeats in KINDS:
-        for model, ranker in ((COMPUTED_LISTS, rankers.get(kind)), *([("without_ranker", None)] if kind in rankers else [])):
-            lists.append(name_lists(kind, model, rank_items(ready, ranker, recommend, repeats)))
+    for model, of_model in rankers.items():
+        lists += [name_lists(kind, model, rank_items(ready, of_model[kind], recommend, repeats)) for kind, repeats in KINDS]
     ranked = materialise("ranked", reduce(DataFrame.unionByName, lists))
-    return measure_lists(ranked, truth, catalogue.count(), k, settings.bootstrap_samples, COMPUTED_LISTS)
+    return measure_lists(ranked, truth, catalogue, k, settings.bootstrap_samples, COMPUTED_LISTS)
 
 
 def sample_active_users(after: DataFrame, max_users: int) -> DataFrame:

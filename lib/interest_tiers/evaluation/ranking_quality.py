@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pandas as pd
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
@@ -33,27 +34,34 @@ def name_lists(items: str, model: str, lists: DataFrame) -> DataFrame:
     return lists.select(F.lit(items).alias("items"), F.lit(model).alias("model"), "user_id", "item_id", "rank")
 
 
+#: Means over users.
+PER_USER = ("ndcg", "recall", "precision", "map", "hit_rate")
+
+
 def measure_lists(
-    lists: DataFrame, truth: DataFrame, n_catalogue: int, k: int, samples: int, reference: str
+    lists: DataFrame, truth: DataFrame, popularity: DataFrame, k: int, samples: int, reference: str
 ) -> dict[Slice, dict[str, Estimate]]:
     """Measure every model's lists, and how far they are from those of a reference model.
 
     lists:     (items, model, user_id, item_id, rank from 1 to k)
     truth:     (items, user_id, item_id), see find_future_items; a user without a list scores 0
+    popularity: (item_id, user_share double > 0), the catalogue, and the share of the users before the cutoff who had an item
     reference: the model that the others are compared with
-    Returns:   for items=X,model=A: ndcg@k, recall@k, precision@k (means over users with a future item), coverage@k and n_users;
-               for items=X,model=A,minus=reference: the mean over the same users of the difference of their ndcg, recall and precision
+    Returns:   for items=X,model=A: the means PER_USER over users with a future item, coverage@k, gini@k, novelty@k and n_users;
+               for items=X,model=A,minus=reference: the mean over the same users of the difference of their scores
 
-    NDCG has binary gains, the discount log2(rank + 1) and the best possible list as its ideal (Järvelin and Kekäläinen 2002).
+    NDCG has binary gains, the discount log2(rank + 1) and the best possible list as its ideal (Järvelin and Kekäläinen 2002). MAP
+    divides by the hits that were possible. Coverage is the share of the catalogue that is in lists, Gini that of how often its
+    items are (0: all alike), novelty the mean of -log2(user_share) over the items of lists (Castells et al. 2015).
     """
-    coverage = _measure_coverage(lists, truth, n_catalogue)
-    metrics = [f"{name}@{k}" for name in ("ndcg", "recall", "precision")]
+    spread = _measure_spread(lists, truth, popularity)
+    metrics = [f"{name}@{k}" for name in PER_USER]
     measured: dict[Slice, dict[str, Estimate]] = {}
     for (items, model), sums in _sum_scores(lists, truth, k, metrics, reference).groupby(["items", "model"]):
         one, users = Slice(items=str(items), model=str(model)), sums["users"].to_numpy()
         measured[one] = {
             **{name: estimate([sums[name].to_numpy(), users], divide_sums, samples) for name in metrics},
-            f"coverage@{k}": Estimate(coverage.get((str(items), str(model)), 0.0)),
+            **{f"{name}@{k}": Estimate(value) for name, value in spread.get((str(items), str(model)), NOTHING).items()},
             "n_users": Estimate(float(users.sum())),
         }
         if model != reference and sums[f"{metrics[0]}_difference"].notna().all():
@@ -70,13 +78,29 @@ def _sum_scores(lists: DataFrame, truth: DataFrame, k: int, metrics: list[str], 
     """
     sought = truth.groupBy("items", "user_id").agg(F.count(F.lit(1)).alias("n_sought"))
     models = lists.select("items", "model").distinct()
+    hits = Window.partitionBy("items", "model", "user_id").orderBy("rank")
     found = (
         lists.join(truth, ["items", "user_id", "item_id"])
+        .withColumn("n_hits", F.row_number().over(hits))
         .groupBy("items", "model", "user_id")
-        .agg(F.count(F.lit(1)).alias("hits"), F.sum(1 / F.log2(F.col("rank") + 1)).alias("gain"))
+        .agg(
+            F.count(F.lit(1)).alias("hits"),
+            F.sum(1 / F.log2(F.col("rank") + 1)).alias("gain"),
+            F.sum(F.col("n_hits") / F.col("rank")).alias("precisions"),
+        )
     )
-    judged = sought.join(F.broadcast(models), "items").join(found, ["items", "model", "user_id"], "left").na.fill(0, ["hits", "gain"])
-    values = [F.col("gain") / _ideal_gain(F.col("n_sought"), k), F.col("hits") / F.col("n_sought"), F.col("hits") / F.lit(k)]
+    judged = (
+        sought.join(F.broadcast(models), "items")
+        .join(found, ["items", "model", "user_id"], "left")
+        .na.fill(0, ["hits", "gain", "precisions"])
+    )
+    values = [
+        F.col("gain") / _ideal_gain(F.col("n_sought"), k),
+        F.col("hits") / F.col("n_sought"),
+        F.col("hits") / F.lit(k),
+        F.col("precisions") / F.least(F.col("n_sought"), F.lit(k)),
+        (F.col("hits") > 0).cast("double"),
+    ]
     scores = judged.select("items", "model", "user_id", *[value.alias(name) for value, name in zip(values, metrics, strict=True)])
     of_user = Window.partitionBy("items", "user_id")
     differences = {
@@ -89,11 +113,38 @@ def _sum_scores(lists: DataFrame, truth: DataFrame, k: int, metrics: list[str], 
     return sums.orderBy("items", "model", "bucket").toPandas()  # lists times buckets
 
 
-def _measure_coverage(lists: DataFrame, truth: DataFrame, n_catalogue: int) -> dict[tuple[str, str], float]:
-    """Measure the share of the catalogue that is in the judged users' lists, by items and model."""
-    covered = lists.join(truth.select("items", "user_id").distinct(), ["items", "user_id"], "left_semi").groupBy("items", "model")
-    coverage = covered.agg((F.countDistinct("item_id") / F.lit(n_catalogue)).alias("coverage"))
-    return {(row["items"], row["model"]): row["coverage"] for row in coverage.collect()}  # a row per list
+#: The spread of a model without lists.
+NOTHING = {"coverage": 0.0}
+
+
+def _measure_spread(lists: DataFrame, truth: DataFrame, popularity: DataFrame) -> dict[tuple[str, str], dict[str, float]]:
+    """Measure coverage, Gini and novelty of the judged users' lists, by items and model."""
+    judged = lists.join(truth.select("items", "user_id").distinct(), ["items", "user_id"], "left_semi")
+    shown = judged.groupBy("items", "model", "item_id").agg(F.count(F.lit(1)).alias("times")).join(popularity, "item_id")
+    # Many items are shown equally often: one row per model and number of times, and not per item.
+    counted = shown.groupBy("items", "model", "times").agg(
+        F.count(F.lit(1)).alias("n_items"), F.sum(-F.log2("user_share") * F.col("times")).alias("novelty")
+    )
+    n_catalogue = popularity.count()
+    measured = {}
+    for (items, model), rows in counted.toPandas().sort_values("times").groupby(["items", "model"]):
+        times, n_items = rows["times"].to_numpy(dtype=float), rows["n_items"].to_numpy(dtype=float)
+        n_shown = float((times * n_items).sum())
+        measured[str(items), str(model)] = {
+            "coverage": float(n_items.sum()) / n_catalogue,
+            "gini": _measure_gini(times, n_items, n_catalogue),
+            "novelty": float(rows["novelty"].sum()) / n_shown,
+        }
+    return measured
+
+
+def _measure_gini(times: np.ndarray, n_items: np.ndarray, n_catalogue: int) -> float:
+    """Measure how unequally often items are shown, 0 to 1. n_items: shown so many times, ascending; the others never."""
+    before = n_catalogue - n_items.sum() + np.concatenate([[0], n_items.cumsum()[:-1]])
+    # Of n values in ascending order, the sum of (2 place - n - 1) value over n times their sum; places of equal ones are consecutive.
+    places = n_items * (2 * before + n_items + 1)
+    total = (times * n_items).sum()
+    return float((times * (places - n_items * (n_catalogue + 1))).sum() / (n_catalogue * total))
 
 
 def _label_items(items: str, frame: DataFrame) -> DataFrame:

@@ -21,7 +21,10 @@ SETTINGS: dict[str, Any] = {
 ROUNDS = 200
 
 #: Without a model: days of evidence that an own item gains if all active users had it in the last 28 days.
-POPULARITY_WEIGHT = 2.0
+POPULARITY_WEIGHT = 8.0
+
+#: Without a model: co-use by EASE that a new item gains if all active users began to use it in the last 28 days.
+ADOPTION_WEIGHT = 0.5
 
 #: Groups of features, as reasons and ablations name them.
 GROUPS = {
@@ -80,6 +83,5 @@ def score_without_model(features: np.ndarray) -> np.ndarray:
     own_evidence = features[:, FEATURES.index(f"own_evidence_{LONG}d")]
     popular = np.nan_to_num(features[:, FEATURES.index("item_users_28d")])
     adopted = np.nan_to_num(features[:, FEATURES.index("item_adopters_28d")])
-    co_use = np.nan_to_num(features[:, FEATURES.index("ease_recent")]) + np.nan_to_num(features[:, FEATURES.index("cosine_recent")])
-    of_new = np.maximum(co_use, 0) + 0.5 * adopted
+    of_new = np.maximum(np.nan_to_num(features[:, FEATURES.index("ease")]), 0) + ADOPTION_WEIGHT * adopted
     return np.where(features[:, 0] > 0, 1 + own_evidence + POPULARITY_WEIGHT * popular, of_new / (1 + of_new))

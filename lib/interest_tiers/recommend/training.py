@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +23,7 @@ from interest_tiers.recommend.examples import EXAMPLE_ARROW, list_cutoffs, make_
 from interest_tiers.recommend.features import FEATURES
 from interest_tiers.recommend.histories import gather_histories
 from interest_tiers.recommend.knowledge import code_items, learn_items, sum_use
-from interest_tiers.recommend.ranker import ROUNDS, SETTINGS, Ranker, fit_ranker
+from interest_tiers.recommend.ranker import ROUNDS, SETTINGS, Ranker, fit_ranker, group_of
 from interest_tiers.spark.materialise import Materialise, prefixed
 from interest_tiers.spark.sampling import sample_by_hash
 from interest_tiers.training.model_store import ModelStore
@@ -80,8 +80,6 @@ class RankerTraining:
     setup: RankerSetup
     day: date
     kinds: Sequence[Kind]
-    dropped: Sequence[str] = ()
-    _examples: dict[str, np.ndarray] = field(default_factory=dict)
 
     @cached_property
     def inputs(self) -> ItemInputs:
@@ -105,17 +103,13 @@ class RankerTraining:
         first = self._known_days["first"]
         return [] if first is None else list_cutoffs(self.day, self.setup.horizon_days, first)
 
-    @property
-    def features(self) -> tuple[str, ...]:
-        return tuple(name for name in FEATURES if name not in self.dropped)
-
     @cached_property
     def fingerprint(self) -> str:
         """Fingerprint of all that decides on the model: settings, code, and the days before its own."""
         training, known = self.setup.config.training, self._known_days
         parts = [
             training.model_dump(mode="json", exclude={"folder", "every_days"}), self.setup.config.max_items, self.setup.horizon_days,
-            self.setup.min_item_users, self.setup.lineage.embedding, sorted(self.kinds), self.features, SETTINGS, ROUNDS,
+            self.setup.min_item_users, self.setup.lineage.embedding, sorted(self.kinds), FEATURES, SETTINGS, ROUNDS,
             known["n"], known["hash"], self.day.isoformat(), FORM, __version__,
         ]  # fmt: skip
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
@@ -137,7 +131,7 @@ class RankerTraining:
         settings, store = self.setup.config.training, self.setup.store
         if not self.cutoffs:
             return f"the data before {self.day} are too short for a horizon of {self.setup.horizon_days} days"
-        examples, n_users = self.collect_examples()
+        examples, n_users = self.examples
         if n_users < settings.min_users:
             return f"{n_users:,} users can teach it, fewer than recommend.training.min_users ({settings.min_users:,})"
         if not 0 < examples["label"].sum() < len(examples["label"]):
@@ -146,21 +140,26 @@ class RankerTraining:
             finished = working.path / "model"
             finished.mkdir(parents=True, exist_ok=True)
             for kind in self.kinds:
-                (finished / f"{kind}.ubj").write_bytes(self.fit(examples, kind))
+                (finished / f"{kind}.ubj").write_bytes(self._fit(kind).model)
             write_json(finished / RECORD, self._record(examples, n_users))
             store.publish(finished, self.day, self.fingerprint)
         store.point(self.setup.lineage.name, self.day, self.fingerprint)
         return None
 
-    def fit(self, examples: dict[str, np.ndarray], kind: Kind) -> bytes:
-        """Fit the model of one kind; see ranker.fit_ranker."""
-        rows = slice(None) if kind == "all" else ~examples["is_own"]
-        features = Ranker(b"", self.features).select(examples["features"][rows])
-        training = self.setup.config.training
-        return fit_ranker(features, examples["label"][rows], examples["weight"][rows], training.seed, training.threads)
+    def train_without(self, group: str) -> dict[Kind, Ranker]:
+        """Train on the same examples without a group of features, see ranker.GROUPS; nothing is stored."""
+        return {kind: self._fit(kind, tuple(name for name in FEATURES if group_of(name) != group)) for kind in self.kinds}
 
-    def collect_examples(self) -> tuple[dict[str, np.ndarray], int]:
-        """Collect the examples of all cutoffs, of at most max_users users each, and count the users of the latest cutoff."""
+    def _fit(self, kind: Kind, features: tuple[str, ...] = FEATURES) -> Ranker:
+        """Fit the model of one kind; see ranker.fit_ranker."""
+        examples, training = self.examples[0], self.setup.config.training
+        rows = np.flatnonzero(~examples["is_own"]) if kind == "new" else slice(None)
+        read = Ranker(b"", features).select(examples["features"][rows])
+        return Ranker(fit_ranker(read, examples["label"][rows], examples["weight"][rows], training.seed, training.threads), features)
+
+    @cached_property
+    def examples(self) -> tuple[dict[str, np.ndarray], int]:
+        """The examples of all cutoffs, of at most max_users users each, and the number of users of the latest cutoff."""
         parts, counts = zip(*(self._examples_at(cutoff) for cutoff in self.cutoffs), strict=True)
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}, counts[0]
 
@@ -201,7 +200,7 @@ class RankerTraining:
                 "used": int(examples["label"].sum()),
             },
             "parameters": {**SETTINGS, "rounds": ROUNDS, **self.setup.config.training.model_dump(mode="json", exclude={"folder"})},
-            "features": list(self.features),
+            "features": list(FEATURES),
         }
 
 

@@ -25,6 +25,8 @@ METRICS = {
     "ndcg": ("NDCG", "higher"),
     "recall": ("Recall", "higher"),
     "precision": ("Precision", "higher"),
+    "map": ("MAP", "higher"),
+    "hit_rate": ("Hit rate", "higher"),
     "coverage": ("Catalogue coverage", "higher"),
 }
 
@@ -34,6 +36,12 @@ MODELS = {
     "stored_user_tiers": "Stored tiers",
     "recommender": "Recommender",
     "without_ranker": "Recommender without a ranker",
+    "without_repeat": "Ranker without own use",
+    "without_co_use": "Ranker without co-use",
+    "without_text": "Ranker without texts",
+    "without_adoption": "Ranker without item statistics",
+    "without_interest": "Ranker without interests",
+    "without_user": "Ranker without user statistics",
     "gradient_boosting": "Gradient boosting",
     "rule_calibrated": "Calibrated rule",
     "rule_calibrated_argmax": "Calibrated rule, likeliest tier",

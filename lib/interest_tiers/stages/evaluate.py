@@ -22,7 +22,8 @@ from interest_tiers.evaluation.backtest import (
 )
 from interest_tiers.evaluation.tier_quality import measure_tiers
 from interest_tiers.intervals import Estimate
-from interest_tiers.recommend.training import ranker_day
+from interest_tiers.recommend.ranker import GROUPS, Ranker
+from interest_tiers.recommend.training import Kind, ranker_day
 from interest_tiers.slices import Slice
 from interest_tiers.stages.cluster_users import measure_silhouettes
 from interest_tiers.stages.context import StageContext
@@ -36,7 +37,7 @@ from interest_tiers.training.leakage import require_encoder_before
 from interest_tiers.training.model_store import ModelStore
 
 
-def preflight(context: StageContext) -> list[str]:
+def preflight(context: StageContext, ablate: bool = False) -> list[str]:
     """Check what the training of the back-test needs, and that the language model saw no day that is held back."""
     if context.known_as_of is None:
         return preflight_training(context, None)
@@ -50,8 +51,11 @@ def _require_encoder(context: StageContext, cutoff: date) -> None:
     require_encoder_before(folder, cutoff, f"The back-test as of {cutoff}")
 
 
-def run(context: StageContext) -> StageResult:
-    """Compute everything as of one horizon before as_of, and compare it with what users did since."""
+def run(context: StageContext, ablate: bool = False) -> StageResult:
+    """Compute everything as of one horizon before as_of, and compare it with what users did since.
+
+    ablate: judge the lists also of rankers without each group of features
+    """
     config, method = context.config, tier_method(context)
     cutoff = context.as_of - timedelta(days=config.tiers.horizon_days)
     _require_encoder(context, cutoff)
@@ -67,7 +71,7 @@ def run(context: StageContext) -> StageResult:
     measurements = [
         *_measure_tiers(context, predicted),
         *measure_silhouettes(test.fit),
-        *_as_measurements(_judge_lists(context, test, cutoff)),
+        *_as_measurements(_judge_lists(context, test, cutoff, ablate)),
     ]
     context.write_metrics(measurements)
     return StageResult(
@@ -75,17 +79,24 @@ def run(context: StageContext) -> StageResult:
     )
 
 
-def _judge_lists(context: StageContext, test: BackTest, cutoff: date) -> Mapping[Slice, Mapping[str, Estimate]]:
-    """Train the ranker that would have served the cutoff, in a folder of the back-test, and judge its lists."""
+def _judge_lists(context: StageContext, test: BackTest, cutoff: date, ablate: bool) -> Mapping[Slice, Mapping[str, Estimate]]:
+    """Train the ranker that would have served the cutoff, in a folder of the back-test, and judge its lists.
+
+    ablate: train it again without each group of features
+    """
     config, models = context.config, ranker_models(context)
     items_at = item_inputs_at(context, tier_inputs_at(context, test.inputs, cutoff))
     store = ModelStore(models.sibling("backtest"), models.record, models.run_id)
     day, kinds = ranker_day(cutoff, config.recommend), [kind for kind, _ in KINDS]
     training = set_up_ranker(context, items_at, store, kinds, day, config.evaluation.min_item_users)
-    rankers = training.read_or_train()
-    if isinstance(rankers, str):
-        return judge_lists(test, config, items_at(cutoff).vectors, {}, context.materialise)
-    store.keep_in_use(training.folder)
+    trained = training.read_or_train()
+    without: Mapping[Kind, Ranker | None] = dict.fromkeys(kinds)
+    rankers: dict[str, Mapping[Kind, Ranker | None]] = {COMPUTED_LISTS: without}
+    if not isinstance(trained, str):
+        store.keep_in_use(training.folder)
+        rankers = {COMPUTED_LISTS: trained, "without_ranker": without}
+        if ablate:
+            rankers |= {f"without_{group}": training.train_without(group) for group in GROUPS}
     return judge_lists(test, config, items_at(cutoff).vectors, rankers, context.materialise)
 
 

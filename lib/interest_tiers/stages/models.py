@@ -32,7 +32,8 @@ def ranker_models(context: StageContext) -> ModelStore:
     """Return the rankers that serve."""
     from interest_tiers.recommend.training import RECORD
 
-    folder = context.config.recommend.training.folder
+    tiers = context.config.tiers.training.folder
+    folder = context.config.recommend.training.folder or (None if tiers is None else f"{tiers.rstrip('/')}.ranker")
     return ModelStore(models_folder(context, folder, "recommend.training.folder", "ranker"), RECORD, context.run_id)
 
 

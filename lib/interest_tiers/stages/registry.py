@@ -149,6 +149,7 @@ STAGES: tuple[Stage, ...] = (
         may_read=(ITEM_INTERESTS, TEXT_EMBEDDINGS, USER_TIERS),
         writes=(METRICS,),
         sections=("behaviours", "interests", "augmentation", "embedding", "tiers", "clustering", "recommend", "evaluation"),
+        options=(Option("ablate", "judge lists also without each group of the ranker's features; takes minutes"),),
         preflight=_function_of("evaluate", "preflight"),
     ),
     Stage(
