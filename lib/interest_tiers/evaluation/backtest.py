@@ -14,8 +14,8 @@ from pathlib import Path
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from interest_tiers.clustering.composition import cluster_users
-from interest_tiers.clustering.fit import Fit
+from interest_tiers.clustering.composition import ClusteredUsers, ClusterInputs, cluster_users
+from interest_tiers.clustering.profiles import select_had_items
 from interest_tiers.config import Config
 from interest_tiers.evaluation.baseline_lists import assign_to_one_cluster, find_popular_items, rank_own_items, rank_popular_items
 from interest_tiers.evaluation.boosting import fit_boosting, predict_by_boosting
@@ -40,7 +40,6 @@ from interest_tiers.tiers.composition import (
     calibrate_rule,
     compute_features,
     days_before,
-    embed_inputs,
     label_pairs,
 )
 
@@ -75,7 +74,7 @@ class BackTest:
     tiers:       rows of user_tiers
     features:    see compute_features; None where the rule decides without training
     calibration: of the rule
-    fit, user_clusters: see clustering.composition
+    clustered:   see clustering.composition
     """
 
     inputs: TierInputs
@@ -84,8 +83,7 @@ class BackTest:
     tiers: DataFrame
     features: DataFrame | None
     calibration: Calibration
-    fit: Fit | None
-    user_clusters: DataFrame
+    clustered: ClusteredUsers
 
 
 def compute_as_of(
@@ -103,9 +101,10 @@ def compute_as_of(
     tiers = assign_tiers(pairs, features, calibration, folder, cutoff, method, prefixed(materialise, "tiers"))
     tiers = materialise("user_tiers", tiers)
     finest = pairs.where(F.col("level") == method.n_levels)
-    embeddings = embed_inputs(inputs, [cutoff]).drop("cutoff")
-    clustered = cluster_users(finest, tiers, embeddings, config.clustering, prefixed(materialise, "clusters"))
-    return BackTest(inputs, cutoff, pairs, tiers, features, calibration, clustered.fit, clustered.user_clusters)
+    had = materialise("had", select_had_items(before.where(F.col("level") == method.n_levels)))
+    users = ClusterInputs(finest, had, inputs.topics, inputs.items, inputs.text_embeddings)
+    clustered = cluster_users(users, cutoff, config.clustering, "", prefixed(materialise, "clusters"))
+    return BackTest(inputs, cutoff, pairs, tiers, features, calibration, clustered)
 
 
 @dataclass(frozen=True)
@@ -177,7 +176,7 @@ def judge_lists(test: BackTest, config: Config, materialise: Materialise) -> dic
     co_used = materialise("co_used", find_co_used_items(judged_items, related))
     offers = {
         name: materialise(f"offered_{name}", offer_items(own_items, pairs, test.tiers, clusters, recommend, users))
-        for name, clusters in (("by_clusters", test.user_clusters), ("to_all", together))
+        for name, clusters in (("by_clusters", test.clustered.user_clusters), ("to_all", together))
     }
     for model, offered, going_with in (
         (COMPUTED_LISTS, offers["by_clusters"], co_used),

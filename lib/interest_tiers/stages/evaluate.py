@@ -8,10 +8,13 @@ from datetime import date, timedelta
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from interest_tiers.clustering.measures import measure_clusters
+from interest_tiers.config import Config
 from interest_tiers.embedding.model_folder import read_model_folder
 from interest_tiers.evaluation.backtest import (
     COMPUTED_LISTS,
     COMPUTED_TIERS,
+    BackTest,
     PredictedTiers,
     compute_as_of,
     has_both_sides,
@@ -21,7 +24,7 @@ from interest_tiers.evaluation.backtest import (
 from interest_tiers.evaluation.tier_quality import measure_tiers
 from interest_tiers.intervals import Estimate
 from interest_tiers.slices import Slice
-from interest_tiers.stages.cluster_users import measure_silhouettes
+from interest_tiers.stages.cluster_users import measure_model
 from interest_tiers.stages.context import StageContext
 from interest_tiers.stages.inputs import read_or_compute_tier_inputs, tier_inputs_at, tier_method
 from interest_tiers.stages.results import Measurement, StageResult
@@ -60,7 +63,7 @@ def run(context: StageContext) -> StageResult:
     predicted = predict_tiers(test, method, trained, _stored_tiers(context, cutoff), config.tiers.training.seed, context.materialise)
     measurements = [
         *_measure_tiers(context, predicted),
-        *measure_silhouettes(test.fit),
+        *_measure_clusters(test, config),
         *_as_measurements(judge_lists(test, config, context.materialise)),
     ]
     context.write_metrics(measurements)
@@ -90,6 +93,13 @@ def _measure_tiers(context: StageContext, predicted: PredictedTiers) -> list[Mea
             for measurement in _as_measurements(measure_tiers(rows, samples, COMPUTED_TIERS, part))
         ),
     ]
+
+
+def _measure_clusters(test: BackTest, config: Config) -> list[Measurement]:
+    """Measure the clusters as of the cutoff by themselves."""
+    clustered, max_users = test.clustered, config.clustering.max_fit_users
+    quality = measure_clusters(clustered.vectors, clustered.user_clusters, max_users, max(1, clustered.vectors.count()))
+    return measure_model(clustered.model, quality)
 
 
 def _as_measurements(measured: Mapping[Slice, Mapping[str, Estimate]]) -> list[Measurement]:

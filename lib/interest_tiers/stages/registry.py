@@ -21,6 +21,7 @@ from interest_tiers.stages import (
 )
 from interest_tiers.stages.declaration import Option, Stage
 from interest_tiers.storage.schemas import (
+    CLUSTER_MODELS,
     CLUSTERS,
     DATA_QUALITY,
     FORGOTTEN_USERS,
@@ -117,11 +118,12 @@ STAGES: tuple[Stage, ...] = (
     ),
     Stage(
         "cluster_users",
-        "compute user vectors, cluster users who are alike, describe the clusters",
+        "compute user vectors, give users clusters of users who are alike, describe the clusters",
         cluster_users.run,
-        reads=(USER_INTERESTS, USER_TIERS, INTERESTS),
-        writes=(USER_VECTORS, CLUSTERS, USER_CLUSTERS, METRICS),
-        sections=("clustering",),
+        reads=(INTERACTIONS, ITEMS, ITEM_INTERESTS, USER_INTERESTS, INTERESTS),
+        may_read=(TEXT_EMBEDDINGS,),
+        writes=(CLUSTER_MODELS, USER_VECTORS, CLUSTERS, USER_CLUSTERS, METRICS),
+        sections=("behaviours", "interests", "embedding", "clustering"),
     ),
     Stage(
         "recommend",
