@@ -85,18 +85,23 @@ def cluster_users(
     settings: fingerprint of what decides on the space and its clusters
     """
     memory = memory or Memory()
-    of_before, reason = None, "no earlier model has these settings"
+    labels, reason = None, "no earlier model has these settings"
     if memory.before is not None:
         of_before = _assign(inputs, memory.before, config, prefixed(materialise, "before"), memory.previous)
         reason = _find_reason(of_before, memory.before, cutoff, config)
+        if memory.find is None and not reason:
+            return of_before
+        labels = of_before.user_clusters.where("is_primary").select("user_id", "cluster_id")
+        if memory.previous is not None:
+            # Users who came since have no identity that could be kept.
+            labels = labels.join(memory.previous.select("user_id"), "user_id", "left_semi")
     if memory.find is not None:
         fitted = memory.find(_name_version(inputs, cutoff, settings))
         if fitted is not None:
             # As on its first run: users stay where the model before left them.
-            return _assign(inputs, fitted, config, prefixed(materialise, "again"), None if of_before is None else _primary(of_before))
-    if of_before is not None and not reason:
-        return of_before
-    return _fit(inputs, cutoff, config, settings, materialise, memory.before, of_before, reason)
+            return _assign(inputs, fitted, config, prefixed(materialise, "again"), labels)
+        reason = reason or "the data of the day have changed"
+    return _fit(inputs, cutoff, config, settings, materialise, memory.before, labels, reason)
 
 
 def _assign(
@@ -143,16 +148,15 @@ def _fit(
     settings: str,
     materialise: Materialise,
     before: ClusterModel | None,
-    of_before: ClusteredUsers | None,
+    labels: DataFrame | None,
     reason: str,
 ) -> ClusteredUsers:
-    """Fit a space and clusters to all users. of_before: what the model before gives them today."""
+    """Fit a space and clusters to all users. labels: (user_id, cluster_id) that the model before gives today."""
     space, vectors = _fit_space(inputs, config, materialise)
     n_users = vectors.count()
     if n_users == 0:
         nobody = compute_memberships(vectors, np.eye(1, config.components), name_clusters(1), config)
         return ClusteredUsers(vectors, None, None, reason, nobody)
-    labels = None if of_before is None else _primary(of_before)
     old_ids = () if before is None else before.cluster_ids
     sample = take_sample(vectors, labels, old_ids, config.max_fit_users, n_users)
     fit = fit_clusters(vectors, np.ones(1) if space is None else space.variances, config, n_users, sample, len(old_ids))
@@ -226,10 +230,6 @@ def _match_topics(topics: DataFrame, known: np.ndarray) -> dict[str, int]:
     rows = topics.where("embedding IS NOT NULL").collect()  # a row per topic
     nearest = (np.array([row["embedding"] for row in rows]) @ known.T).argmax(axis=1) if rows else []
     return {row["interest_id"]: int(column) for row, column in zip(rows, nearest, strict=True)}
-
-
-def _primary(clustered: ClusteredUsers) -> DataFrame:
-    return clustered.user_clusters.where("is_primary").select("user_id", "cluster_id")
 
 
 def _count_shared(old: DataFrame, new: DataFrame, old_ids: tuple[str, ...], new_ids: tuple[str, ...]) -> np.ndarray:

@@ -121,8 +121,8 @@ class Clustering(Section):
     vectors: list[Block] = Field(
         default_factory=lambda: _BLOCKS[:2],
         min_length=1,
-        description="What user vectors are made of. `interests`: shares of evidence. `items`: items that the same users have. "
-        "`text`: texts of the items. A block without data is left out.",
+        description="Blocks of user vectors: shares of evidence, items that the same users have, texts of items. "
+        "A block without data is left out.",
     )
     k: list[int] = Field(
         default_factory=lambda: [6, 8, 10, 12],

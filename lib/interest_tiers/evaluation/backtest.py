@@ -19,6 +19,7 @@ from interest_tiers.clustering.profiles import select_had_items
 from interest_tiers.config import Config
 from interest_tiers.evaluation.baseline_lists import assign_to_one_cluster, find_popular_items, rank_own_items, rank_popular_items
 from interest_tiers.evaluation.boosting import fit_boosting, predict_by_boosting
+from interest_tiers.evaluation.cluster_quality import measure_interest_lift, measure_list_lift
 from interest_tiers.evaluation.ranking_quality import find_future_items, measure_lists, name_lists
 from interest_tiers.interests.composition import InterestMethod, sum_pairs
 from interest_tiers.interests.evidence import PAIR
@@ -74,6 +75,7 @@ class BackTest:
     tiers:       rows of user_tiers
     features:    see compute_features; None where the rule decides without training
     calibration: of the rule
+    had:         (user_id, item_id) before the cutoff, see clustering.profiles.select_had_items
     clustered:   see clustering.composition
     """
 
@@ -83,6 +85,7 @@ class BackTest:
     tiers: DataFrame
     features: DataFrame | None
     calibration: Calibration
+    had: DataFrame
     clustered: ClusteredUsers
 
 
@@ -104,7 +107,7 @@ def compute_as_of(
     had = materialise("had", select_had_items(before.where(F.col("level") == method.n_levels)))
     users = ClusterInputs(finest, had, inputs.topics, inputs.items, inputs.text_embeddings)
     clustered = cluster_users(users, cutoff, config.clustering, "", prefixed(materialise, "clusters"))
-    return BackTest(inputs, cutoff, pairs, tiers, features, calibration, clustered)
+    return BackTest(inputs, cutoff, pairs, tiers, features, calibration, had, clustered)
 
 
 @dataclass(frozen=True)
@@ -187,6 +190,23 @@ def judge_lists(test: BackTest, config: Config, materialise: Materialise) -> dic
             lists.append(name_lists(items, model, list_items(judged_items, offered, going_with, test.inputs.items, recommend, repeats)))
     ranked = materialise("lists", reduce(DataFrame.unionByName, lists))
     return measure_lists(ranked, truth, catalogue.count(), k, settings.bootstrap_samples, COMPUTED_LISTS)
+
+
+def judge_clusters(test: BackTest, config: Config, materialise: Materialise) -> dict[Slice, dict[str, Estimate]]:
+    """Measure how much the clusters say about the interests of the horizon, and about items new to a user."""
+    settings, n_levels = config.evaluation, config.interests.n_levels
+    members = test.clustered.user_clusters
+    days = _days_after(test.inputs.interest_days, test.cutoff).where((F.col("level") == n_levels) & (F.col("weight") > 0))
+    future = days.groupBy("user_id", "interest_id").agg(F.count_distinct("event_date").cast("double").alias("evidence"))
+    primary = members.where("is_primary").select("user_id", "cluster_id")
+    pairs = test.pairs.where(F.col("level") == n_levels)
+    measured = measure_interest_lift(pairs, primary, future, settings.bootstrap_samples)
+    used = test.had.groupBy("item_id").agg(F.count(F.lit(1)).alias("n_users")).where(F.col("n_users") >= settings.min_item_users)
+    had = test.had.join(used, "item_id", "left_semi")
+    of_items = _days_after(test.inputs.item_days, test.cutoff).where(F.col("level") == n_levels)
+    wanted = select_had_items(of_items)
+    lists = measure_list_lift(had, members, wanted, settings.max_users, config.recommend.k, settings.bootstrap_samples, materialise)
+    return {**measured, **lists}
 
 
 def sample_active_users(after: DataFrame, max_users: int) -> DataFrame:

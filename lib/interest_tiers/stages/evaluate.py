@@ -18,6 +18,7 @@ from interest_tiers.evaluation.backtest import (
     PredictedTiers,
     compute_as_of,
     has_both_sides,
+    judge_clusters,
     judge_lists,
     predict_tiers,
 )
@@ -63,7 +64,7 @@ def run(context: StageContext) -> StageResult:
     predicted = predict_tiers(test, method, trained, _stored_tiers(context, cutoff), config.tiers.training.seed, context.materialise)
     measurements = [
         *_measure_tiers(context, predicted),
-        *_measure_clusters(test, config),
+        *_measure_clusters(test, config, context),
         *_as_measurements(judge_lists(test, config, context.materialise)),
     ]
     context.write_metrics(measurements)
@@ -95,11 +96,12 @@ def _measure_tiers(context: StageContext, predicted: PredictedTiers) -> list[Mea
     ]
 
 
-def _measure_clusters(test: BackTest, config: Config) -> list[Measurement]:
-    """Measure the clusters as of the cutoff by themselves."""
+def _measure_clusters(test: BackTest, config: Config, context: StageContext) -> list[Measurement]:
+    """Measure the clusters as of the cutoff by themselves, and by what users did since."""
     clustered, max_users = test.clustered, config.clustering.max_fit_users
     quality = measure_clusters(clustered.vectors, clustered.user_clusters, max_users, max(1, clustered.vectors.count()))
-    return measure_model(clustered.model, quality)
+    judged = judge_clusters(test, config, context.materialise_in("judged_clusters"))
+    return [*measure_model(clustered.model, quality), *_as_measurements(judged)]
 
 
 def _as_measurements(measured: Mapping[Slice, Mapping[str, Estimate]]) -> list[Measurement]:
