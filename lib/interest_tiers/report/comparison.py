@@ -26,6 +26,8 @@ METRICS = {
     "recall": ("Recall", "higher"),
     "precision": ("Precision", "higher"),
     "coverage": ("Catalogue coverage", "higher"),
+    "interest_lift": ("Interest lift", "higher"),
+    "list_lift": ("List lift", "higher"),
 }
 
 #: Display names of the models: ours first, baselines last.
@@ -45,6 +47,9 @@ MODELS = {
     "class_prior": "Class prior",
     "own_frequency": "Own frequency",
     "popularity": "Popularity",
+    "clusters": "Clusters",
+    "cluster_popularity": "Popularity in the user's clusters",
+    "user_popularity": "Popularity by users",
 }
 #: Models that need none of this project's.
 BASELINES = ("gradient_boosting", "rule", "rule_recent", "class_prior", "own_frequency", "popularity")
