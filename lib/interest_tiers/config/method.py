@@ -167,23 +167,38 @@ class Clustering(Section):
         return list(dict.fromkeys(blocks))
 
 
+class RankerTraining(Section):
+    """How the ranker of recommendations is trained."""
+
+    min_users: int = Field(
+        700, ge=2, description="With fewer users to learn from, a sum of evidence, co-use and popularity ranks in place of a model."
+    )
+    max_users: int = Field(5_000, ge=100, le=20_000, description="Users that one cutoff learns from, sampled by hash.")
+    every_days: int = Field(7, ge=1, le=366, description="A ranker serves so many days.")
+    folder: str | None = Field(
+        None,
+        min_length=1,
+        description="Folder of trained rankers, a path that every machine shares. Default: models/ranker of the warehouse.",
+    )
+    threads: int = Field(2, ge=1, le=256, description="Threads of the driver that fit the model.")
+    seed: int = Field(17, ge=0, lt=2**31, description="Seed of the samples of rows and features.")
+
+
 class Recommend(Section):
     """How many recommendations a user gets, and from which candidates."""
 
     k: int = Field(10, ge=1, le=1000, description="Recommendations per user.")
     repeats: bool = Field(True, description="Whether items that the user already had may be recommended.")
-    cluster_weight: float = Field(
-        2.0, ge=0, description="Score bonus, in days of evidence, for an own item that every user of the cluster has had."
+    max_items: int = Field(
+        10_000, ge=10, le=200_000, description="Items that may be recommended to users who have not had them: the most used ones lately."
     )
-    co_use_weight: float = Field(
-        5.0, ge=0, description="Score, in days of evidence, of a new item that goes with all that the user has (co-use 1)."
-    )
-    max_interests: int = Field(30, ge=1, le=500, description="Core and secondary interests per user that give candidates.")
-    candidates_per_interest: int = Field(20, ge=1, le=1000, description="Popular items per cluster and interest.")
-    max_repeats: int = Field(200, ge=1, le=10000, description="The user's own items among the candidates.")
     max_equal_texts: int | None = Field(
         None, ge=1, description="Items with the same text in one list, at most. Default: no limit, since variants of a product share texts."
     )
+    diversity: float = Field(
+        0.0, ge=0, le=1, description="How much less an item counts whose text equals that of an item above it in the list."
+    )
+    training: RankerTraining = Field(default_factory=RankerTraining, description="How the ranker is trained.")
 
 
 class Evaluation(Section):

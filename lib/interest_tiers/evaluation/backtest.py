@@ -5,7 +5,7 @@ It calls the same compositions as the stages. A model is trained by the caller, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import reduce
@@ -17,16 +17,17 @@ from pyspark.sql import functions as F
 from interest_tiers.clustering.composition import ClusteredUsers, ClusterInputs, cluster_users
 from interest_tiers.clustering.profiles import select_had_items
 from interest_tiers.config import Config
-from interest_tiers.evaluation.baseline_lists import assign_to_one_cluster, find_popular_items, rank_own_items, rank_popular_items
+from interest_tiers.evaluation.baseline_lists import rank_by_baselines
 from interest_tiers.evaluation.boosting import fit_boosting, predict_by_boosting
 from interest_tiers.evaluation.cluster_quality import measure_interest_lift, measure_list_lift
 from interest_tiers.evaluation.ranking_quality import find_future_items, measure_lists, name_lists
 from interest_tiers.interests.composition import InterestMethod, sum_pairs
 from interest_tiers.interests.evidence import PAIR
 from interest_tiers.intervals import Estimate
-from interest_tiers.recommend.candidates import find_widely_used, sum_item_evidence
-from interest_tiers.recommend.co_use import find_co_used_items, relate_items
-from interest_tiers.recommend.composition import list_items, offer_items
+from interest_tiers.recommend.composition import prepare_ranking, rank_items
+from interest_tiers.recommend.knowledge import sum_use
+from interest_tiers.recommend.ranker import Ranker
+from interest_tiers.recommend.training import Kind
 from interest_tiers.slices import Slice
 from interest_tiers.spark.materialise import Materialise, prefixed
 from interest_tiers.spark.sampling import sample_by_hash
@@ -49,6 +50,9 @@ COMPUTED_TIERS, STORED_TIERS = "user_tiers", "stored_user_tiers"
 
 #: What the metrics call the lists as the stage recommend makes them.
 COMPUTED_LISTS = "recommender"
+
+#: The lists that are judged, and whether a user's own items may be in them.
+KINDS: tuple[tuple[Kind, bool], ...] = (("all", True), ("new", False))
 
 
 @dataclass(frozen=True)
@@ -156,38 +160,26 @@ def _predict_by_baselines(known: DataFrame, features: DataFrame, trained: Traine
     return by_rule.unionByName(boosted.withColumn("model", F.lit("gradient_boosting")).select(*by_rule.columns))
 
 
-def judge_lists(test: BackTest, config: Config, materialise: Materialise) -> dict[Slice, dict[str, Estimate]]:
-    """Compare the recommender with itself without clusters and without co-use, with popularity and with own frequency."""
-    settings, recommend, k = config.evaluation, config.recommend, config.recommend.k
-    n_levels = config.interests.n_levels
-    of_items = test.inputs.item_days.where((F.col("level") == n_levels) & F.col("item_id").isNotNull())
-    everything = sum_item_evidence(days_before(of_items, test.cutoff), test.cutoff, config.interests.half_life_days)
-    catalogue = materialise("catalogue", find_widely_used(everything, settings.min_item_users))
-    own_items = materialise("own_items", everything.join(catalogue, "item_id", "left_semi"))
-    after = _days_after(of_items, test.cutoff)
-    users = materialise("users", sample_active_users(after, settings.max_users))
-    truth = materialise("truth", find_future_items(after, own_items, catalogue, users))
-    popular = materialise("popular", find_popular_items(own_items))
-    judged_items = own_items.join(users, "user_id", "left_semi")
-    pairs = test.pairs.where(F.col("level") == n_levels)
-    together = assign_to_one_cluster(pairs.select("user_id").distinct())
+def judge_lists(
+    test: BackTest, config: Config, vectors: DataFrame, rankers: Mapping[Kind, Ranker], materialise: Materialise
+) -> dict[Slice, dict[str, Estimate]]:
+    """Compare the recommender with itself without a ranker, and with traditional recommenders.
 
-    lists = [name_lists("all", "own_frequency", rank_own_items(judged_items, k))]
-    for items, repeats in (("all", True), ("new", False)):
-        lists.append(name_lists(items, "popularity", rank_popular_items(users, popular, judged_items, k, repeats)))
-    related = relate_items(own_items, prefixed(materialise, "co_use"))
-    co_used = materialise("co_used", find_co_used_items(judged_items, related))
-    offers = {
-        name: materialise(f"offered_{name}", offer_items(own_items, pairs, test.tiers, clusters, recommend, users))
-        for name, clusters in (("by_clusters", test.clustered.user_clusters), ("to_all", together))
-    }
-    for model, offered, going_with in (
-        (COMPUTED_LISTS, offers["by_clusters"], co_used),
-        ("without_clusters", offers["to_all"], co_used),
-        ("without_co_use", offers["by_clusters"], co_used.limit(0)),
-    ):
-        for items, repeats in (("all", True), ("new", False)):
-            lists.append(name_lists(items, model, list_items(judged_items, offered, going_with, test.inputs.items, recommend, repeats)))
+    vectors: see recommend.knowledge.learn_items
+    rankers: of all and of new items; empty where there are too few users for one
+    """
+    settings, recommend, k = config.evaluation, config.recommend, config.recommend.k
+    of_items = test.inputs.item_days.where((F.col("level") == config.interests.n_levels) & F.col("item_id").isNotNull())
+    use = sum_use(of_items, test.cutoff, prefixed(materialise, "lists"), settings.min_item_users)
+    catalogue = materialise("catalogue", use.used.where("is_had").select("item_id").distinct())
+    after = _days_after(of_items, test.cutoff)
+    known = materialise("users", sample_active_users(after, settings.max_users))
+    truth = materialise("truth", find_future_items(after, use.used, catalogue, known))
+    ready = prepare_ranking(use, vectors, recommend, known)
+    lists = [rank_by_baselines(ready.histories, ready.knowledge, k)]
+    for kind, repeats in KINDS:
+        for model, ranker in ((COMPUTED_LISTS, rankers.get(kind)), *([("without_ranker", None)] if kind in rankers else [])):
+            lists.append(name_lists(kind, model, rank_items(ready, ranker, recommend, repeats)))
     ranked = materialise("lists", reduce(DataFrame.unionByName, lists))
     return measure_lists(ranked, truth, catalogue.count(), k, settings.bootstrap_samples, COMPUTED_LISTS)
 

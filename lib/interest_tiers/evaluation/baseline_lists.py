@@ -1,60 +1,91 @@
-"""Simple lists that a recommender has to beat."""
+"""Lists of traditional recommenders, which ours has to beat. All are made in one pass over the judged users."""
 
 from __future__ import annotations
 
-from pyspark.sql import DataFrame, Window
-from pyspark.sql import functions as F
+from collections.abc import Iterable, Iterator
 
-from interest_tiers.recommend.candidates import select_had
+import numpy as np
+import pyarrow as pa
+from pyspark import Broadcast
+from pyspark.sql import DataFrame
 
-#: Popular items from which a list of items new to the user is chosen.
-POPULAR_POOL = 200
+from interest_tiers.recommend.histories import Histories
+from interest_tiers.recommend.item_table import WINDOWS, ItemTable
+from interest_tiers.recommend.knowledge import Knowledge
+from interest_tiers.recommend.scoring import Described, describe_users
 
-EVERYONE = "everyone"
+LISTS = "items string, model string, user_id string, item_id string, rank bigint"
+
+#: Weights of popularity beside the own days of use; the best one differs between data sets, and both are shown.
+POPULARITY_WEIGHTS = (0.5, 8)
+
+#: Breaks ties of own use by popularity.
+_TIES = 1e-6
 
 
-def rank_own_items(own_items: DataFrame, k: int) -> DataFrame:
-    """Rank the user's own items by days of use, then by recent use.
+def rank_by_baselines(histories: DataFrame, knowledge: Broadcast[Knowledge], k: int) -> DataFrame:
+    """Rank items by every baseline.
 
-    own_items: (user_id, item_id, n_days, evidence)
-    Returns:   (user_id, item_id, rank), at most k rows per user
+    popularity:      by users
+    adopters_14d:    by users who had the item for the first time in the last 14 days; new items only
+    own_frequency:   by the user's interactions with the item; items of one's own only
+    own_popularity_W: by the user's days with the item + W times the share of active users who had it in 28 days; of one's own
+    ease, item_knn, rp3beta, pure_svd: see co_use
+
+    histories: see histories.gather_histories
+    Returns:   (items all or new, model, user_id, item_id, rank), at most k rows per list; items of the table only
     """
-    often = Window.partitionBy("user_id").orderBy(F.desc("n_days"), F.desc("evidence"), "item_id")
-    return select_had(own_items).select("user_id", "item_id", F.row_number().over(often).alias("rank")).where(F.col("rank") <= k)
+
+    def rank(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        table = knowledge.value.table
+        for described in describe_users(batches, knowledge.value):
+            is_own = _mark_own(described.histories, table)
+            for model, kinds, scores in _score(described, table, is_own):
+                for items in kinds:
+                    allowed = scores > 0 if items == "all" else (scores > 0) & ~is_own
+                    yield _list_best(items, model, np.where(allowed, scores, -np.inf), described.histories, table, k)
+
+    return histories.mapInArrow(rank, LISTS)
 
 
-def find_popular_items(own_items: DataFrame) -> DataFrame:
-    """Find the items that all users used on the most days.
-
-    own_items: (user_id, item_id, n_days, evidence)
-    Returns:   (item_id, place from 1), at most POPULAR_POOL rows
-    """
-    days = select_had(own_items).groupBy("item_id").agg(F.sum("n_days").alias("n_days"))
-    most = days.orderBy(F.desc("n_days"), "item_id").limit(POPULAR_POOL)
-    in_order = most.agg(F.array_sort(F.collect_list(F.struct(-F.col("n_days"), "item_id"))).alias("items"))
-    return in_order.select(F.posexplode("items").alias("position", "item")).select("item.item_id", (F.col("position") + 1).alias("place"))
+def _mark_own(histories: Histories, table: ItemTable) -> np.ndarray:
+    """Mark the items that users touched, (users, items)."""
+    is_own = np.zeros((histories.n_users, len(table)), dtype=bool)
+    known = histories.code >= 0
+    is_own[histories.user[known], histories.code[known]] = True
+    return is_own
 
 
-def rank_popular_items(users: DataFrame, popular: DataFrame, own_items: DataFrame, k: int, repeats: bool) -> DataFrame:
-    """Rank the popular items for every user, with or without the user's own items.
+def _score(described: Described, table: ItemTable, is_own: np.ndarray) -> Iterator[tuple[str, tuple[str, ...], np.ndarray]]:
+    """Yield every model, the lists that it makes, and its scores (users, items)."""
+    histories, both = described.histories, ("all", "new")
+    everyone = np.ones((histories.n_users, 1))
+    yield "popularity", both, everyone * table.counts.users
+    yield "adopters_14d", ("new",), everyone * table.counts.adopters_in[WINDOWS.index(14)]
+    known = histories.is_had & (histories.code >= 0)
 
-    users:     (user_id)
-    popular:   (item_id, place), see find_popular_items
-    own_items: (user_id, item_id, ...)
-    Returns:   (user_id, item_id, rank), at most k rows per user
-    """
-    if repeats:
-        return users.select("user_id").crossJoin(F.broadcast(popular.where(F.col("place") <= k))).withColumnRenamed("place", "rank")
-    offered = users.select("user_id").crossJoin(F.broadcast(popular))
-    unseen = offered.join(own_items.select("user_id", "item_id"), ["user_id", "item_id"], "left_anti")
-    rank = F.row_number().over(Window.partitionBy("user_id").orderBy("place"))
-    return unseen.select("user_id", "item_id", rank.alias("rank")).where(F.col("rank") <= k)
+    def spread(values: np.ndarray) -> np.ndarray:
+        scores = np.zeros(is_own.shape)
+        scores[histories.user[known], histories.code[known]] = values[known]
+        return scores
+
+    had = spread(np.ones_like(histories.n_days))
+    yield "own_frequency", ("all",), spread(histories.n_interactions) + _TIES * had * table.counts.users
+    days, popular = spread(histories.n_days), had * table.share_28d[:-1]
+    for weight in POPULARITY_WEIGHTS:
+        yield f"own_popularity_{weight:g}", ("all",), days + weight * popular
+    for model, name in (("ease", "ease"), ("item_knn", "cosine_recent"), ("rp3beta", "rp3_recent"), ("pure_svd", "factors")):
+        yield model, both, described.scored[name]
 
 
-def assign_to_one_cluster(users: DataFrame) -> DataFrame:
-    """Put everyone in one cluster: the same recommender without clusters.
-
-    users:   (user_id)
-    Returns: (user_id, cluster_id, membership, is_primary)
-    """
-    return users.select("user_id", F.lit(EVERYONE).alias("cluster_id"), F.lit(1.0).alias("membership"), F.lit(True).alias("is_primary"))
+def _list_best(items: str, model: str, scores: np.ndarray, histories: Histories, table: ItemTable, k: int) -> pa.RecordBatch:
+    """List the k items with the highest scores of every user, ties by position; those with -inf are left out."""
+    kept = min(k, scores.shape[1])
+    order = np.argsort(-scores, axis=1, kind="stable")[:, :kept]
+    values = np.take_along_axis(scores, order, 1)
+    user, place = np.nonzero(values > -np.inf)
+    columns = [
+        pa.array([items] * len(user), pa.string()), pa.array([model] * len(user), pa.string()),
+        pa.array(histories.users[user], pa.string()), pa.array(table.ids[order[user, place]], pa.string()), pa.array(place + 1, pa.int64()),
+    ]  # fmt: skip
+    return pa.RecordBatch.from_arrays(columns, names=["items", "model", "user_id", "item_id", "rank"])

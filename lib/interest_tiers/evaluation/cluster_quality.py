@@ -5,7 +5,6 @@ from __future__ import annotations
 from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
-from interest_tiers.evaluation.baseline_lists import assign_to_one_cluster
 from interest_tiers.evaluation.ranking_quality import measure_lists, name_lists
 from interest_tiers.intervals import Estimate, assign_bucket, divide_sums, estimate
 from interest_tiers.slices import Slice
@@ -135,7 +134,8 @@ def measure_list_lift(
         "truth", sample_by_hash(new, "user_id", max_users, users.count()).select(F.lit("new").alias("items"), "user_id", "item_id")
     )
     users = truth.select("user_id").distinct()
-    everyone = assign_to_one_cluster(user_clusters.select("user_id").distinct())
+    in_one = (F.lit("all").alias("cluster_id"), F.lit(1.0).alias("membership"), F.lit(True).alias("is_primary"))
+    everyone = user_clusters.where("is_primary").select("user_id", *in_one)
     lists = [
         name_lists("new", name, rank_cluster_items(had, clusters, users, k))
         for name, clusters in ((BY_CLUSTERS, user_clusters), (BY_ALL, everyone))

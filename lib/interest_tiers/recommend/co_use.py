@@ -1,95 +1,164 @@
-"""Relate items that the same users have had, and find for each user the items that go with theirs.
+"""Relate items by the users who had both, from a bounded sample of users, on one machine.
 
-Nothing here pairs users with all items. Users, the items of each and the neighbours of an item are capped.
+Three linear models give the weight of item j for a user who had item i. Their scores differ, and a ranker gains from all:
+
+EASE      Steck, Embarrassingly Shallow Autoencoders for Sparse Data, 2019: B = I - P / diag(P), P = (X'X + penalty I)^-1
+cosine    n_both / (sqrt(n_i n_j) + SHRINKAGE), the nearest COSINE_NEIGHBOURS
+RP3beta   Paudel et al., Updatable, Accurate, Diverse, and Scalable Recommendations, 2017: a walk from item over user to item,
+          the probabilities to the power ALPHA, divided by popularity to the power BETA
+
+A fourth projects the profile on the leading FACTORS singular vectors of the items (PureSVD: Cremonesi et al. 2010), columns
+divided by the number of users to the power POPULARITY_DAMPING.
 """
 
 from __future__ import annotations
 
-from pyspark.sql import DataFrame, Window
-from pyspark.sql import functions as F
+from collections.abc import Callable
+from dataclasses import dataclass
 
-from interest_tiers.interests.evidence import exact_sum
-from interest_tiers.recommend.candidates import select_had
-from interest_tiers.spark.materialise import Materialise
-from interest_tiers.spark.sampling import sample_by_hash
+import numpy as np
+import scipy.linalg
+import scipy.sparse as sp
+import scipy.sparse.linalg
 
-#: Users that are compared at most, drawn by hash: pairs of items grow with them, and similarities hardly change.
-MAX_USERS = 500_000
+#: Weights of an item that are kept, the largest.
+KEPT_WEIGHTS = 200
+COSINE_NEIGHBOURS = 100
+SHRINKAGE = 10.0
+ALPHA, BETA = 0.8, 0.6
+FACTORS = 48
 
-#: Items of a user that are compared, those with the most evidence: their pairs grow with the square.
-ITEMS_PER_USER = 100
+POPULARITY_DAMPING = 0.2
 
-#: Items of a user that candidates are found for, those with the most evidence.
-OWN_ITEMS = 30
+#: The penalty of EASE relative to the users' mean number of items, see mean_items.
+PENALTY = 2.5
 
-#: Users who had both items, at least. One may be chance.
-SHARED_USERS = 2
-
-#: Items related to an item, the most similar.
-NEIGHBOURS = 50
-
-#: Added to the denominator of the cosine, so that few users make no item similar.
-SHRINKAGE = 5.0
-
-#: Candidates of a user, those with the most co-use.
-CANDIDATES = 80
+#: Items whose weights are computed at a time.
+BLOCK = 512
 
 
-def relate_items(own_items: DataFrame, materialise: Materialise) -> DataFrame:
-    """Relate items by the cosine of their users, shrunk: n_both / (sqrt(n_one * n_other) + SHRINKAGE).
+@dataclass(frozen=True)
+class CoUse:
+    """Weights between items: score = profile @ weights.
 
-    own_items: (user_id, interest_id, item_id, evidence, ...), see candidates.sum_item_evidence
-    Returns:   (item_id, other_id, other_interest_id, similarity double), at most NEIGHBOURS rows per item
+    ease, cosine, rp3: (items, items) sparse float32, row i holds what a user who had i gets for others
+    factors: what profiles are multiplied by, and what then scores items, see find_factors
     """
-    had = select_had(own_items).select("user_id", "interest_id", "item_id", "evidence")
-    n_users = had.agg(F.countDistinct("user_id")).first()
-    assert n_users is not None  # an aggregate without keys has one row
-    strongest = materialise("strongest", _strongest(sample_by_hash(had, "user_id", MAX_USERS, n_users[0]), ITEMS_PER_USER))
-    sizes = strongest.groupBy("item_id").agg(F.count(F.lit(1)).alias("n_users"), F.min("interest_id").alias("interest_id"))
-    one = strongest.select("user_id", F.col("item_id").alias("one"))
-    other = strongest.select("user_id", F.col("item_id").alias("other"))
-    # Each pair once; both directions come after the sum.
-    together = (
-        one.join(other, "user_id").where(F.col("one") < F.col("other")).groupBy("one", "other").agg(F.count(F.lit(1)).alias("n_both"))
-    )
-    enough = materialise("together", together.where(F.col("n_both") >= SHARED_USERS))
-    directed = enough.select(F.col("one").alias("item_id"), F.col("other").alias("other_id"), "n_both").unionByName(
-        enough.select(F.col("other").alias("item_id"), F.col("one").alias("other_id"), "n_both")
-    )
-    of_other = sizes.select(
-        F.col("item_id").alias("other_id"), F.col("n_users").alias("n_other"), F.col("interest_id").alias("other_interest_id")
-    )
-    sized = directed.join(sizes.select("item_id", "n_users"), "item_id").join(of_other, "other_id")
-    similarity = F.col("n_both") / (F.sqrt(F.col("n_users") * F.col("n_other")) + F.lit(SHRINKAGE))
-    nearest = Window.partitionBy("item_id").orderBy(F.desc("similarity"), "other_id")
-    placed = sized.withColumn("similarity", similarity).withColumn("place", F.row_number().over(nearest))
-    return placed.where(F.col("place") <= NEIGHBOURS).select("item_id", "other_id", "other_interest_id", "similarity")
+
+    ease: sp.csr_matrix
+    cosine: sp.csr_matrix
+    rp3: sp.csr_matrix
+    factors: tuple[np.ndarray, np.ndarray]
 
 
-def find_co_used_items(own_items: DataFrame, related: DataFrame) -> DataFrame:
-    """Find for each user the items that go with their own: co_use is the mean similarity to the strongest, weighted by evidence.
+def relate_items(used: sp.csr_matrix, days: sp.csr_matrix) -> CoUse:
+    """Relate the items of a sample of users.
 
-    own_items: (user_id, interest_id, item_id, evidence, ...) of the users to serve, see candidates.sum_item_evidence
-    related:   see relate_items
-    Returns:   (user_id, interest_id, item_id, co_use double, because_id), at most CANDIDATES rows per user, none of their own
-               items; because_id is the own item that contributes most
+    used: (users, items) float32, 1 where the user had the item
+    days: of the same shape and places, log(1 + days of use)
     """
-    of_user = Window.partitionBy("user_id")
-    # Against the largest first: the evidence of a user who left years ago is too small a number to be summed in whole parts.
-    against_largest = _strongest(select_had(own_items), OWN_ITEMS).withColumn("weight", F.col("evidence") / F.max("evidence").over(of_user))
-    weighed = against_largest.select("user_id", "item_id", (F.col("weight") / exact_sum(F.col("weight"), over=of_user)).alias("share"))
-    parts = weighed.join(related, "item_id").withColumn("part", F.col("share") * F.col("similarity"))
-    summed = parts.groupBy("user_id", F.col("other_interest_id").alias("interest_id"), "other_id").agg(
-        exact_sum(F.col("part")).alias("co_use"), F.max(F.struct("part", "item_id")).getField("item_id").alias("because_id")
+    of_items = used.T.tocsr()
+    n_users = np.maximum(np.asarray(used.sum(axis=0)).ravel(), 1)
+    root = np.sqrt(n_users)
+
+    def compare(rows: slice) -> np.ndarray:
+        return (of_items[rows] @ used).toarray() / (root[rows, None] * root[None, :] + SHRINKAGE)
+
+    cosine = _keep_largest(compare, used.shape[1], COSINE_NEIGHBOURS)
+    return CoUse(fit_ease(used), cosine, _walk(used, n_users), find_factors(days, n_users))
+
+
+def fit_ease(used: sp.csr_matrix, penalty: float | None = None) -> sp.csr_matrix:
+    """Fit EASE, and keep the KEPT_WEIGHTS weights of every row that are farthest from 0.
+
+    With P = (X'X + penalty I)^-1 = (I - X' M X) / penalty and M = (X X' + penalty I)^-1 (Woodbury), the smaller of the two
+    inverses is taken.
+    penalty: None for PENALTY times the users' mean number of items, each user weighted by that number
+    """
+    n_users, n_items = used.shape
+    if penalty is None:
+        penalty = PENALTY * mean_items(used)
+    if n_users < n_items:
+        of_items = used.T.tocsr()
+        inverse = _invert((used @ of_items).toarray(), penalty)
+        solved = _multiply(inverse, used)
+        diagonal = (1 - np.asarray(used.multiply(solved).sum(axis=0)).ravel()) / penalty
+        return _keep_largest(lambda rows: (of_items[rows] @ solved) / (penalty * diagonal), n_items, KEPT_WEIGHTS)
+    inverse = _invert(count_together(used), penalty)
+    diagonal = inverse.diagonal().copy()
+    return _keep_largest(lambda rows: -inverse[rows] / diagonal, n_items, KEPT_WEIGHTS)
+
+
+def mean_items(used: sp.csr_matrix) -> float:
+    """Average the users' numbers of items, each user weighted by that number: near the largest eigenvalues of X'X per user."""
+    n_items = np.asarray(used.sum(axis=1)).ravel()
+    return float((n_items**2).sum() / max(1.0, n_items.sum()))
+
+
+def count_together(used: sp.csr_matrix) -> np.ndarray:
+    """Count the users who had both items, (items, items) float32: exact up to 2^24 users."""
+    of_items, n_items = used.T.tocsr(), used.shape[1]
+    together = np.empty((n_items, n_items), dtype=np.float32)
+    for start in range(0, n_items, BLOCK):
+        together[start : start + BLOCK] = (of_items[start : start + BLOCK] @ used).toarray()
+    return together
+
+
+def _invert(gram: np.ndarray, penalty: float) -> np.ndarray:
+    """Invert gram + penalty I; gram is overwritten. Its transpose is itself, and in the order that LAPACK works on in place."""
+    gram[np.diag_indices(len(gram))] += penalty
+    factor, _ = scipy.linalg.lapack.spotrf(gram.T, lower=1, overwrite_a=1, clean=0)
+    inverse, failed = scipy.linalg.lapack.spotri(factor, lower=1, overwrite_c=1)
+    assert not failed  # a Gram matrix plus a multiple of the identity is positive definite
+    for start in range(0, len(inverse), BLOCK):  # only the lower triangle is filled
+        stop = start + BLOCK
+        inverse[start:stop, stop:] = inverse[stop:, start:stop].T
+        corner = np.tril(inverse[start:stop, start:stop])
+        inverse[start:stop, start:stop] = corner + np.tril(corner, -1).T
+    return inverse
+
+
+def _multiply(dense: np.ndarray, sparse: sp.csr_matrix) -> np.ndarray:
+    """Multiply a dense by a sparse matrix."""
+    return np.ascontiguousarray((sparse.T.tocsr() @ np.ascontiguousarray(dense.T)).T)
+
+
+def _walk(used: sp.csr_matrix, n_users: np.ndarray) -> sp.csr_matrix:
+    """Weigh the walks of RP3beta."""
+    n_items = np.maximum(np.asarray(used.sum(axis=1)).ravel(), 1)
+    to_users = (sp.diags((n_users**-ALPHA).astype(np.float32)) @ used.T).tocsr()
+    to_items = (sp.diags((n_items**-ALPHA).astype(np.float32)) @ used).tocsr()
+    damped = (n_users**-BETA).astype(np.float32)
+    return _keep_largest(lambda rows: (to_users[rows] @ to_items).toarray() * damped, len(n_users), KEPT_WEIGHTS)
+
+
+def find_factors(days: sp.csr_matrix, n_users: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Find how profiles become coordinates, and coordinates become scores: two (items, FACTORS) float32; fewer where the matrix has fewer."""
+    n_factors = min(FACTORS, min(days.shape) - 1)
+    if n_factors < 1:
+        nothing = np.zeros((days.shape[1], 1), dtype=np.float32)
+        return nothing, nothing
+    damped = (n_users**-POPULARITY_DAMPING).astype(np.float32)[:, None]
+    # A start that is always the same makes the result so.
+    _, _, vectors = scipy.sparse.linalg.svds(
+        (days @ sp.diags(damped.ravel())).tocsr(), k=n_factors, v0=np.ones(min(days.shape), dtype=np.float32)
     )
-    own = own_items.select("user_id", F.col("item_id").alias("other_id"))
-    best = Window.partitionBy("user_id").orderBy(F.desc("co_use"), "other_id")
-    placed = summed.join(own, ["user_id", "other_id"], "left_anti").withColumn("place", F.row_number().over(best))
-    kept = placed.where(F.col("place") <= CANDIDATES)
-    return kept.select("user_id", "interest_id", F.col("other_id").alias("item_id"), "co_use", "because_id")
+    directions = np.ascontiguousarray(vectors.T, dtype=np.float32)
+    return directions * damped, directions / damped
 
 
-def _strongest(had: DataFrame, per_user: int) -> DataFrame:
-    """Keep the items of each user with the most evidence, ties by item."""
-    most = Window.partitionBy("user_id").orderBy(F.desc("evidence"), "item_id")
-    return had.withColumn("place", F.row_number().over(most)).where(F.col("place") <= per_user).drop("place")
+def _keep_largest(weigh: Callable[[slice], np.ndarray], n_items: int, kept: int) -> sp.csr_matrix:
+    """Keep the weights of every row that are farthest from 0. weigh: gives the dense rows of a slice, (rows, items)."""
+    kept = min(kept, n_items)
+    starts, columns, data = [np.zeros(1, dtype=np.int64)], [], []
+    for start in range(0, n_items, BLOCK):
+        rows = slice(start, min(n_items, start + BLOCK))
+        block = np.asarray(weigh(rows), dtype=np.float32)
+        block[np.arange(len(block)), np.arange(rows.start, rows.stop)] = 0
+        best = np.sort(np.argpartition(-np.abs(block), kept - 1, axis=1)[:, :kept], axis=1)
+        values = np.take_along_axis(block, best, 1)
+        is_kept = values != 0
+        starts.append(starts[-1][-1] + is_kept.sum(axis=1).cumsum())
+        columns.append(best[is_kept].astype(np.int32))
+        data.append(values[is_kept])
+    return sp.csr_matrix((np.concatenate(data), np.concatenate(columns), np.concatenate(starts)), shape=(n_items, n_items))

@@ -1,45 +1,45 @@
-"""Lists as of a cutoff: own items, what users' clusters offer within their interests, and what goes with own items."""
+"""Recommendations as of a cutoff: what is known of items, users' histories, and the lists of a ranker."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+from pyspark import Broadcast
 from pyspark.sql import DataFrame
 
 from interest_tiers.config import Recommend
-from interest_tiers.recommend.candidates import list_interests, offer_popular_items, rank_popular_items, score_candidates
-from interest_tiers.recommend.ranking import limit_equal_texts, rank_items
+from interest_tiers.recommend.histories import gather_histories
+from interest_tiers.recommend.knowledge import Knowledge, Use, code_items, learn_items
+from interest_tiers.recommend.ranker import Ranker
+from interest_tiers.recommend.scoring import RANKED, recommend_items
+from interest_tiers.recommend.selection import Selection
 
 
-def offer_items(
-    own_items: DataFrame,
-    pairs: DataFrame,
-    tiers: DataFrame,
-    user_clusters: DataFrame,
-    config: Recommend,
-    users: DataFrame | None = None,
-) -> DataFrame:
-    """Offer every user the items that are popular in the user's clusters within the user's core and secondary interests.
+@dataclass(frozen=True)
+class ReadyToRank:
+    """What lists are made from. histories: see histories.gather_histories."""
 
-    own_items:     see candidates.sum_item_evidence, of all users
-    pairs, tiers:  rows of user_interests (finest level) and user_tiers
-    user_clusters: (user_id, cluster_id, membership, is_primary) of all users
-    users:         (user_id), those who get an offer; None for all
-    Returns:       see candidates.offer_popular_items
+    histories: DataFrame
+    knowledge: Broadcast[Knowledge]
+
+
+def prepare_ranking(use: Use, vectors: DataFrame, config: Recommend, users: DataFrame | None = None) -> ReadyToRank:
+    """Learn what is known of items, and gather what users did with them.
+
+    use:     see knowledge.sum_use
+    vectors: see knowledge.learn_items
+    users:   (user_id), those who get lists; None for all
     """
-    popular = rank_popular_items(own_items, user_clusters, config.candidates_per_interest)
-    if users is not None:
-        pairs, tiers, user_clusters = (frame.join(users, "user_id", "left_semi") for frame in (pairs, tiers, user_clusters))
-    return offer_popular_items(list_interests(tiers, pairs, config.max_interests), user_clusters, popular)
+    spark = use.used.sparkSession
+    knowledge = learn_items(use, vectors, config.max_items)
+    codes, interests = code_items(spark, knowledge.table)
+    used = use.used if users is None else use.used.join(users, "user_id", "left_semi")
+    return ReadyToRank(gather_histories(used, use.active, codes, interests), spark.sparkContext.broadcast(knowledge))
 
 
-def list_items(
-    own_items: DataFrame, offered: DataFrame, co_used: DataFrame, items: DataFrame, config: Recommend, repeats: bool
-) -> DataFrame:
-    """Rank own, offered and co-used items by score, at most config.k per user.
-
-    items:   (item_id, text_hash, ...), read where equal texts are limited
-    repeats: whether own items are candidates
-    """
-    candidates = score_candidates(own_items, offered, co_used, config, repeats)
-    if config.max_equal_texts is not None:
-        candidates = limit_equal_texts(candidates, items, config.max_equal_texts)
-    return rank_items(candidates, config.k)
+def rank_items(ready: ReadyToRank, ranker: Ranker | None, config: Recommend, repeats: bool) -> DataFrame:
+    """Rank items for every user, see scoring.recommend_items. ranker: None for the score without a model."""
+    if not len(ready.knowledge.value.table):
+        return ready.histories.sparkSession.createDataFrame([], RANKED)
+    selection = Selection(config.k, repeats, config.max_equal_texts, config.diversity)
+    return recommend_items(ready.histories, ready.knowledge, ranker, selection)

@@ -14,6 +14,7 @@ from interest_tiers.embedding.model_folder import read_model_folder
 from interest_tiers.evaluation.backtest import (
     COMPUTED_LISTS,
     COMPUTED_TIERS,
+    KINDS,
     BackTest,
     PredictedTiers,
     compute_as_of,
@@ -24,14 +25,18 @@ from interest_tiers.evaluation.backtest import (
 )
 from interest_tiers.evaluation.tier_quality import measure_tiers
 from interest_tiers.intervals import Estimate
+from interest_tiers.recommend.training import ranker_day
 from interest_tiers.slices import Slice
 from interest_tiers.stages.cluster_users import measure_model
 from interest_tiers.stages.context import StageContext
 from interest_tiers.stages.inputs import read_or_compute_tier_inputs, tier_inputs_at, tier_method
+from interest_tiers.stages.models import ranker_models
+from interest_tiers.stages.recommend import item_inputs_at, set_up_ranker
 from interest_tiers.stages.results import Measurement, StageResult
 from interest_tiers.stages.train_tiers import preflight_training, train_for_test
 from interest_tiers.storage.schemas import USER_TIERS
 from interest_tiers.training.leakage import require_encoder_before
+from interest_tiers.training.model_store import ModelStore
 
 
 def preflight(context: StageContext) -> list[str]:
@@ -65,12 +70,26 @@ def run(context: StageContext) -> StageResult:
     measurements = [
         *_measure_tiers(context, predicted),
         *_measure_clusters(test, config, context),
-        *_as_measurements(judge_lists(test, config, context.materialise)),
+        *_as_measurements(_judge_lists(context, test, cutoff)),
     ]
     context.write_metrics(measurements)
     return StageResult(
         rows_in, len(measurements), f"cutoff {cutoff}: {_summarise(measurements, config.recommend.k, config.interests.levels)}"
     )
+
+
+def _judge_lists(context: StageContext, test: BackTest, cutoff: date) -> Mapping[Slice, Mapping[str, Estimate]]:
+    """Train the ranker that would have served the cutoff, in a folder of the back-test, and judge its lists."""
+    config, models = context.config, ranker_models(context)
+    items_at = item_inputs_at(context, tier_inputs_at(context, test.inputs, cutoff))
+    store = ModelStore(models.sibling("backtest"), models.record, models.run_id)
+    day, kinds = ranker_day(cutoff, config.recommend), [kind for kind, _ in KINDS]
+    training = set_up_ranker(context, items_at, store, kinds, day, config.evaluation.min_item_users)
+    rankers = training.read_or_train()
+    if isinstance(rankers, str):
+        return judge_lists(test, config, items_at(cutoff).vectors, {}, context.materialise)
+    store.keep_in_use(training.folder)
+    return judge_lists(test, config, items_at(cutoff).vectors, rankers, context.materialise)
 
 
 def _stored_tiers(context: StageContext, cutoff: date) -> DataFrame | None:

@@ -28,6 +28,14 @@ def tier_models(context: StageContext) -> ModelStore:
     return ModelStore(models_folder(context, folder, "tiers.training.folder", "tiers"), RECORD, context.run_id)
 
 
+def ranker_models(context: StageContext) -> ModelStore:
+    """Return the rankers that serve."""
+    from interest_tiers.recommend.training import RECORD
+
+    folder = context.config.recommend.training.folder
+    return ModelStore(models_folder(context, folder, "recommend.training.folder", "ranker"), RECORD, context.run_id)
+
+
 def lineage_of(context: StageContext) -> Lineage:
     """Describe where a model of this command comes from."""
     return Lineage(

@@ -129,9 +129,11 @@ STAGES: tuple[Stage, ...] = (
         "recommend",
         "rank the items to show each user next, with reasons",
         recommend.run,
-        reads=(INTERACTIONS, ITEMS, ITEM_INTERESTS, USER_INTERESTS, USER_TIERS, USER_CLUSTERS, CLUSTERS, INTERESTS),
+        reads=(INTERACTIONS, ITEMS, ITEM_INTERESTS, USER_TIERS, USER_CLUSTERS, CLUSTERS, INTERESTS),
+        may_read=(TEXT_EMBEDDINGS, USERS),
         writes=(RECOMMENDATIONS,),
-        sections=("behaviours", "interests", "recommend"),
+        sections=("behaviours", "interests", "embedding", "tiers", "recommend"),
+        preflight=recommend.preflight,
     ),
     Stage(
         "evaluate",

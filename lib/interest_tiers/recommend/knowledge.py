@@ -1,0 +1,151 @@
+"""What is known of items before a cutoff: their counts, which ones go together, and which ones have texts alike.
+
+It is of bounded size, whatever the number of users and items: the driver computes it, and every worker holds it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+from pyspark.sql import DataFrame, SparkSession, Window
+from pyspark.sql import functions as F
+
+from interest_tiers.recommend.co_use import CoUse, relate_items
+from interest_tiers.recommend.histories import LONG
+from interest_tiers.recommend.item_table import ItemTable, collect_items
+from interest_tiers.recommend.item_use import count_active_days, find_widely_used, summarise_use
+from interest_tiers.spark.materialise import Materialise
+from interest_tiers.spark.sampling import sample_by_hash
+
+#: Pairs of users and items that co-use is learned from, of users sampled by hash: 12 bytes each on the driver.
+SAMPLED_PAIRS = 20_000_000
+
+#: Items of a user that co-use is learned from, those with the most evidence.
+ITEMS_PER_USER = 1_000
+
+#: Items with the most similar texts.
+TEXT_NEIGHBOURS = 30
+
+#: Similarity of texts is taken to this power, so that few neighbours count.
+SHARPNESS = 4
+
+_BLOCK = 512
+
+
+@dataclass(frozen=True)
+class Knowledge:
+    """What workers need to find and describe candidates.
+
+    alike: (items, items) sparse, similarity of the texts of an item's TEXT_NEIGHBOURS to the power SHARPNESS
+    texts: (items, width) float32, unit vectors of the items' texts, 0 where an item has none
+    text_groups: (items,) int32, the same for items with the same text, -1 for an item without one
+    """
+
+    table: ItemTable
+    co_use: CoUse
+    alike: sp.csr_matrix
+    texts: np.ndarray
+    text_groups: np.ndarray
+
+
+@dataclass(frozen=True)
+class Use:
+    """What users did before a cutoff.
+
+    used:   see item_use.summarise_use
+    active: see item_use.count_active_days
+    """
+
+    used: DataFrame
+    active: DataFrame
+
+
+def sum_use(days: DataFrame, cutoff: date, materialise: Materialise, min_item_users: int = 1) -> Use:
+    """Sum up the days before a cutoff. Items that fewer than min_item_users users have had are left out.
+
+    days: (user_id, interest_id, item_id, event_date, weight, n_interactions), which may go beyond the cutoff
+    """
+    before = days.where(F.col("event_date") < F.lit(cutoff))
+    used = summarise_use(before, cutoff)
+    if min_item_users > 1:
+        used = materialise("all_used", used)
+        used = used.join(find_widely_used(used, min_item_users), "item_id", "left_semi")
+    return Use(materialise("used", used), materialise("active", count_active_days(before, cutoff)))
+
+
+def learn_items(use: Use, vectors: DataFrame, max_items: int) -> Knowledge:
+    """Learn what is known of items from the users before a cutoff.
+
+    vectors: (item_id, text_hash, embedding), of items with a text; embedding null where it says nothing to the model
+    """
+    counts = use.active.agg(F.count(F.when(F.col("active_days_91d") > 0, 1)).alias("active")).first()
+    assert counts is not None  # an aggregate without keys has one row
+    table = collect_items(use.used, counts["active"], max_items)
+    had, days = _sample_users(use.used, table)
+    texts, text_groups = _collect_vectors(vectors, table)
+    return Knowledge(table, relate_items(had, days), find_alike_texts(texts), texts, text_groups)
+
+
+def code_items(spark: SparkSession, table: ItemTable) -> tuple[DataFrame, DataFrame]:
+    """Return the positions of items and interests in the table as frames: (item_id, code int) and (interest_id, interest int)."""
+    items = pd.DataFrame({"item_id": table.ids, "code": np.arange(len(table), dtype=np.int32)})
+    interests = pd.DataFrame({"interest_id": table.interests, "interest": np.arange(len(table.interests), dtype=np.int32)})
+    return (
+        spark.createDataFrame(items, "item_id string, code int"),
+        spark.createDataFrame(interests, "interest_id string, interest int"),
+    )
+
+
+def _sample_users(used: DataFrame, table: ItemTable) -> tuple[sp.csr_matrix, sp.csr_matrix]:
+    """Collect what users sampled by hash had of the table's items: 1 and log(1 + days), both (users, items)."""
+    codes, _ = code_items(used.sparkSession, table)
+    had = used.where("is_had").join(F.broadcast(codes), "item_id")
+    n_pairs = int(table.counts.users.sum())
+    sampled = sample_by_hash(had, "user_id", SAMPLED_PAIRS, n_pairs)
+    strongest = Window.partitionBy("user_id").orderBy(F.desc(f"evidence_{LONG}d"), "item_id")
+    placed = sampled.withColumn("place", F.row_number().over(strongest)).where(F.col("place") <= ITEMS_PER_USER)
+    rows = placed.select(F.xxhash64("user_id").alias("user"), "code", F.col("n_days").cast("int").alias("n_days")).toPandas()
+    users, position = np.unique(rows["user"].to_numpy(), return_inverse=True)
+    where = position, rows["code"].to_numpy()
+    days = sp.csr_matrix((np.log1p(rows["n_days"].to_numpy(dtype=np.float32)), where), shape=(len(users), len(table)))
+    days.sort_indices()  # rows come in any order, and sums of float32 should not follow it
+    had_it = days.copy()
+    had_it.data[:] = 1
+    return had_it, days
+
+
+def _collect_vectors(vectors: DataFrame, table: ItemTable) -> tuple[np.ndarray, np.ndarray]:
+    """Collect the texts' unit vectors, and which texts are the same."""
+    codes, _ = code_items(vectors.sparkSession, table)
+    rows = vectors.join(F.broadcast(codes), "item_id").select("code", F.xxhash64("text_hash").alias("text"), "embedding").toPandas()
+    groups = np.full(len(table), -1, dtype=np.int32)
+    groups[rows["code"].to_numpy()] = np.unique(rows["text"].to_numpy(), return_inverse=True)[1]
+    known = rows[rows["embedding"].notna()]
+    if known.empty:
+        return np.zeros((len(table), 1), dtype=np.float32), groups
+    given = np.stack(list(known["embedding"])).astype(np.float32)
+    texts = np.zeros((len(table), given.shape[1]), dtype=np.float32)
+    texts[known["code"].to_numpy()] = given / np.maximum(np.linalg.norm(given, axis=1, keepdims=True), 1e-12)
+    return texts, groups
+
+
+def find_alike_texts(texts: np.ndarray) -> sp.csr_matrix:
+    """Find for every item the TEXT_NEIGHBOURS items whose texts are nearest by cosine. texts: (items, width), unit or zero vectors."""
+    n_items, kept = len(texts), min(TEXT_NEIGHBOURS, len(texts))
+    rows, columns, data = [], [], []
+    for start in range(0, n_items, _BLOCK):
+        similarity = texts[start : start + _BLOCK] @ texts.T
+        place = np.arange(len(similarity))
+        similarity[place, start + place] = 0
+        best = np.argpartition(-similarity, kept - 1, axis=1)[:, :kept]
+        values = np.maximum(np.take_along_axis(similarity, best, 1), 0) ** SHARPNESS
+        rows.append(np.repeat(start + place, kept))
+        columns.append(best.ravel())
+        data.append(values.ravel())
+    alike = sp.csr_matrix((np.concatenate(data), (np.concatenate(rows), np.concatenate(columns))), shape=(n_items, n_items))
+    alike.eliminate_zeros()
+    return alike
