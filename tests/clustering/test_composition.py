@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
@@ -26,7 +27,11 @@ def keep(name: str, rows: DataFrame) -> DataFrame:
 
 
 def inputs_of(spark: SparkSession, evidence: dict[str, dict[str, float]], items: dict[str, list[str]]) -> ClusterInputs:
-    pairs = [(user, each, value, max(1, round(value)), 1) for user, held in evidence.items() for each, value in held.items()]
+    pairs = [
+        (user, each, value, max(1, round(value)) if math.isfinite(value) else 1, 1)
+        for user, held in evidence.items()
+        for each, value in held.items()
+    ]
     had = [(user, item) for user, held in items.items() for item in held]
     return ClusterInputs(
         spark.createDataFrame(pairs, PAIRS).cache(),
@@ -203,6 +208,14 @@ def test_users_without_evidence_have_no_vector_and_no_cluster(spark: SparkSessio
     nobody = run(inputs_of(spark, {"gone": {"bread": 0.0}}, {"u": ["x"]}))
     assert nobody.model is None
     assert nobody.user_clusters.collect() == []
+
+
+@pytest.mark.parametrize("broken", [float("nan"), float("inf")])
+def test_evidence_that_is_no_number_is_none(spark: SparkSession, first: ClusteredUsers, broken: float) -> None:
+    """It moves nobody else, and a user who has nothing else has no cluster."""
+    evidence, items = shoppers(1)
+    evidence["broken"] = {"bread": broken}
+    assert primary(run(inputs_of(spark, evidence, items))) == primary(first)
 
 
 def test_activity_explained_by_hand() -> None:

@@ -105,7 +105,7 @@ def _in_sentence(name: str, first: bool) -> str:
 
 def _read_interests(primary: DataFrame, pairs: DataFrame, names: DataFrame, sizes: Mapping[str, int]) -> dict[str, list[Candidate]]:
     """Read the interests that set every cluster apart; share is the mean share of the cluster's users."""
-    held = pairs.where("share > 0").join(primary, "user_id").repartition("interest_id").groupBy("interest_id", "cluster_id")
+    held = pairs.where("share > 0 AND share <= 1").join(primary, "user_id").repartition("interest_id").groupBy("interest_id", "cluster_id")
     return _collect_pool(held.agg(F.sum("share").alias("users")), "interest_id", names.withColumnRenamed("name", "label"), sizes)
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from pyspark.ml.functions import vector_to_array
 from pyspark.ml.stat import Summarizer
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from interest_tiers.clustering.kmeans import to_vector
@@ -40,6 +40,11 @@ class Vocabulary:
     n_users: tuple[int, ...] = ()
 
 
+def is_evidence() -> Column:
+    """Say whether the column evidence is above 0 and finite; NaN is larger than any other number."""
+    return (F.col("evidence") > 0) & (F.col("evidence") < float("inf"))
+
+
 def select_had_items(item_days: DataFrame) -> DataFrame:
     """Select the items that users had, each once.
 
@@ -58,7 +63,7 @@ def find_vocabulary(pairs: DataFrame | None, had: DataFrame | None, min_item_use
     interests, items = [], []
     if pairs is not None:
         total = F.sum(F.floor(F.col("evidence") * TOTAL_PARTS)).alias("total")
-        known = pairs.groupBy("interest_id").agg(total).where("total > 0")
+        known = pairs.where(is_evidence()).groupBy("interest_id").agg(total).where("total > 0")
         interests = known.orderBy(F.desc("total"), "interest_id").limit(MAX_INTERESTS).collect()
     if had is not None:
         used = had.groupBy("item_id").agg(F.count(F.lit(1)).alias("n_users")).where(F.col("n_users") >= min_item_users)
@@ -88,7 +93,8 @@ def build_profiles(
     spark = pairs.sparkSession
     columns = F.broadcast(spark.createDataFrame(list(interests.items()), "interest_id string, column int"))
     by_column = (
-        pairs.join(columns, "interest_id", "left")
+        pairs.withColumn("evidence", F.when(is_evidence(), F.col("evidence")).otherwise(F.lit(0.0)))
+        .join(columns, "interest_id", "left")
         .groupBy("user_id", "column")
         .agg(F.sum("evidence").alias("evidence"), F.sum("n_days").alias("n_days"))
     )

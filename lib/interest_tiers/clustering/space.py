@@ -16,7 +16,7 @@ from pyspark.sql import functions as F
 
 from interest_tiers.clustering.blocks import Block, fit_blocks, read_rows
 from interest_tiers.clustering.moments import Moments, measure_moments
-from interest_tiers.clustering.profiles import Vocabulary
+from interest_tiers.clustering.profiles import Vocabulary, is_evidence
 from interest_tiers.clustering.texts import Reading
 
 #: Shorter vectors are rounding noise around the mean user, and have no direction.
@@ -125,8 +125,8 @@ def place_at_one_point(pairs: DataFrame, components: int) -> DataFrame:
     Returns: (user_id, n_events double, vector array<float>), see locate_users
     """
     point = F.array(*[F.lit(float(i == 0)) for i in range(components)]).cast("array<float>")
-    users = pairs.groupBy("user_id").agg(F.sum("n_days").cast("double").alias("n_events"), F.max("evidence").alias("evidence"))
-    return users.where(F.col("evidence") > 0).select("user_id", "n_events", point.alias("vector"))
+    users = pairs.groupBy("user_id").agg(F.sum("n_days").cast("double").alias("n_events"), F.max(is_evidence()).alias("has_evidence"))
+    return users.where("has_evidence").select("user_id", "n_events", point.alias("vector"))
 
 
 def _has_evidence(blocks: Iterable[str]) -> Column:
