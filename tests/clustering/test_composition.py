@@ -143,6 +143,16 @@ def test_a_group_that_comes_is_born_and_one_that_goes_died(spark: SparkSession, 
     assert later.model.last_number == 6
 
 
+def test_other_settings_keep_the_ids_too(spark: SparkSession, first: ClusteredUsers) -> None:
+    """Another model, of the same people: they know themselves by their clusters. A number of another day is not used again."""
+    before = first.user_clusters.where("is_primary").select("user_id", "cluster_id")
+    config = CONFIG.model_copy(update={"vectors": ["items"]})
+    other = cluster_users(inputs_of(spark, *shoppers(1)), date(2024, 3, 2), config, "others", keep, Memory(None, None, before, 9))
+    assert primary(other) == primary(first)
+    fresh = run(inputs_of(spark, *shoppers(1)), memory=Memory(last_number=9))
+    assert fresh.model is not None and sorted(fresh.model.cluster_ids) == ["c10", "c11", "c12", "c13"]
+
+
 def test_users_who_drift_make_a_refit(spark: SparkSession, first: ClusteredUsers) -> None:
     before = first.user_clusters.where("is_primary").select("user_id", "cluster_id")
     drifted = inputs_of(spark, *shoppers(1, moved=PER_GROUP // 2))

@@ -45,16 +45,18 @@ class ClusterInputs:
 
 @dataclass(frozen=True)
 class Memory:
-    """What earlier runs recorded under the same settings.
+    """What other days recorded.
 
-    find:     finds a model that was fitted at the cutoff itself by its version; None where there is none
-    before:   the latest model that was fitted earlier
-    previous: (user_id, cluster_id), the primary clusters of the latest earlier day
+    find:        finds a model that was fitted at the cutoff itself by its version; None where there is none
+    before:      the latest model of the same settings that was fitted earlier
+    previous:    (user_id, cluster_id), the primary clusters of the latest earlier day, under any settings
+    last_number: the largest number that a cluster of another day has had
     """
 
     find: Callable[[str], ClusterModel | None] | None = None
     before: ClusterModel | None = None
     previous: DataFrame | None = None
+    last_number: int = 0
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ def cluster_users(
     settings: fingerprint of what decides on the space and its clusters
     """
     memory = memory or Memory()
-    labels, reason = None, "no earlier model has these settings"
+    labels, reason = memory.previous, "no earlier model has these settings"
     if memory.before is not None:
         of_before = _assign(inputs, memory.before, config, prefixed(materialise, "before"), memory.previous)
         reason = _find_reason(of_before, memory.before, cutoff, config)
@@ -101,7 +103,7 @@ def cluster_users(
             # As on its first run: users stay where the model before left them.
             return _assign(inputs, fitted, config, prefixed(materialise, "again"), labels)
         reason = reason or "the data of the day have changed"
-    return _fit(inputs, cutoff, config, settings, materialise, memory.before, labels, reason)
+    return _fit(inputs, cutoff, config, settings, materialise, labels, memory.last_number, reason)
 
 
 def _assign(
@@ -147,25 +149,31 @@ def _fit(
     config: Clustering,
     settings: str,
     materialise: Materialise,
-    before: ClusterModel | None,
     labels: DataFrame | None,
+    last_used: int,
     reason: str,
 ) -> ClusteredUsers:
-    """Fit a space and clusters to all users. labels: (user_id, cluster_id) that the model before gives today."""
+    """Fit a space and clusters to all users.
+
+    labels:    (user_id, cluster_id), the clusters that users had so far; None where there are none
+    last_used: the largest number that a cluster has had
+    """
     space, vectors = _fit_space(inputs, config, materialise)
     n_users = vectors.count()
     if n_users == 0:
         nobody = compute_memberships(vectors, np.eye(1, config.components), name_clusters(1), config)
         return ClusteredUsers(vectors, None, None, reason, nobody)
-    old_ids = () if before is None else before.cluster_ids
+    old_ids: tuple[str, ...] = ()
+    if labels is not None:
+        old_ids = tuple(sorted(row["cluster_id"] for row in labels.select("cluster_id").distinct().collect()))  # a row per cluster
     sample = take_sample(vectors, labels, old_ids, config.max_fit_users, n_users)
     fit = fit_clusters(vectors, np.ones(1) if space is None else space.variances, config, n_users, sample, len(old_ids))
-    ids, last = name_clusters(len(fit.centroids)), len(fit.centroids)
+    last_used = max(last_used, last_number(old_ids))
+    ids = name_clusters(len(fit.centroids), after=last_used)
     changes: tuple[Change, ...] = ()
-    if before is not None and labels is not None:
+    if labels is not None and old_ids:
         nearest = compute_memberships(vectors, fit.centroids, ids, config).where("is_primary")
-        ids, changes = match_clusters(_count_shared(labels, nearest, old_ids, ids), old_ids, before.last_number)
-        last = max(before.last_number, last_number(ids))
+        ids, changes = match_clusters(_count_shared(labels, nearest, old_ids, ids), old_ids, last_used)
     members = materialise("user_clusters", compute_memberships(vectors, fit.centroids, ids, config, labels))
     sizes, distance = _measure_fit(members, ids)
     topics = None
@@ -181,7 +189,7 @@ def _fit(
         ids,
         sizes,
         distance,
-        last,
+        max(last_used, last_number(ids)),
         fit.trials,
         changes,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -97,8 +97,9 @@ def _measure_trial(trial: Trial) -> list[Measurement]:
 
 def _recall(context: StageContext, settings: str) -> Memory:
     """Read the models of these settings up to as_of, and the primary clusters of the latest earlier day."""
-    models = context.read_or_empty(CLUSTER_MODELS).where((F.col("settings") == settings) & (F.col("fitted_as_of") <= F.lit(context.as_of)))
-    known = models.select("model_version", "fitted_as_of").collect()  # a row per refit
+    models = context.read_or_empty(CLUSTER_MODELS)
+    listed = models.select("model_version", "fitted_as_of", "settings", "last_number").collect()  # a row per refit
+    known = [row for row in listed if row["settings"] == settings]
     earlier = [(row["fitted_as_of"], row["model_version"]) for row in known if row["fitted_as_of"] < context.as_of]
     of_today = {row["model_version"] for row in known if row["fitted_as_of"] == context.as_of}
 
@@ -107,14 +108,13 @@ def _recall(context: StageContext, settings: str) -> Memory:
         assert row is not None  # it was listed above
         return ClusterModel.from_row(row.asDict())
 
+    def find(version: str) -> ClusterModel | None:
+        return read(version) if version in of_today else None
+
     before = read(max(earlier)[1]) if earlier else None
-    find: Callable[[str], ClusterModel | None] | None = None
-    if of_today:
-
-        def find(version: str) -> ClusterModel | None:
-            return read(version) if version in of_today else None
-
-    return Memory(find, before, _read_previous(context))
+    # Models of this day that other data replaced do not count: the day is as if they had never been.
+    last = max((row["last_number"] for row in listed if row["fitted_as_of"] != context.as_of), default=0)
+    return Memory(find if of_today else None, before, _read_previous(context), last)
 
 
 def _read_previous(context: StageContext) -> DataFrame | None:
