@@ -1,107 +1,108 @@
-"""Items that the same users have had: similarities by hand and by numpy, and what goes with a user's own items."""
+"""Weights between items: by hand, against dense formulas of numpy, and the same by either inverse."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-
 import numpy as np
 import pytest
-from pyspark.sql import DataFrame, SparkSession
+import scipy.sparse as sp
+from hypothesis import given
+from hypothesis import strategies as st
 
 from interest_tiers.recommend import co_use
-from interest_tiers.recommend.co_use import find_co_used_items, relate_items
-
-OWN = "user_id string, interest_id string, item_id string, evidence double"
-RELATED = "item_id string, other_id string, other_interest_id string, similarity double"
-
-
-def own_items(spark: SparkSession, held: dict[str, str]) -> DataFrame:
-    """The first letter of an item is its interest; every item has evidence 1."""
-    return spark.createDataFrame([(user, item[0], item, 1.0) for user, items in held.items() for item in items.split()], OWN)
-
-
-def kept(name: str, rows: DataFrame) -> DataFrame:
-    return rows.localCheckpoint()
+from interest_tiers.recommend.co_use import (
+    ALPHA,
+    BETA,
+    SHRINKAGE,
+    count_together,
+    find_factors,
+    fit_ease,
+    mean_items,
+    relate_items,
+    relate_recent_items,
+)
 
 
-def similarities(own: DataFrame) -> dict[tuple[str, str], float]:
-    return {(row["item_id"], row["other_id"]): row["similarity"] for row in relate_items(own, kept).collect()}
+def draw_users(n_users: int, n_items: int, seed: int = 3) -> sp.csr_matrix:
+    return sp.csr_matrix((np.random.default_rng(seed).random((n_users, n_items)) < 0.3).astype(np.float32))
 
 
-def test_similarity_is_the_shrunk_cosine_of_users_and_one_shared_user_is_none(spark: SparkSession) -> None:
-    own = own_items(spark, {"u1": "a1 b1 c1", "u2": "a1 b1", "u3": "a1", "u4": "a1 c1 d1", "u5": "d1"})
-    disliked = spark.createDataFrame([(f"u{number}", "e", "e1", 0.0) for number in range(1, 6)], OWN)
-    of_b, of_c = 2 / (math.sqrt(4 * 2) + 5), 2 / (math.sqrt(4 * 2) + 5)
-    found = similarities(own.unionByName(disliked))
-    assert found == pytest.approx({("a1", "b1"): of_b, ("b1", "a1"): of_b, ("a1", "c1"): of_c, ("c1", "a1"): of_c})
-    interests = {row["other_id"]: row["other_interest_id"] for row in relate_items(own, kept).collect()}
-    assert interests == {"a1": "a", "b1": "b", "c1": "c"}
+def dense_ease(used: np.ndarray, penalty: float) -> np.ndarray:
+    inverse = np.linalg.inv(used.T.astype(float) @ used + penalty * np.eye(used.shape[1]))
+    weights = -inverse / np.diag(inverse)
+    np.fill_diagonal(weights, 0)
+    return weights
 
 
-def test_similarities_are_those_of_numpy(spark: SparkSession) -> None:
-    held = np.random.default_rng(3).random((40, 12)) < 0.3
-    own = own_items(spark, {f"u{user}": " ".join(f"i{item:02d}" for item in np.flatnonzero(held[user])) for user in range(40)})
-    both = held.T.astype(int) @ held.astype(int)
-    users = held.sum(axis=0)
-    expected = {
-        (f"i{one:02d}", f"i{other:02d}"): both[one, other] / (math.sqrt(users[one] * users[other]) + 5)
-        for one in range(12)
-        for other in range(12)
-        if one != other and both[one, other] >= 2
-    }
-    assert similarities(own) == pytest.approx(expected)
+@pytest.mark.parametrize("shape", [(60, 12), (12, 60)], ids=["fewer items than users", "fewer users than items"])
+def test_ease_is_the_closed_form_by_either_inverse(shape: tuple[int, int]) -> None:
+    used = draw_users(*shape)
+    assert fit_ease(used, penalty=3.0).toarray() == pytest.approx(dense_ease(used.toarray(), 3.0), abs=1e-5)
+    assert fit_ease(used).toarray() == pytest.approx(dense_ease(used.toarray(), co_use.PENALTY * mean_items(used)), abs=1e-5)
 
 
-def test_items_of_a_user_and_neighbours_of_an_item_are_capped_by_strength(spark: SparkSession, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(co_use, "ITEMS_PER_USER", 3)
-    rows = [
-        (f"u{user}", "a", item, evidence) for user in range(3) for item, evidence in (("a1", 4.0), ("a2", 3.0), ("a3", 2.0), ("a4", 1.0))
-    ]
-    assert {item for pair in similarities(spark.createDataFrame(rows, OWN)) for item in pair} == {"a1", "a2", "a3"}
-    monkeypatch.setattr(co_use, "NEIGHBOURS", 1)
-    # a3 is with a1 more often than a2 is; ties go by item.
-    own = own_items(spark, {"u1": "a1 a2 a3", "u2": "a1 a2 a3", "u3": "a1 a3"})
-    assert set(similarities(own)) == {("a1", "a3"), ("a2", "a1"), ("a3", "a1")}
+def test_the_penalty_follows_the_users_with_many_items() -> None:
+    used = sp.csr_matrix(np.array([[1, 1, 1, 1], [1, 0, 0, 0], [0, 0, 0, 0]], dtype=np.float32))
+    assert mean_items(used) == pytest.approx((4 * 4 + 1 * 1) / 5)
 
 
-def co_used(spark: SparkSession, own: Sequence[tuple[str, str, str, float]]) -> dict[tuple[str, str], tuple[str, float, str]]:
-    related = spark.createDataFrame(
-        [("a1", "b1", "b", 0.5), ("a1", "c1", "c", 0.25), ("a2", "b1", "b", 0.125), ("a2", "a1", "a", 0.9), ("d1", "c1", "c", 1.0)], RELATED
-    )
-    found = find_co_used_items(spark.createDataFrame(own, OWN), related).collect()
-    return {(row["user_id"], row["item_id"]): (row["interest_id"], row["co_use"], row["because_id"]) for row in found}
+def test_inverses_larger_than_a_block_are_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(co_use, "BLOCK", 5)
+    used = draw_users(60, 12)
+    assert fit_ease(used, penalty=3.0).toarray() == pytest.approx(dense_ease(used.toarray(), 3.0), abs=1e-5)
+    assert count_together(used) == pytest.approx(used.toarray().T @ used.toarray())
 
 
-def test_co_use_is_the_mean_similarity_to_own_items_by_evidence(spark: SparkSession) -> None:
-    found = co_used(spark, [("u1", "a", "a1", 3.0), ("u1", "a", "a2", 1.0), ("u2", "d", "d1", 5.0)])
-    # Own items are none, however similar.
-    assert found == {
-        ("u1", "b1"): ("b", pytest.approx(0.75 * 0.5 + 0.25 * 0.125), "a1"),
-        ("u1", "c1"): ("c", pytest.approx(0.75 * 0.25), "a1"),
-        ("u2", "c1"): ("c", pytest.approx(1.0), "d1"),
-    }
+def test_cosine_and_walks_are_those_of_dense_formulas() -> None:
+    used = draw_users(40, 9)
+    dense, related = used.toarray().astype(float), relate_items(used)
+    both, n_users, n_items = dense.T @ dense, dense.sum(axis=0), dense.sum(axis=1)
+    cosine = both / (np.sqrt(np.outer(n_users, n_users)) + SHRINKAGE)
+    walks = (dense.T / n_users[:, None] ** ALPHA) @ (dense / np.maximum(n_items, 1)[:, None] ** ALPHA) / n_users**BETA
+    for expected, got in ((cosine, related.cosine), (walks, related.rp3)):
+        np.fill_diagonal(expected, 0)
+        assert got.toarray() == pytest.approx(expected, rel=1e-5)
 
 
-def test_disliked_items_neither_speak_nor_are_offered(spark: SparkSession) -> None:
-    assert co_used(spark, [("u1", "a", "a1", 1.0), ("u1", "b", "b1", 0.0), ("u1", "d", "d1", 0.0)]) == {("u1", "c1"): ("c", 0.25, "a1")}
+def test_a_row_keeps_the_weights_farthest_from_0(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(co_use, "KEPT_WEIGHTS", 3)
+    used = draw_users(60, 12)
+    expected = dense_ease(used.toarray(), 3.0)
+    kept = np.abs(expected) >= np.sort(np.abs(expected), axis=1)[:, [-3]]
+    assert fit_ease(used, penalty=3.0).toarray() == pytest.approx(np.where(kept, expected, 0), abs=1e-5)
 
 
-def test_users_who_left_long_ago_are_served_by_what_they_had(spark: SparkSession) -> None:
-    assert co_used(spark, [("u1", "a", "a1", 3e-200), ("u1", "a", "a2", 1e-200)]) == {
-        ("u1", "b1"): ("b", pytest.approx(0.75 * 0.5 + 0.25 * 0.125), "a1"),
-        ("u1", "c1"): ("c", pytest.approx(0.75 * 0.25), "a1"),
-    }
+def test_factors_reproduce_a_matrix_of_low_rank() -> None:
+    """With as many factors as the matrix has ranks, projecting a profile gives it back."""
+    random = np.random.default_rng(5)
+    profiles = sp.csr_matrix((random.random((20, 3)) @ random.random((3, 8))).astype(np.float32))
+    to_coordinates, to_scores = find_factors(profiles, np.full(8, 20.0))
+    assert (profiles @ to_coordinates) @ to_scores.T == pytest.approx(profiles.toarray(), rel=1e-3)
 
 
-def test_only_the_strongest_own_items_speak(spark: SparkSession, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(co_use, "OWN_ITEMS", 1)
-    assert co_used(spark, [("u1", "a", "a2", 2.0), ("u1", "d", "d1", 1.0)]) == {
-        ("u1", "b1"): ("b", 0.125, "a2"),
-        ("u1", "a1"): ("a", pytest.approx(0.9), "a2"),
-    }
+@pytest.mark.parametrize("shape", [(1, 5), (5, 1)])
+def test_one_user_or_one_item_relates_nothing_and_breaks_nothing(shape: tuple[int, int]) -> None:
+    used = sp.csr_matrix(np.ones(shape, dtype=np.float32))
+    related = relate_items(used)
+    assert related.factors[0].shape[0] == shape[1] and related.ease.shape == (shape[1], shape[1])
 
 
-def test_a_user_gets_the_candidates_with_the_most_co_use(spark: SparkSession, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(co_use, "CANDIDATES", 1)
-    assert co_used(spark, [("u1", "a", "a1", 1.0)]) == {("u1", "b1"): ("b", 0.5, "a1")}
+def test_only_the_items_of_late_are_related(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Relating five of eight items is relating a matrix of those five."""
+    monkeypatch.setattr(co_use, "RELATED_ITEMS", 5)
+    used = draw_users(40, 8)
+    related, alone = relate_recent_items(used, np.array([9, 1, 8, 2, 7, 6, 0, 5.0])), relate_items(used[:, [0, 2, 4, 5, 7]])
+    for got, expected in ((related.ease, alone.ease), (related.cosine, alone.cosine), (related.rp3, alone.rp3)):
+        assert got[[0, 2, 4, 5, 7]][:, [0, 2, 4, 5, 7]].toarray() == pytest.approx(expected.toarray())
+        assert got.nnz == expected.nnz
+    scores = [(used[:, [0, 2, 4, 5, 7]] @ alone.factors[0]) @ alone.factors[1].T, (used @ related.factors[0]) @ related.factors[1].T]
+    assert scores[1][:, [0, 2, 4, 5, 7]] == pytest.approx(scores[0], abs=1e-5) and not scores[1][:, [1, 3, 6]].any()
+
+
+@given(st.integers(1, 40), st.integers(1, 12), st.integers(0, 2**32 - 1))
+def test_the_largest_sizes_are_found_whatever_their_order(n_columns: int, kept: int, seed: int) -> None:
+    """Against a full sort; many sizes are 0 or equal."""
+    sizes = np.random.default_rng(seed).integers(0, 6, (5, n_columns)).astype(np.float32)
+    rows, columns = co_use._find_largest(sizes, min(kept, n_columns))
+    for row in range(5):
+        best = sorted(np.flatnonzero(sizes[row]), key=lambda column: (-sizes[row, column], column))[: min(kept, n_columns)]
+        assert columns[rows == row].tolist() == sorted(best)

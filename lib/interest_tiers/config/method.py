@@ -180,7 +180,9 @@ class RankerTraining(Section):
         min_length=1,
         description="Folder of trained rankers, a path that every machine shares. Default: models/ranker of the warehouse.",
     )
-    threads: int = Field(2, ge=1, le=256, description="Threads of the driver that fit the model.")
+    threads: int = Field(
+        1, ge=1, le=256, description="Threads of the driver that fit the model. More are slower where other work keeps the cores busy."
+    )
     seed: int = Field(17, ge=0, lt=2**31, description="Seed of the samples of rows and features.")
 
 
@@ -190,7 +192,7 @@ class Recommend(Section):
     k: int = Field(10, ge=1, le=1000, description="Recommendations per user.")
     repeats: bool = Field(True, description="Whether items that the user already had may be recommended.")
     max_items: int = Field(
-        10_000, ge=10, le=200_000, description="Items that may be recommended to users who have not had them: the most used ones lately."
+        20_000, ge=10, le=200_000, description="Items that may be recommended to users who have not had them: the most used ones lately."
     )
     max_equal_texts: int | None = Field(
         None, ge=1, description="Items with the same text in one list, at most. Default: no limit, since variants of a product share texts."

@@ -176,11 +176,13 @@ def judge_lists(
     known = materialise("users", sample_active_users(after, settings.max_users))
     truth = materialise("truth", find_future_items(after, use.used, catalogue, known))
     ready = prepare_ranking(use, vectors, recommend, known)
+    if ready.knowledge is None:
+        return {}
     lists = [rank_by_baselines(ready.histories, ready.knowledge, k)]
     for kind, repeats in KINDS:
         for model, ranker in ((COMPUTED_LISTS, rankers.get(kind)), *([("without_ranker", None)] if kind in rankers else [])):
             lists.append(name_lists(kind, model, rank_items(ready, ranker, recommend, repeats)))
-    ranked = materialise("lists", reduce(DataFrame.unionByName, lists))
+    ranked = materialise("ranked", reduce(DataFrame.unionByName, lists))
     return measure_lists(ranked, truth, catalogue.count(), k, settings.bootstrap_samples, COMPUTED_LISTS)
 
 

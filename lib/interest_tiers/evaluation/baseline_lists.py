@@ -33,7 +33,7 @@ def rank_by_baselines(histories: DataFrame, knowledge: Broadcast[Knowledge], k: 
     ease, item_knn, rp3beta, pure_svd: see co_use
 
     histories: see histories.gather_histories
-    Returns:   (items all or new, model, user_id, item_id, rank), at most k rows per list; items of the table only
+    Returns:   (items all or new, model, user_id, item_id, rank), at most k rows per list; new items are those of the table
     """
 
     def rank(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -44,6 +44,8 @@ def rank_by_baselines(histories: DataFrame, knowledge: Broadcast[Knowledge], k: 
                 for items in kinds:
                     allowed = scores > 0 if items == "all" else (scores > 0) & ~is_own
                     yield _list_best(items, model, np.where(allowed, scores, -np.inf), described.histories, table, k)
+            for model, scores in _score_own(described.histories, table):
+                yield _list_own(model, scores, described.histories, k)
 
     return histories.mapInArrow(rank, LISTS)
 
@@ -62,20 +64,24 @@ def _score(described: Described, table: ItemTable, is_own: np.ndarray) -> Iterat
     everyone = np.ones((histories.n_users, 1))
     yield "popularity", both, everyone * table.counts.users
     yield "adopters_14d", ("new",), everyone * table.counts.adopters_in[WINDOWS.index(14)]
-    known = histories.is_had & (histories.code >= 0)
-
-    def spread(values: np.ndarray) -> np.ndarray:
-        scores = np.zeros(is_own.shape)
-        scores[histories.user[known], histories.code[known]] = values[known]
-        return scores
-
-    had = spread(np.ones_like(histories.n_days))
-    yield "own_frequency", ("all",), spread(histories.n_interactions) + _TIES * had * table.counts.users
-    days, popular = spread(histories.n_days), had * table.share_28d[:-1]
-    for weight in POPULARITY_WEIGHTS:
-        yield f"own_popularity_{weight:g}", ("all",), days + weight * popular
     for model, name in (("ease", "ease"), ("item_knn", "cosine_recent"), ("rp3beta", "rp3_recent"), ("pure_svd", "factors")):
         yield model, both, described.scored[name]
+
+
+def _score_own(histories: Histories, table: ItemTable) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield the baselines of own items, and their scores (pairs,)."""
+    users = np.append(table.counts.users, 0)[histories.code]
+    yield "own_frequency", histories.n_interactions + _TIES * users
+    for weight in POPULARITY_WEIGHTS:
+        yield f"own_popularity_{weight:g}", histories.n_days + weight * table.share_28d[histories.code]
+
+
+def _list_own(model: str, scores: np.ndarray, histories: Histories, k: int) -> pa.RecordBatch:
+    """List the k own items with the highest scores of every user, ties by more recent evidence."""
+    had = np.flatnonzero(histories.is_had)
+    order = had[np.lexsort((had, -scores[had], histories.user[had]))]
+    place = np.arange(len(order)) - np.searchsorted(histories.user[order], histories.user[order])
+    return _as_batch("all", model, histories, histories.user[order][place < k], histories.items[order][place < k], place[place < k])
 
 
 def _list_best(items: str, model: str, scores: np.ndarray, histories: Histories, table: ItemTable, k: int) -> pa.RecordBatch:
@@ -84,8 +90,12 @@ def _list_best(items: str, model: str, scores: np.ndarray, histories: Histories,
     order = np.argsort(-scores, axis=1, kind="stable")[:, :kept]
     values = np.take_along_axis(scores, order, 1)
     user, place = np.nonzero(values > -np.inf)
+    return _as_batch(items, model, histories, user, table.ids[order[user, place]], place)
+
+
+def _as_batch(items: str, model: str, histories: Histories, user: np.ndarray, item_ids: np.ndarray, place: np.ndarray) -> pa.RecordBatch:
     columns = [
         pa.array([items] * len(user), pa.string()), pa.array([model] * len(user), pa.string()),
-        pa.array(histories.users[user], pa.string()), pa.array(table.ids[order[user, place]], pa.string()), pa.array(place + 1, pa.int64()),
+        pa.array(histories.users[user], pa.string()), pa.array(item_ids, pa.string()), pa.array(place + 1, pa.int64()),
     ]  # fmt: skip
     return pa.RecordBatch.from_arrays(columns, names=["items", "model", "user_id", "item_id", "rank"])

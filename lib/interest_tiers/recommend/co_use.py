@@ -33,8 +33,14 @@ POPULARITY_DAMPING = 0.2
 #: The penalty of EASE relative to the users' mean number of items, see mean_items.
 PENALTY = 2.5
 
+#: Items that are related, those with the most recent use: the cost grows with their square.
+RELATED_ITEMS = 10_000
+
 #: Items whose weights are computed at a time.
 BLOCK = 512
+
+#: Share of the columns that tells about how large the largest weights of a row are.
+SAMPLED_COLUMNS = 8
 
 
 @dataclass(frozen=True)
@@ -51,12 +57,32 @@ class CoUse:
     factors: tuple[np.ndarray, np.ndarray]
 
 
-def relate_items(used: sp.csr_matrix, days: sp.csr_matrix) -> CoUse:
-    """Relate the items of a sample of users.
+def relate_recent_items(days: sp.csr_matrix, recent_use: np.ndarray) -> CoUse:
+    """Relate the RELATED_ITEMS items with the most recent use; all others go with none.
 
-    used: (users, items) float32, 1 where the user had the item
-    days: of the same shape and places, log(1 + days of use)
+    days:       (users, items) float32, log(1 + days of use) of a sample of users
+    recent_use: (items,)
     """
+    n_items = len(recent_use)
+    related = np.sort(np.argsort(-recent_use, kind="stable")[:RELATED_ITEMS])
+    among_related = relate_items(days[:, related])
+    if len(related) == n_items:
+        return among_related
+
+    def place(weights: sp.csr_matrix) -> sp.csr_matrix:
+        found = weights.tocoo()
+        return sp.csr_matrix((found.data, (related[found.row], related[found.col])), shape=(n_items, n_items))
+
+    factors = tuple(np.zeros((n_items, factor.shape[1]), dtype=np.float32) for factor in among_related.factors)
+    for placed, factor in zip(factors, among_related.factors, strict=True):
+        placed[related] = factor
+    return CoUse(place(among_related.ease), place(among_related.cosine), place(among_related.rp3), (factors[0], factors[1]))
+
+
+def relate_items(days: sp.csr_matrix) -> CoUse:
+    """Relate the items of a sample of users. days: (users, items) float32, log(1 + days of use)."""
+    used = days.copy()
+    used.data[:] = 1
     of_items = used.T.tocsr()
     n_users = np.maximum(np.asarray(used.sum(axis=0)).ravel(), 1)
     root = np.sqrt(n_users)
@@ -155,10 +181,27 @@ def _keep_largest(weigh: Callable[[slice], np.ndarray], n_items: int, kept: int)
         rows = slice(start, min(n_items, start + BLOCK))
         block = np.asarray(weigh(rows), dtype=np.float32)
         block[np.arange(len(block)), np.arange(rows.start, rows.stop)] = 0
-        best = np.sort(np.argpartition(-np.abs(block), kept - 1, axis=1)[:, :kept], axis=1)
-        values = np.take_along_axis(block, best, 1)
-        is_kept = values != 0
-        starts.append(starts[-1][-1] + is_kept.sum(axis=1).cumsum())
-        columns.append(best[is_kept].astype(np.int32))
-        data.append(values[is_kept])
+        found_rows, found_columns = _find_largest(np.abs(block), kept)
+        starts.append(starts[-1][-1] + np.bincount(found_rows, minlength=len(block)).cumsum())
+        columns.append(found_columns.astype(np.int32))
+        data.append(block[found_rows, found_columns])
     return sp.csr_matrix((np.concatenate(data), np.concatenate(columns), np.concatenate(starts)), shape=(n_items, n_items))
+
+
+def _find_largest(sizes: np.ndarray, kept: int) -> tuple[np.ndarray, np.ndarray]:
+    """Find the kept largest sizes above 0 of every row: rows and columns, in order. sizes: (rows, columns), at least 0.
+
+    A bound from some of the columns leaves few to be sorted. A row in which it leaves too few is searched whole.
+    """
+    sample = sizes[:, ::SAMPLED_COLUMNS]
+    expected = min(sample.shape[1], 2 * -(-kept // SAMPLED_COLUMNS) + 4)
+    bound = np.partition(sample, sample.shape[1] - expected, axis=1)[:, sample.shape[1] - expected, None]
+    is_candidate = (sizes >= bound) & (sizes > 0)
+    too_few = is_candidate.sum(axis=1) < kept
+    is_candidate[too_few] = sizes[too_few] > 0
+    rows, columns = np.nonzero(is_candidate)
+    order = np.lexsort((columns, -sizes[rows, columns], rows))
+    starts = np.searchsorted(rows, rows)  # rows are ascending, before and after the sort
+    best = order[np.arange(len(order)) - starts < kept]
+    best = best[np.lexsort((columns[best], rows[best]))]
+    return rows[best], columns[best]

@@ -17,10 +17,14 @@ from interest_tiers.recommend.selection import Selection
 
 @dataclass(frozen=True)
 class ReadyToRank:
-    """What lists are made from. histories: see histories.gather_histories."""
+    """What lists are made from.
+
+    histories: see histories.gather_histories
+    knowledge: None where nobody has had any item
+    """
 
     histories: DataFrame
-    knowledge: Broadcast[Knowledge]
+    knowledge: Broadcast[Knowledge] | None
 
 
 def prepare_ranking(use: Use, vectors: DataFrame, config: Recommend, users: DataFrame | None = None) -> ReadyToRank:
@@ -32,14 +36,17 @@ def prepare_ranking(use: Use, vectors: DataFrame, config: Recommend, users: Data
     """
     spark = use.used.sparkSession
     knowledge = learn_items(use, vectors, config.max_items)
+    if knowledge is None:
+        return ReadyToRank(use.used, None)
     codes, interests = code_items(spark, knowledge.table)
     used = use.used if users is None else use.used.join(users, "user_id", "left_semi")
-    return ReadyToRank(gather_histories(used, use.active, codes, interests), spark.sparkContext.broadcast(knowledge))
+    histories = gather_histories(used, use.active, codes, interests)
+    return ReadyToRank(histories, spark.sparkContext.broadcast(knowledge))
 
 
 def rank_items(ready: ReadyToRank, ranker: Ranker | None, config: Recommend, repeats: bool) -> DataFrame:
     """Rank items for every user, see scoring.recommend_items. ranker: None for the score without a model."""
-    if not len(ready.knowledge.value.table):
+    if ready.knowledge is None:
         return ready.histories.sparkSession.createDataFrame([], RANKED)
     selection = Selection(config.k, repeats, config.max_equal_texts, config.diversity)
     return recommend_items(ready.histories, ready.knowledge, ranker, selection)

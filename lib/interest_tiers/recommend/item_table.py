@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 from pyspark.sql import Column, DataFrame
@@ -59,6 +60,7 @@ class ItemTable:
     ids:       (items,), item ids, ascending
     interest:  (items,) int32, position in interests
     interests: interest ids, ascending
+    recent_use: (items,), evidence of all users with a half-life of 60 days
     counts:    see ItemCounts
     n_active:  users active in the last 91 days
     """
@@ -66,6 +68,7 @@ class ItemTable:
     ids: np.ndarray
     interest: np.ndarray
     interests: np.ndarray
+    recent_use: np.ndarray
     counts: ItemCounts
     n_active: int
 
@@ -86,8 +89,10 @@ class ItemTable:
         of_interest = np.bincount(self.interest, in_91, n_interests)
         columns = [
             counts.users / n, *(users / n), *(adopters / n),
-            (in_28 + 1) / (in_91 / 3.25 + 1), adopters[WINDOWS.index(28)] / (in_28 + 1), counts.repeaters / np.maximum(1, counts.users),
-            (counts.back_28d + 1) / (counts.known_28d + 10), _divide(counts.span, counts.gaps), counts.pair_days / np.maximum(1, counts.users),
+            (in_28 + 1) / (in_91 / 3.25 + 1), adopters[WINDOWS.index(28)] / (in_28 + 1),
+            counts.repeaters / np.maximum(1, counts.users),
+            (counts.back_28d + 1) / (counts.known_28d + 10), _divide(counts.span, counts.gaps),
+            counts.pair_days / np.maximum(1, counts.users),
             counts.age, counts.recency,
             in_91 / (of_interest[self.interest] + 1), self._place_in_interest(adopters[WINDOWS.index(91)]), of_interest[self.interest] / n,
         ]  # fmt: skip
@@ -104,7 +109,7 @@ class ItemTable:
         """By interest, its items with the most adopters, the most first."""
         order = self._by_adoption[np.argsort(self.interest[self._by_adoption], kind="stable")]
         starts = np.searchsorted(self.interest[order], np.arange(len(self.interests) + 1))
-        return [order[start : min(end, start + ADOPTED_PER_INTEREST)] for start, end in zip(starts, starts[1:], strict=False)]
+        return [order[start : min(end, start + ADOPTED_PER_INTEREST)] for start, end in pairwise(starts)]
 
     @cached_property
     def _by_adoption(self) -> np.ndarray:
@@ -146,7 +151,10 @@ def collect_items(used: DataFrame, n_active: int, max_items: int) -> ItemTable:
         f"{kind}_in": rows[[f"{kind}_{window}d" for window in WINDOWS]].to_numpy(dtype=np.float64).T for kind in ("users", "adopters")
     }
     plain = {name.name: rows[name.name].to_numpy(dtype=np.float64) for name in fields(ItemCounts) if name.name in rows.columns}
-    return ItemTable(rows["item_id"].to_numpy(dtype=str), interest.astype(np.int32), interests, ItemCounts(**plain, **windows), n_active)
+    return ItemTable(
+        rows["item_id"].to_numpy(dtype=str), interest.astype(np.int32), interests, rows["evidence"].to_numpy(),
+        ItemCounts(**plain, **windows), n_active,
+    )  # fmt: skip
 
 
 def _divide(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:

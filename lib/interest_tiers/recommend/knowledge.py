@@ -14,7 +14,7 @@ import scipy.sparse as sp
 from pyspark.sql import DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
-from interest_tiers.recommend.co_use import CoUse, relate_items
+from interest_tiers.recommend.co_use import CoUse, relate_recent_items
 from interest_tiers.recommend.histories import LONG
 from interest_tiers.recommend.item_table import ItemTable, collect_items
 from interest_tiers.recommend.item_use import count_active_days, find_widely_used, summarise_use
@@ -77,17 +77,20 @@ def sum_use(days: DataFrame, cutoff: date, materialise: Materialise, min_item_us
     return Use(materialise("used", used), materialise("active", count_active_days(before, cutoff)))
 
 
-def learn_items(use: Use, vectors: DataFrame, max_items: int) -> Knowledge:
-    """Learn what is known of items from the users before a cutoff.
+def learn_items(use: Use, vectors: DataFrame, max_items: int) -> Knowledge | None:
+    """Learn what is known of items from the users before a cutoff; None where nobody has had any.
 
     vectors: (item_id, text_hash, embedding), of items with a text; embedding null where it says nothing to the model
     """
     counts = use.active.agg(F.count(F.when(F.col("active_days_91d") > 0, 1)).alias("active")).first()
     assert counts is not None  # an aggregate without keys has one row
     table = collect_items(use.used, counts["active"], max_items)
-    had, days = _sample_users(use.used, table)
+    if not len(table):
+        return None
     texts, text_groups = _collect_vectors(vectors, table)
-    return Knowledge(table, relate_items(had, days), find_alike_texts(texts), texts, text_groups)
+    return Knowledge(
+        table, relate_recent_items(_sample_users(use.used, table), table.recent_use), find_alike_texts(texts), texts, text_groups
+    )
 
 
 def code_items(spark: SparkSession, table: ItemTable) -> tuple[DataFrame, DataFrame]:
@@ -100,8 +103,8 @@ def code_items(spark: SparkSession, table: ItemTable) -> tuple[DataFrame, DataFr
     )
 
 
-def _sample_users(used: DataFrame, table: ItemTable) -> tuple[sp.csr_matrix, sp.csr_matrix]:
-    """Collect what users sampled by hash had of the table's items: 1 and log(1 + days), both (users, items)."""
+def _sample_users(used: DataFrame, table: ItemTable) -> sp.csr_matrix:
+    """Collect what users sampled by hash had of the table's items: log(1 + days), (users, items)."""
     codes, _ = code_items(used.sparkSession, table)
     had = used.where("is_had").join(F.broadcast(codes), "item_id")
     n_pairs = int(table.counts.users.sum())
@@ -113,9 +116,7 @@ def _sample_users(used: DataFrame, table: ItemTable) -> tuple[sp.csr_matrix, sp.
     where = position, rows["code"].to_numpy()
     days = sp.csr_matrix((np.log1p(rows["n_days"].to_numpy(dtype=np.float32)), where), shape=(len(users), len(table)))
     days.sort_indices()  # rows come in any order, and sums of float32 should not follow it
-    had_it = days.copy()
-    had_it.data[:] = 1
-    return had_it, days
+    return days
 
 
 def _collect_vectors(vectors: DataFrame, table: ItemTable) -> tuple[np.ndarray, np.ndarray]:

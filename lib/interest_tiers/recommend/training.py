@@ -169,6 +169,8 @@ class RankerTraining:
         materialise = prefixed(setup.materialise, f"{self.day}/{cutoff}")
         use = sum_use(inputs.days, cutoff, materialise, setup.min_item_users)
         knowledge = learn_items(use, inputs.vectors, setup.config.max_items)
+        if knowledge is None:
+            return _read_examples(EXAMPLE_ARROW.empty_table()), 0
         future = find_used(inputs.days, cutoff, min(self.day, cutoff + timedelta(days=setup.horizon_days)))
         known = use.used.where("is_had").select("user_id").distinct()
         active = materialise("users", future.select("user_id").distinct().join(known, "user_id", "left_semi"))
