@@ -103,7 +103,18 @@ def cluster_users(
             # As on its first run: users stay where the model before left them.
             return _assign(inputs, fitted, config, prefixed(materialise, "again"), labels)
         reason = reason or "the data of the day have changed"
-    return _fit(inputs, cutoff, config, settings, materialise, labels, memory.last_number, reason)
+    old_ids, last_used = _list_old_ids(memory, labels)
+    return _fit(inputs, cutoff, config, settings, materialise, labels, old_ids, last_used, reason)
+
+
+def _list_old_ids(memory: Memory, labels: DataFrame | None) -> tuple[tuple[str, ...], int]:
+    """List the ids of the clusters so far, and find the largest number that any cluster has had."""
+    if memory.before is not None:
+        return memory.before.cluster_ids, max(memory.last_number, memory.before.last_number)
+    if labels is None:
+        return (), memory.last_number
+    found = tuple(sorted(row["cluster_id"] for row in labels.select("cluster_id").distinct().collect()))  # a row per cluster
+    return found, max(memory.last_number, last_number(found))
 
 
 def _assign(
@@ -150,12 +161,14 @@ def _fit(
     settings: str,
     materialise: Materialise,
     labels: DataFrame | None,
+    old_ids: tuple[str, ...],
     last_used: int,
     reason: str,
 ) -> ClusteredUsers:
     """Fit a space and clusters to all users.
 
     labels:    (user_id, cluster_id), the clusters that users had so far; None where there are none
+    old_ids:   of these clusters, also of those that nobody is in
     last_used: the largest number that a cluster has had
     """
     space, vectors = _fit_space(inputs, config, materialise)
@@ -163,12 +176,8 @@ def _fit(
     if n_users == 0:
         nobody = compute_memberships(vectors, np.eye(1, config.components), name_clusters(1), config)
         return ClusteredUsers(vectors, None, None, reason, nobody)
-    old_ids: tuple[str, ...] = ()
-    if labels is not None:
-        old_ids = tuple(sorted(row["cluster_id"] for row in labels.select("cluster_id").distinct().collect()))  # a row per cluster
     sample = take_sample(vectors, labels, old_ids, config.max_fit_users, n_users)
     fit = fit_clusters(vectors, np.ones(1) if space is None else space.variances, config, n_users, sample, len(old_ids))
-    last_used = max(last_used, last_number(old_ids))
     ids = name_clusters(len(fit.centroids), after=last_used)
     changes: tuple[Change, ...] = ()
     if labels is not None and old_ids:
