@@ -119,7 +119,7 @@ def shop_config(folder: Path) -> dict[str, object]:
         # Networks have tests of their own; these users are too few for one.
         "tiers": {"horizon_days": 30, "network": "rule"},
         "clustering": {"k": [2, 3, 4], "components": 4},
-        "recommend": {"k": 5, "candidates_per_interest": 4},
+        "recommend": {"k": 5},
         "evaluation": {"bootstrap_samples": 200},
     }
 

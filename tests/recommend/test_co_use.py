@@ -5,10 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from hypothesis import given
-from hypothesis import strategies as st
 
-from interest_tiers.recommend import co_use
+from interest_tiers.recommend import co_use, largest
 from interest_tiers.recommend.co_use import (
     ALPHA,
     BETA,
@@ -47,6 +45,7 @@ def test_the_penalty_follows_the_users_with_many_items() -> None:
 
 def test_inverses_larger_than_a_block_are_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(co_use, "BLOCK", 5)
+    monkeypatch.setattr(largest, "BLOCK", 5)
     used = draw_users(60, 12)
     assert fit_ease(used, penalty=3.0).toarray() == pytest.approx(dense_ease(used.toarray(), 3.0), abs=1e-5)
     assert count_together(used) == pytest.approx(used.toarray().T @ used.toarray())
@@ -96,13 +95,3 @@ def test_only_the_items_of_late_are_related(monkeypatch: pytest.MonkeyPatch) -> 
         assert got.nnz == expected.nnz
     scores = [(used[:, [0, 2, 4, 5, 7]] @ alone.factors[0]) @ alone.factors[1].T, (used @ related.factors[0]) @ related.factors[1].T]
     assert scores[1][:, [0, 2, 4, 5, 7]] == pytest.approx(scores[0], abs=1e-5) and not scores[1][:, [1, 3, 6]].any()
-
-
-@given(st.integers(1, 40), st.integers(1, 12), st.integers(0, 2**32 - 1))
-def test_the_largest_sizes_are_found_whatever_their_order(n_columns: int, kept: int, seed: int) -> None:
-    """Against a full sort; many sizes are 0 or equal."""
-    sizes = np.random.default_rng(seed).integers(0, 6, (5, n_columns)).astype(np.float32)
-    rows, columns = co_use._find_largest(sizes, min(kept, n_columns))
-    for row in range(5):
-        best = sorted(np.flatnonzero(sizes[row]), key=lambda column: (-sizes[row, column], column))[: min(kept, n_columns)]
-        assert columns[rows == row].tolist() == sorted(best)

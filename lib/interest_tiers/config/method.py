@@ -180,9 +180,7 @@ class RankerTraining(Section):
         min_length=1,
         description="Folder of trained rankers, a path that every machine shares. Default: models/ranker of the warehouse.",
     )
-    threads: int = Field(
-        1, ge=1, le=256, description="Threads of the driver that fit the model. More are slower where other work keeps the cores busy."
-    )
+    threads: int = Field(2, ge=1, le=256, description="Threads of the driver that fit the model.")
     seed: int = Field(17, ge=0, lt=2**31, description="Seed of the samples of rows and features.")
 
 

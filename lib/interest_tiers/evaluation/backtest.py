@@ -20,12 +20,13 @@ from interest_tiers.config import Config
 from interest_tiers.evaluation.baseline_lists import rank_by_baselines
 from interest_tiers.evaluation.boosting import fit_boosting, predict_by_boosting
 from interest_tiers.evaluation.cluster_quality import measure_interest_lift, measure_list_lift
+from interest_tiers.evaluation.next_basket import rank_by_neighbours, weigh_baskets
 from interest_tiers.evaluation.ranking_quality import find_future_items, measure_lists, name_lists
 from interest_tiers.interests.composition import InterestMethod, sum_pairs
 from interest_tiers.interests.evidence import PAIR
 from interest_tiers.intervals import Estimate
 from interest_tiers.recommend.composition import prepare_ranking, rank_items
-from interest_tiers.recommend.knowledge import sum_use
+from interest_tiers.recommend.knowledge import code_items, sum_use
 from interest_tiers.recommend.ranker import Ranker
 from interest_tiers.recommend.training import Kind
 from interest_tiers.slices import Slice
@@ -178,7 +179,12 @@ def judge_lists(
     ready = prepare_ranking(use, vectors, recommend, known)
     if ready.knowledge is None:
         return {}
-    lists = [rank_by_baselines(ready.histories, ready.knowledge, k)]
+    table = ready.knowledge.value.table
+    frequencies = materialise("frequencies", weigh_baskets(of_items, test.cutoff).join(catalogue, "item_id", "left_semi"))
+    lists = [
+        rank_by_baselines(ready.histories, ready.knowledge, k),
+        rank_by_neighbours(frequencies, known, code_items(catalogue.sparkSession, table)[0], table, k),
+    ]
     for kind, repeats in KINDS:
         for model, ranker in ((COMPUTED_LISTS, rankers.get(kind)), *([("without_ranker", None)] if kind in rankers else [])):
             lists.append(name_lists(kind, model, rank_items(ready, ranker, recommend, repeats)))

@@ -43,7 +43,7 @@ def rank_by_baselines(histories: DataFrame, knowledge: Broadcast[Knowledge], k: 
             for model, kinds, scores in _score(described, table, is_own):
                 for items in kinds:
                     allowed = scores > 0 if items == "all" else (scores > 0) & ~is_own
-                    yield _list_best(items, model, np.where(allowed, scores, -np.inf), described.histories, table, k)
+                    yield list_best(items, model, np.where(allowed, scores, -np.inf), described.histories.users, table, k)
             for model, scores in _score_own(described.histories, table):
                 yield _list_own(model, scores, described.histories, k)
 
@@ -81,21 +81,21 @@ def _list_own(model: str, scores: np.ndarray, histories: Histories, k: int) -> p
     had = np.flatnonzero(histories.is_had)
     order = had[np.lexsort((had, -scores[had], histories.user[had]))]
     place = np.arange(len(order)) - np.searchsorted(histories.user[order], histories.user[order])
-    return _as_batch("all", model, histories, histories.user[order][place < k], histories.items[order][place < k], place[place < k])
+    return _as_batch("all", model, histories.users[histories.user[order][place < k]], histories.items[order][place < k], place[place < k])
 
 
-def _list_best(items: str, model: str, scores: np.ndarray, histories: Histories, table: ItemTable, k: int) -> pa.RecordBatch:
+def list_best(items: str, model: str, scores: np.ndarray, users: np.ndarray, table: ItemTable, k: int) -> pa.RecordBatch:
     """List the k items with the highest scores of every user, ties by position; those with -inf are left out."""
     kept = min(k, scores.shape[1])
     order = np.argsort(-scores, axis=1, kind="stable")[:, :kept]
     values = np.take_along_axis(scores, order, 1)
     user, place = np.nonzero(values > -np.inf)
-    return _as_batch(items, model, histories, user, table.ids[order[user, place]], place)
+    return _as_batch(items, model, users[user], table.ids[order[user, place]], place)
 
 
-def _as_batch(items: str, model: str, histories: Histories, user: np.ndarray, item_ids: np.ndarray, place: np.ndarray) -> pa.RecordBatch:
+def _as_batch(items: str, model: str, user_ids: np.ndarray, item_ids: np.ndarray, place: np.ndarray) -> pa.RecordBatch:
     columns = [
-        pa.array([items] * len(user), pa.string()), pa.array([model] * len(user), pa.string()),
-        pa.array(histories.users[user], pa.string()), pa.array(item_ids, pa.string()), pa.array(place + 1, pa.int64()),
+        pa.array([items] * len(user_ids), pa.string()), pa.array([model] * len(user_ids), pa.string()),
+        pa.array(user_ids, pa.string()), pa.array(item_ids, pa.string()), pa.array(place + 1, pa.int64()),
     ]  # fmt: skip
     return pa.RecordBatch.from_arrays(columns, names=["items", "model", "user_id", "item_id", "rank"])

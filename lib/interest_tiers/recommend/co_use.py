@@ -13,13 +13,14 @@ divided by the number of users to the power POPULARITY_DAMPING.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import scipy.linalg
 import scipy.sparse as sp
 import scipy.sparse.linalg
+
+from interest_tiers.recommend.largest import BLOCK, keep_largest
 
 #: Weights of an item that are kept, the largest.
 KEPT_WEIGHTS = 200
@@ -35,12 +36,6 @@ PENALTY = 2.5
 
 #: Items that are related, those with the most recent use: the cost grows with their square.
 RELATED_ITEMS = 10_000
-
-#: Items whose weights are computed at a time.
-BLOCK = 512
-
-#: Share of the columns that tells about how large the largest weights of a row are.
-SAMPLED_COLUMNS = 8
 
 
 @dataclass(frozen=True)
@@ -90,7 +85,7 @@ def relate_items(days: sp.csr_matrix) -> CoUse:
     def compare(rows: slice) -> np.ndarray:
         return (of_items[rows] @ used).toarray() / (root[rows, None] * root[None, :] + SHRINKAGE)
 
-    cosine = _keep_largest(compare, used.shape[1], COSINE_NEIGHBOURS)
+    cosine = keep_largest(compare, used.shape[1], COSINE_NEIGHBOURS)
     return CoUse(fit_ease(used), cosine, _walk(used, n_users), find_factors(days, n_users))
 
 
@@ -109,10 +104,10 @@ def fit_ease(used: sp.csr_matrix, penalty: float | None = None) -> sp.csr_matrix
         inverse = _invert((used @ of_items).toarray(), penalty)
         solved = _multiply(inverse, used)
         diagonal = (1 - np.asarray(used.multiply(solved).sum(axis=0)).ravel()) / penalty
-        return _keep_largest(lambda rows: (of_items[rows] @ solved) / (penalty * diagonal), n_items, KEPT_WEIGHTS)
+        return keep_largest(lambda rows: (of_items[rows] @ solved) / (penalty * diagonal), n_items, KEPT_WEIGHTS)
     inverse = _invert(count_together(used), penalty)
     diagonal = inverse.diagonal().copy()
-    return _keep_largest(lambda rows: -inverse[rows] / diagonal, n_items, KEPT_WEIGHTS)
+    return keep_largest(lambda rows: -inverse[rows] / diagonal, n_items, KEPT_WEIGHTS)
 
 
 def mean_items(used: sp.csr_matrix) -> float:
@@ -155,11 +150,11 @@ def _walk(used: sp.csr_matrix, n_users: np.ndarray) -> sp.csr_matrix:
     to_users = (sp.diags((n_users**-ALPHA).astype(np.float32)) @ used.T).tocsr()
     to_items = (sp.diags((n_items**-ALPHA).astype(np.float32)) @ used).tocsr()
     damped = (n_users**-BETA).astype(np.float32)
-    return _keep_largest(lambda rows: (to_users[rows] @ to_items).toarray() * damped, len(n_users), KEPT_WEIGHTS)
+    return keep_largest(lambda rows: (to_users[rows] @ to_items).toarray() * damped, len(n_users), KEPT_WEIGHTS)
 
 
 def find_factors(days: sp.csr_matrix, n_users: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Find how profiles become coordinates, and coordinates become scores: two (items, FACTORS) float32; fewer where the matrix has fewer."""
+    """Find how profiles become coordinates, and coordinates scores: two (items, FACTORS) float32; fewer where the matrix has fewer."""
     n_factors = min(FACTORS, min(days.shape) - 1)
     if n_factors < 1:
         nothing = np.zeros((days.shape[1], 1), dtype=np.float32)
@@ -171,37 +166,3 @@ def find_factors(days: sp.csr_matrix, n_users: np.ndarray) -> tuple[np.ndarray, 
     )
     directions = np.ascontiguousarray(vectors.T, dtype=np.float32)
     return directions * damped, directions / damped
-
-
-def _keep_largest(weigh: Callable[[slice], np.ndarray], n_items: int, kept: int) -> sp.csr_matrix:
-    """Keep the weights of every row that are farthest from 0. weigh: gives the dense rows of a slice, (rows, items)."""
-    kept = min(kept, n_items)
-    starts, columns, data = [np.zeros(1, dtype=np.int64)], [], []
-    for start in range(0, n_items, BLOCK):
-        rows = slice(start, min(n_items, start + BLOCK))
-        block = np.asarray(weigh(rows), dtype=np.float32)
-        block[np.arange(len(block)), np.arange(rows.start, rows.stop)] = 0
-        found_rows, found_columns = _find_largest(np.abs(block), kept)
-        starts.append(starts[-1][-1] + np.bincount(found_rows, minlength=len(block)).cumsum())
-        columns.append(found_columns.astype(np.int32))
-        data.append(block[found_rows, found_columns])
-    return sp.csr_matrix((np.concatenate(data), np.concatenate(columns), np.concatenate(starts)), shape=(n_items, n_items))
-
-
-def _find_largest(sizes: np.ndarray, kept: int) -> tuple[np.ndarray, np.ndarray]:
-    """Find the kept largest sizes above 0 of every row: rows and columns, in order. sizes: (rows, columns), at least 0.
-
-    A bound from some of the columns leaves few to be sorted. A row in which it leaves too few is searched whole.
-    """
-    sample = sizes[:, ::SAMPLED_COLUMNS]
-    expected = min(sample.shape[1], 2 * -(-kept // SAMPLED_COLUMNS) + 4)
-    bound = np.partition(sample, sample.shape[1] - expected, axis=1)[:, sample.shape[1] - expected, None]
-    is_candidate = (sizes >= bound) & (sizes > 0)
-    too_few = is_candidate.sum(axis=1) < kept
-    is_candidate[too_few] = sizes[too_few] > 0
-    rows, columns = np.nonzero(is_candidate)
-    order = np.lexsort((columns, -sizes[rows, columns], rows))
-    starts = np.searchsorted(rows, rows)  # rows are ascending, before and after the sort
-    best = order[np.arange(len(order)) - starts < kept]
-    best = best[np.lexsort((columns[best], rows[best]))]
-    return rows[best], columns[best]

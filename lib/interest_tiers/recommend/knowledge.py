@@ -18,6 +18,7 @@ from interest_tiers.recommend.co_use import CoUse, relate_recent_items
 from interest_tiers.recommend.histories import LONG
 from interest_tiers.recommend.item_table import ItemTable, collect_items
 from interest_tiers.recommend.item_use import count_active_days, find_widely_used, summarise_use
+from interest_tiers.recommend.largest import keep_largest
 from interest_tiers.spark.materialise import Materialise
 from interest_tiers.spark.sampling import sample_by_hash
 
@@ -32,8 +33,6 @@ TEXT_NEIGHBOURS = 30
 
 #: Similarity of texts is taken to this power, so that few neighbours count.
 SHARPNESS = 4
-
-_BLOCK = 512
 
 
 @dataclass(frozen=True)
@@ -136,17 +135,10 @@ def _collect_vectors(vectors: DataFrame, table: ItemTable) -> tuple[np.ndarray, 
 
 def find_alike_texts(texts: np.ndarray) -> sp.csr_matrix:
     """Find for every item the TEXT_NEIGHBOURS items whose texts are nearest by cosine. texts: (items, width), unit or zero vectors."""
-    n_items, kept = len(texts), min(TEXT_NEIGHBOURS, len(texts))
-    rows, columns, data = [], [], []
-    for start in range(0, n_items, _BLOCK):
-        similarity = texts[start : start + _BLOCK] @ texts.T
-        place = np.arange(len(similarity))
-        similarity[place, start + place] = 0
-        best = np.argpartition(-similarity, kept - 1, axis=1)[:, :kept]
-        values = np.maximum(np.take_along_axis(similarity, best, 1), 0) ** SHARPNESS
-        rows.append(np.repeat(start + place, kept))
-        columns.append(best.ravel())
-        data.append(values.ravel())
-    alike = sp.csr_matrix((np.concatenate(data), (np.concatenate(rows), np.concatenate(columns))), shape=(n_items, n_items))
-    alike.eliminate_zeros()
+
+    def compare(rows: slice) -> np.ndarray:
+        return np.maximum(texts[rows] @ texts.T, 0)
+
+    alike = keep_largest(compare, len(texts), TEXT_NEIGHBOURS)
+    alike.data **= SHARPNESS
     return alike

@@ -122,7 +122,7 @@ class Scorer:
             return ["repeat" if row[0] > 0 else "co_use" if row[FEATURES.index("cosine_recent")] > 0 else "adoption" for row in features]
         import xgboost
 
-        contributions = self.booster.predict(xgboost.DMatrix(self.ranker.select(features)), pred_contribs=True)
+        contributions = self.booster.predict(xgboost.DMatrix(self.ranker.select(features)), approx_contribs=True, pred_contribs=True)
         groups = [group_of(feature) for feature in self.ranker.features]
         sums = np.stack([contributions[:, :-1][:, [group == name for group in groups]].sum(axis=1) for name in names], axis=1)
         return [names[position] for position in sums.argmax(axis=1)]

@@ -35,8 +35,7 @@ MODELS = {
     "user_tiers": "Computed tiers",
     "stored_user_tiers": "Stored tiers",
     "recommender": "Recommender",
-    "without_clusters": "Recommender without clusters",
-    "without_co_use": "Recommender without co-use",
+    "without_ranker": "Recommender without a ranker",
     "gradient_boosting": "Gradient boosting",
     "rule_calibrated": "Calibrated rule",
     "rule_calibrated_argmax": "Calibrated rule, likeliest tier",
@@ -45,14 +44,25 @@ MODELS = {
     "rule": "Rule on past evidence",
     "rule_recent": "Rule on the last horizon",
     "class_prior": "Class prior",
+    "tifu_knn": "TIFU-KNN",
+    "own_popularity_0.5": "Own days + 0.5 x popularity",
+    "own_popularity_8": "Own days + 8 x popularity",
     "own_frequency": "Own frequency",
+    "ease": "EASE",
+    "pure_svd": "PureSVD",
+    "item_knn": "Item kNN",
+    "rp3beta": "RP3beta",
+    "adopters_14d": "New users of 14 days",
     "popularity": "Popularity",
     "clusters": "Clusters",
     "cluster_popularity": "Popularity in the user's clusters",
     "user_popularity": "Popularity by users",
 }
 #: Models that need none of this project's.
-BASELINES = ("gradient_boosting", "rule", "rule_recent", "class_prior", "own_frequency", "popularity")
+BASELINES = (
+    "gradient_boosting", "rule", "rule_recent", "class_prior", "tifu_knn", "own_popularity_0.5", "own_popularity_8", "own_frequency",
+    "ease", "pure_svd", "item_knn", "rp3beta", "adopters_14d", "popularity",
+)  # fmt: skip
 
 #: The metrics on which a sentence compares our first model with the best baseline.
 JUDGED_BY = ("J", "macro_f1", "ndcg")

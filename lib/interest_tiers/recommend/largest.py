@@ -1,0 +1,51 @@
+"""Find the largest numbers of the rows of a dense block, and keep them as a sparse matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import scipy.sparse as sp
+
+#: Rows that are computed at a time.
+BLOCK = 512
+
+#: One in so many columns tells about how large the largest numbers of a row are.
+SAMPLED_COLUMNS = 8
+
+
+def keep_largest(compute: Callable[[slice], np.ndarray], size: int, kept: int) -> sp.csr_matrix:
+    """Keep the numbers of every row that are farthest from 0, without the diagonal.
+
+    compute: gives the dense rows of a slice, (rows, columns), of a square matrix
+    """
+    kept = min(kept, size)
+    starts, columns, data = [np.zeros(1, dtype=np.int64)], [], []
+    for start in range(0, size, BLOCK):
+        rows = slice(start, min(size, start + BLOCK))
+        block = np.asarray(compute(rows), dtype=np.float32)
+        block[np.arange(len(block)), np.arange(rows.start, rows.stop)] = 0
+        found_rows, found_columns = find_largest(np.abs(block), kept)
+        starts.append(starts[-1][-1] + np.bincount(found_rows, minlength=len(block)).cumsum())
+        columns.append(found_columns.astype(np.int32))
+        data.append(block[found_rows, found_columns])
+    return sp.csr_matrix((np.concatenate(data), np.concatenate(columns), np.concatenate(starts)), shape=(size, size))
+
+
+def find_largest(sizes: np.ndarray, kept: int) -> tuple[np.ndarray, np.ndarray]:
+    """Find the kept largest sizes above 0 of every row: rows and columns, in order. sizes: (rows, columns), at least 0.
+
+    A bound from some of the columns leaves few to be sorted. A row in which it leaves too few is searched whole.
+    """
+    sample = sizes[:, ::SAMPLED_COLUMNS]
+    expected = min(sample.shape[1], 2 * -(-kept // SAMPLED_COLUMNS) + 4)
+    bound = np.partition(sample, sample.shape[1] - expected, axis=1)[:, sample.shape[1] - expected, None]
+    is_candidate = (sizes >= bound) & (sizes > 0)
+    too_few = is_candidate.sum(axis=1) < kept
+    is_candidate[too_few] = sizes[too_few] > 0
+    rows, columns = np.nonzero(is_candidate)
+    order = np.lexsort((columns, -sizes[rows, columns], rows))
+    starts = np.searchsorted(rows, rows)  # rows are ascending, before and after the sort
+    best = order[np.arange(len(order)) - starts < kept]
+    best = best[np.lexsort((columns[best], rows[best]))]
+    return rows[best], columns[best]
