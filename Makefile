@@ -22,8 +22,9 @@ SIZES ?= 1.5 15 75 150
 SKEW ?= 15
 MILLIONS ?= 50
 PIPELINE_SIZES ?= 1.47 14.7 44
+USERS ?= 1 5 20
 
-.PHONY: bench bench-embedding bench-pipeline bench-tiers docs help demo test test-fast lint clean clean-all tools
+.PHONY: bench bench-clusters bench-embedding bench-pipeline bench-tiers docs help demo test test-fast lint clean clean-all tools
 
 help: ## say what the targets do (the default)
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 24
@@ -56,6 +57,9 @@ bench-embedding: tools .venv/installed ## texts a second of embed; LOCATIONS="on
 bench-tiers: tools .venv/installed ## rows a second of training a network of tiers (MILLIONS of rows), and of asking it
 	mkdir -p build/bench
 	.venv/bin/python -m benchmarks.tiers --millions $(MILLIONS)
+
+bench-clusters: tools .venv/installed ## seconds of clustering synthetic users (USERS in millions), and scikit-learn beside it
+	.venv/bin/python -m benchmarks.clusters --millions $(USERS)
 
 bench-pipeline: tools .venv/installed ## seconds and memory of the whole pipeline (PIPELINE_SIZES in million rows), beside SCRIPT
 	mkdir -p build/bench

@@ -50,7 +50,7 @@ def test_the_page_is_that_of_the_models() -> None:
         ("tiers.training.epochs", ["integer", "`3`", "at least 1, at most 10000"]),
         ("fine_tuning.learning_rate", ["number", "`0.00005`", "above 0, below 1"]),
         ("tiers.label_rules[].add", ["true or false", "`false`", ""]),
-        ("clustering.k", ["list of integers", "`[8, 12, 16, 20, 24, 30]`", "length at least 1"]),
+        ("clustering.k", ["list of integers", "`[6, 8, 10, 12]`", "length at least 1"]),
         ("retention_days", ["integer", "none", "at least 1"]),
     ],
 )

@@ -226,6 +226,6 @@ def test_users_who_are_all_alike_form_one_cluster_without_a_silhouette(spark: Sp
     assert run_command("pipeline", [*command_of(shop, warehouse), *relaxed]) == 0
     tables = Warehouse(spark, warehouse)
     clusters = tables.read(CLUSTERS).collect()
-    assert [(row["size"], row["silhouette"], row["name"]) for row in clusters] == [(2, None, "GARDEN TOOLS · SEEDS & BULBS")]
+    assert [(row["size"], row["silhouette"], row["name"]) for row in clusters] == [(2, None, "Garden tools · seeds & bulbs")]
     assert [(row["membership"], row["silhouette"]) for row in tables.read(USER_CLUSTERS).collect()] == [(1.0, None)] * 2
     assert tables.read(RECOMMENDATIONS).groupBy("user_id").count().count() == 2

@@ -262,8 +262,8 @@ def test_the_back_test_judges_the_network_beside_rules_and_boosting(
 ) -> None:
     monkeypatch.setattr(inputs, "model_id", lambda embedding: "none")
     monkeypatch.setattr(evaluate, "judge_lists", lambda *given: {})
-    monkeypatch.setattr(backtest, "cluster_users", lambda *given: type("C", (), {"fit": None, "user_clusters": None}))
-    monkeypatch.setattr(evaluate, "measure_silhouettes", lambda fit: [])
+    monkeypatch.setattr(backtest, "cluster_users", lambda *given: None)
+    monkeypatch.setattr(evaluate, "_measure_clusters", lambda test, config, context: [])
     assert run_command("evaluate", arguments(config, warehouse)) == 0
     measured = warehouse.read(METRICS).where("stage = 'evaluate'").collect()
     found = {(row["metric"], row["slice"].removeprefix("model=")): row["value"] for row in measured}

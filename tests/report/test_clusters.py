@@ -12,10 +12,11 @@ from tests.report.tables import in_order_of_hash
 
 
 def test_clusters_come_largest_first(spark: SparkSession) -> None:
-    rows = [("b", "Beer", 10, None, ["BEER"]), ("a", "Milk", 30, 0.5, ["MILK", "TEA"])]
-    frame = spark.createDataFrame(rows, "cluster_id string, name string, size long, silhouette double, top_interests array<string>")
+    rows = [("b", "Beer", 10, None, ["BEER"], None, None), ("a", "Milk", 30, 0.5, ["MILK", "TEA"], ["whole milk"], 28)]
+    columns = "cluster_id string, name string, size long, silhouette double, top_interests array<string>"
+    frame = spark.createDataFrame(rows, f"{columns}, top_items array<string>, previous_size long")
     assert clusters.list_clusters(frame) == (
-        Cluster("a", "Milk", 30, 0.75, 0.5, ("MILK", "TEA")),
+        Cluster("a", "Milk", 30, 0.75, 0.5, ("MILK", "TEA"), ("whole milk",), 28),
         Cluster("b", "Beer", 10, 0.25, None, ("BEER",)),
     )
 
@@ -55,3 +56,13 @@ def test_silhouettes_are_read_from_their_slices() -> None:
     ]
     assert clusters.describe_silhouettes(measures) == SilhouetteChoice(((8, 0.4), (12, 0.3)), chosen=8)
     assert clusters.describe_silhouettes([]) == SilhouetteChoice((), chosen=None)
+
+
+def test_trials_and_identity_are_read_too() -> None:
+    values = {"silhouette": 0.3, "null_silhouette": 0.2, "agreement_of_halves": 0.7, "smallest_share": 0.05, "activity_explained": 0.04}
+    measures = [{"stage": "cluster_users", "metric": name, "slice": "k=6", "value": value} for name, value in values.items()]
+    measures.append({"stage": "cluster_users", "metric": "kept_cluster_share", "slice": "all", "value": 0.99})
+    found = clusters.describe_silhouettes(measures)
+    assert found.trials == (clusters.KTrial(6, 0.3, 0.2, 0.7, 0.05),)
+    assert found.trials[0].excess == pytest.approx(0.1)
+    assert (found.activity_explained, found.kept) == (0.04, 0.99)

@@ -35,7 +35,8 @@ def complete(spark: SparkSession, sources: Sources) -> Sources:
         ("r1", DAY, "evaluate", "J", "model=user_tiers", 0.3, 0.2, 0.4),
         ("r1", date(2017, 1, 1), "evaluate", "J", "model=user_tiers", 0.9, 0.2, 0.95),
     ]
-    clusters = sources.clusters.withColumns({"silhouette": F.lit(0.5), "top_interests": F.array(F.lit("MILK"))})
+    described = {"silhouette": F.lit(0.5), "top_interests": F.array(F.lit("MILK"))}
+    clusters = sources.clusters.withColumns({**described, "top_items": F.array(F.lit("whole milk")), "previous_size": F.lit(None)})
     quarantine = sources.quarantine.withColumns({"source": F.lit("web"), "reasons": F.array(F.lit("no item"))})
     return replace(
         sources,

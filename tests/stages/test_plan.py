@@ -44,8 +44,8 @@ def test_a_day_that_is_missing_and_one_that_is_replaced(context: StageContext, s
     columns = ", ".join(f"{name} string" for name in ("user_id", "interest_id", "tier"))
     columns += ", p_core double, p_secondary double, p_marginal double, method string, model_version string, low_evidence boolean"
     context.warehouse.replace_day(USER_TIERS, spark.createDataFrame([row], columns), date(2024, 1, 1))
-    other = make_plan(select_stages("cluster_users", "cluster_users"), context, {})
-    assert f"cluster_users: user_tiers has no rows for as_of {AS_OF}: run the stage assign_tiers first with --as-of {AS_OF}" in other.faults
+    other = make_plan(select_stages("recommend", "recommend"), context, {})
+    assert f"recommend: user_tiers has no rows for as_of {AS_OF}: run the stage assign_tiers first with --as-of {AS_OF}" in other.faults
     plan = make_plan(select_stages("assign_tiers", "assign_tiers"), context, {})
     assert {write.table: write.replaces for write in plan.stages[0].writes} == {"user_tiers": False, "metrics": False}
     context.requested_as_of = date(2024, 1, 1)

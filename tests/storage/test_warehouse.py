@@ -17,6 +17,7 @@ from pyspark.testing import assertDataFrameEqual, assertSchemaEqual
 
 from interest_tiers.errors import WarehouseError
 from interest_tiers.storage.schemas import (
+    CLUSTER_MODELS,
     CLUSTERS,
     DATA_QUALITY,
     FORGOTTEN_USERS,
@@ -82,9 +83,16 @@ VALID: Mapping[str, Mapping[str, Any]] = {
         "method": "rule", "model_version": "v1", "low_evidence": False,
     },
     USER_VECTORS.name: {"user_id": "u1", "as_of": MONDAY, "vector": [0.6, 0.8]},
+    CLUSTER_MODELS.name: {
+        "model_version": "v1", "fitted_as_of": MONDAY, "settings": "f1", "k": 1, "cluster_ids": ["c1"], "sizes": [1],
+        "mean_distance": 0.0, "last_number": 1,
+        "trials": [{"k": 2, "silhouette": 0.5, "null_silhouette": 0.25, "agreement": 0.75, "smallest": 0.125}],
+        "changes": [{"cluster_id": "c1", "change": "kept", "other_id": None, "shared": 1}],
+        "parts": [{"part": "centroids", "id": "c1", "values": [0.6, 0.8]}],
+    },
     CLUSTERS.name: {
         "cluster_id": "c1", "as_of": MONDAY, "name": "DAIRY", "size": 1, "centroid": [0.6, 0.8], "silhouette": None,
-        "top_interests": ["DAIRY"], "model_version": "v1",
+        "top_interests": ["DAIRY"], "model_version": "v1", "previous_size": None, "top_items": ["milk"],
     },
     USER_CLUSTERS.name: {
         "user_id": "u1", "cluster_id": "c1", "as_of": MONDAY, "membership": 1.0, "is_primary": True, "distance": 0.0, "silhouette": None,

@@ -1,58 +1,137 @@
-"""Describe clusters by their most characteristic interests, which also name them."""
+"""Describe clusters for people: a name, the interests and the items that set a cluster apart, and its size."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
-from interest_tiers.clustering.membership import cluster_ids
+#: Interests and items that are listed, and interests in a name.
+TOP_INTERESTS, TOP_ITEMS, NAMING_INTERESTS = 8, 8, 3
 
-TOP_INTERESTS = 8
-NAMING_INTERESTS = 3
+#: Interests and items from which those are taken: several clusters may have the same, and several items the same text.
+POOL = 40
+
+#: An interest names a cluster if it holds so much of the cluster's evidence, an item if so many of its users had it.
+INTEREST_FLOOR, ITEM_FLOOR = 0.005, 0.05
+
+CLUSTERS = (
+    "cluster_id string, name string, size bigint, previous_size bigint, centroid array<float>, silhouette double, "
+    "top_interests array<string>, top_items array<string>"
+)
 
 
-def describe_clusters(user_clusters: DataFrame, pairs: DataFrame, names: DataFrame, centroids: np.ndarray) -> DataFrame:
+@dataclass(frozen=True)
+class Candidate:
+    """An interest or an item of a cluster: its label, its share in the cluster, and that share over the share of all users."""
+
+    label: str
+    share: float
+    lift: float
+
+
+def describe_clusters(
+    user_clusters: DataFrame,
+    pairs: DataFrame,
+    names: DataFrame,
+    had: DataFrame,
+    items: DataFrame,
+    centroids: Mapping[str, np.ndarray],
+    previous: DataFrame | None,
+) -> DataFrame:
     """Describe every cluster that is the primary one of some user.
 
     user_clusters: (user_id, cluster_id, is_primary, silhouette, ...), see membership.compute_memberships
     pairs:         (user_id, interest_id, share, ...)
     names:         (interest_id, name)
-    centroids:     (clusters, width)
-    Returns:       (cluster_id, name, size bigint, centroid array<float>, silhouette double, top_interests array<string>),
-                   silhouette the mean over users
+    had:           (user_id, item_id), each once
+    items:         (item_id, text, ...)
+    centroids:     cluster_id to centroid
+    previous:      (user_id, cluster_id) of the latest earlier day; None where there is none
+    Returns:       CLUSTERS; silhouette is the mean over users, previous_size null for a cluster that nobody was in
     """
-    primary = user_clusters.where("is_primary")
+    primary = user_clusters.where("is_primary").select("user_id", "cluster_id", "silhouette")
     sizes = primary.groupBy("cluster_id").agg(F.count(F.lit(1)).alias("size"), F.avg("silhouette").alias("silhouette"))
-    top = _characteristic_interests(primary, pairs, names)
-    rows = [(name, [float(x) for x in centre]) for name, centre in zip(cluster_ids(len(centroids)), centroids, strict=True)]
-    centres = user_clusters.sparkSession.createDataFrame(rows, "cluster_id string, centroid array<float>")
-    described = sizes.join(top, "cluster_id", "left").join(centres, "cluster_id")
-    return described.select(
-        "cluster_id",
-        F.array_join(F.slice("top_interests", 1, NAMING_INTERESTS), " · ").alias("name"),
-        "size",
-        "centroid",
-        "silhouette",
-        "top_interests",
-    )
+    rows = {row["cluster_id"]: row for row in sizes.collect()}  # a row per cluster
+    before = {row["cluster_id"]: row["count"] for row in previous.groupBy("cluster_id").count().collect()} if previous is not None else {}
+    users = {each: row["size"] for each, row in rows.items()}
+    interests, listed = _read_interests(primary, pairs, names, users), _read_items(primary, had, items, users)
+    order = sorted(rows, key=lambda each: (-rows[each]["size"], each))
+    ranked = {each: rank_candidates(interests.get(each, []), INTEREST_FLOOR) for each in order}
+    named = name_apart(ranked)
+    described = [
+        (
+            each, named[each], rows[each]["size"], before.get(each), [float(x) for x in centroids[each]], rows[each]["silhouette"],
+            ranked[each][:TOP_INTERESTS], rank_candidates(listed.get(each, []), ITEM_FLOOR)[:TOP_ITEMS],
+        )
+        for each in order
+    ]  # fmt: skip
+    return user_clusters.sparkSession.createDataFrame(described, CLUSTERS)
 
 
-def _characteristic_interests(primary: DataFrame, pairs: DataFrame, names: DataFrame) -> DataFrame:
-    """Rank interests by their part in the divergence of the cluster from all users: s_c * ln(s_c / s), s a mean share.
+def rank_candidates(candidates: Sequence[Candidate], floor: float) -> list[str]:
+    """Rank labels by lift among those whose share reaches the floor, then the others by share; each label once."""
+    widely = [each for each in candidates if each.share >= floor]
+    rest = [each for each in candidates if each.share < floor]
+    # Rounded, so that labels that tie (all of them where there is one cluster) fall back to their share.
+    by_lift = sorted(widely, key=lambda each: (-round(each.lift, 6), -round(each.share, 9), each.label))
+    by_share = sorted(rest, key=lambda each: (-round(each.share, 9), each.label))
+    return list(dict.fromkeys(each.label for each in (*by_lift, *by_share)))
 
-    The sum over interests is the Kullback-Leibler divergence (1951).
+
+def name_apart(ranked: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """Name clusters by their first interests, such that no two names share one as long as there are others.
+
+    ranked: cluster_id to interests, the most characteristic first; clusters in the order in which they choose
     """
-    shares = pairs.join(primary, "user_id").groupBy("cluster_id", "interest_id").agg(F.sum("share").alias("sum"))
-    of_cluster = F.sum("sum").over(Window.partitionBy("cluster_id"))
-    of_interest = F.sum("sum").over(Window.partitionBy("interest_id"))
-    everything = shares.agg(F.sum("sum").alias("everything"))
-    compared = shares.select("cluster_id", "interest_id", (F.col("sum") / of_cluster).alias("share"), of_interest.alias("of_all"))
-    scored = compared.crossJoin(F.broadcast(everything)).withColumn(
-        "score", F.col("share") * F.log(F.col("share") / (F.col("of_all") / F.col("everything")))
-    )
-    # Rounded, so that interests that tie (all of them where there is one cluster) fall back to their share.
-    best = Window.partitionBy("cluster_id").orderBy(F.desc(F.round("score", 9)), F.desc("share"), "interest_id")
-    top = scored.withColumn("place", F.row_number().over(best)).where(F.col("place") <= TOP_INTERESTS).join(names, "interest_id")
-    listed = F.expr("transform(array_sort(collect_list(struct(place, name))), x -> x.name)")
-    return top.groupBy("cluster_id").agg(listed.alias("top_interests"))
+    used: set[str] = set()
+    named = {}
+    for cluster_id, interests in ranked.items():
+        free = [each for each in interests if each not in used][:NAMING_INTERESTS] or list(interests[:NAMING_INTERESTS])
+        used.update(free)
+        named[cluster_id] = " · ".join(_in_sentence(each, first=place == 0) for place, each in enumerate(free)) or cluster_id
+    return named
+
+
+def _in_sentence(name: str, first: bool) -> str:
+    """Write a name that is all capitals in small letters, with a capital where it comes first; keep any other name."""
+    if not name.isupper():
+        return name
+    return name[:1] + name[1:].lower() if first else name.lower()
+
+
+def _read_interests(primary: DataFrame, pairs: DataFrame, names: DataFrame, sizes: Mapping[str, int]) -> dict[str, list[Candidate]]:
+    """Read the interests that set every cluster apart; share is the mean share of the cluster's users."""
+    held = pairs.where("share > 0 AND share <= 1").join(primary, "user_id").repartition("interest_id").groupBy("interest_id", "cluster_id")
+    return _collect_pool(held.agg(F.sum("share").alias("users")), "interest_id", names.withColumnRenamed("name", "label"), sizes)
+
+
+def _read_items(primary: DataFrame, had: DataFrame, items: DataFrame, sizes: Mapping[str, int]) -> dict[str, list[Candidate]]:
+    """Read the items that set every cluster apart; share is that of the cluster's users who had the item."""
+    held = had.join(primary, "user_id").repartition("item_id").groupBy("item_id", "cluster_id")
+    counted = held.agg(F.count(F.lit(1)).cast("double").alias("users"))
+    return _collect_pool(counted, "item_id", items.select("item_id", F.coalesce("text", "item_id").alias("label")), sizes)
+
+
+def _collect_pool(held: DataFrame, key: str, labels: DataFrame, sizes: Mapping[str, int]) -> dict[str, list[Candidate]]:
+    """Collect the POOL largest parts of the divergence of every cluster from all users: cluster_id to candidates.
+
+    With the share s_c in a cluster and s of all users, the part is s_c * ln(s_c / s) (Kullback and Leibler 1951).
+
+    held:   (key, cluster_id, users double), by key; users who have it, or their shares
+    labels: (key, label)
+    """
+    of_clusters = [(cluster_id, float(size)) for cluster_id, size in sizes.items()]
+    size = F.broadcast(held.sparkSession.createDataFrame(of_clusters, "cluster_id string, size double"))
+    of_all = F.sum("users").over(Window.partitionBy(key)) / F.lit(float(max(1, sum(sizes.values()))))
+    shares = held.withColumn("of_all", of_all).join(size, "cluster_id").withColumn("share", F.col("users") / F.col("size"))
+    scored = shares.withColumn("lift", F.col("share") / F.col("of_all"))
+    best = Window.partitionBy("cluster_id").orderBy(F.desc(F.round(F.col("share") * F.log("lift"), 9)), F.desc("share"), key)
+    top = scored.withColumn("place", F.row_number().over(best)).where(F.col("place") <= POOL).join(labels, key)
+    found: dict[str, list[Candidate]] = {}
+    for row in top.select("cluster_id", "label", "share", "lift").collect():  # POOL rows per cluster
+        found.setdefault(row["cluster_id"], []).append(Candidate(row["label"], row["share"], row["lift"]))
+    return found

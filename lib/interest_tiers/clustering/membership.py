@@ -2,54 +2,70 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from interest_tiers.config import Clustering
 
-#: Keeps the membership of a user who sits on a centroid finite.
-SMALLEST_DISTANCE = 1e-6
+#: How fast membership falls with distance: it is proportional to exp(SHARPNESS * cosine).
+SHARPNESS = 8.0
 
 
-def cluster_ids(n_clusters: int) -> list[str]:
-    """Name clusters in the order of their centroids; ids have no meaning beyond one cutoff."""
-    return [f"c{number:0{max(2, len(str(n_clusters)))}d}" for number in range(1, n_clusters + 1)]
-
-
-def compute_memberships(vectors: DataFrame, centroids: np.ndarray, config: Clustering) -> DataFrame:
+def compute_memberships(
+    vectors: DataFrame, centroids: np.ndarray, ids: Sequence[str], config: Clustering, previous: DataFrame | None = None
+) -> DataFrame:
     """Compute the clusters of every user.
 
-    Membership is that of fuzzy c-means with fuzzifier 2 on cosine distance, u = (1 / d) / sum (1 / d) (Bezdek 1981).
-    It covers the nearest max_memberships clusters of at least min_membership, and always the nearest.
+    The primary cluster is the nearest. A user stays in the previous one, unless another is nearer by more than stay_within.
+    Membership is exp(SHARPNESS * cosine), as a share of the clusters that are kept: the primary one, and the nearest others
+    whose share of all clusters is at least min_membership, max_memberships in all.
 
     vectors:   (user_id, vector array<float>), L2 norm 1
     centroids: (clusters, width), L2 norm 1
+    ids:       of the clusters
+    previous:  (user_id, cluster_id), the primary cluster on an earlier day; None where there is none
     Returns:   (user_id, cluster_id, membership double, is_primary boolean, distance double, silhouette double),
-               membership sums to 1 per user, is_primary marks the nearest, distance is cosine (0 to 2)
+               membership sums to 1 per user, is_primary marks one, distance is cosine (0 to 2)
     """
-    near = vectors.select("user_id", F.array_sort(_distances(centroids)).alias("clusters"))
-    whole = near.withColumn("total", F.aggregate("clusters", F.lit(0.0), lambda total, c: total + _closeness(c["distance"])))
-    is_kept = (F.col("place") == 0) | (F.col("share") >= config.min_membership)
-    kept = (
-        whole.select("user_id", "clusters", "total", F.posexplode(F.slice("clusters", 1, config.max_memberships)).alias("place", "cluster"))
-        .withColumn("share", _closeness(F.col("cluster.distance")) / F.col("total"))
-        .where(is_kept)
+    near = vectors.select("user_id", F.array_sort(_distances(centroids, ids)).alias("near"))
+    nearest = F.col("near")[0]
+    if previous is None:
+        near = near.withColumn("primary", nearest["cluster_id"])
+    else:
+        near = near.join(previous.select("user_id", F.col("cluster_id").alias("previous")), "user_id", "left")
+        # No element where the previous cluster is gone.
+        previous_distance = F.filter("near", lambda c: c["cluster_id"] == F.col("previous"))[0]["distance"]
+        stays = previous_distance - nearest["distance"] <= config.stay_within
+        near = near.withColumn("primary", F.when(stays, F.col("previous")).otherwise(nearest["cluster_id"]))
+    total = F.aggregate("near", F.lit(0.0), lambda total, c: total + _closeness(c["distance"]))
+    # The primary cluster comes first, the others by distance.
+    ordered = F.array_sort(
+        F.transform(
+            "near",
+            lambda c: F.struct(
+                (c["cluster_id"] != F.col("primary")).alias("is_other"),
+                c["distance"].alias("distance"),
+                c["cluster_id"].alias("cluster_id"),
+            ),
+        )
     )
-    nearest_other = F.when(F.col("place") == 0, F.col("clusters")[1]["distance"]).otherwise(F.col("clusters")[0]["distance"])
-    own = F.col("cluster.distance")
-    flat = kept.select(
+    listed = near.select("user_id", "near", total.alias("total"), F.slice(ordered, 1, config.max_memberships).alias("clusters"))
+    share = lambda c: _closeness(c["distance"]) / F.col("total")  # noqa: E731
+    kept = listed.withColumn("clusters", F.filter("clusters", lambda c: ~c["is_other"] | (share(c) >= config.min_membership)))
+    of_kept = F.aggregate("clusters", F.lit(0.0), lambda total, c: total + _closeness(c["distance"]))
+    rows = kept.withColumn("of_kept", of_kept).select("user_id", "near", "of_kept", F.explode("clusters").alias("cluster"))
+    own, is_nearest = F.col("cluster.distance"), F.col("cluster.cluster_id") == nearest["cluster_id"]
+    nearest_other = F.when(is_nearest, F.col("near")[1]["distance"]).otherwise(nearest["distance"])
+    return rows.select(
         "user_id",
         F.col("cluster.cluster_id").alias("cluster_id"),
-        "share",
-        (F.col("place") == 0).alias("is_primary"),
+        (_closeness(own) / F.col("of_kept")).alias("membership"),
+        (~F.col("cluster.is_other")).alias("is_primary"),
         own.alias("distance"),
         silhouette(own, nearest_other if len(centroids) > 1 else F.lit(None).cast("double")).alias("silhouette"),
-    )
-    # Few rows per user, so that the sum needs no other shuffle than by user.
-    total = flat.groupBy("user_id").agg(F.sum("share").alias("kept"))
-    return flat.join(total, "user_id").select(
-        "user_id", "cluster_id", (F.col("share") / F.col("kept")).alias("membership"), "is_primary", "distance", "silhouette"
     )
 
 
@@ -60,9 +76,9 @@ def silhouette(own: Column, nearest_other: Column) -> Column:
     return F.when(nearest_other.isNotNull(), F.when(largest > 0, (b - a) / largest).otherwise(F.lit(0.0)))
 
 
-def _distances(centroids: np.ndarray) -> Column:
+def _distances(centroids: np.ndarray, ids: Sequence[str]) -> Column:
     """Compute the cosine distance to every centroid: array<struct<distance, cluster_id>>."""
-    pairs = zip(cluster_ids(len(centroids)), centroids, strict=True)
+    pairs = zip(ids, centroids, strict=True)
     return F.array(*[F.struct(_cosine_distance(centre).alias("distance"), F.lit(name).alias("cluster_id")) for name, centre in pairs])
 
 
@@ -72,4 +88,4 @@ def _cosine_distance(centroid: np.ndarray) -> Column:
 
 
 def _closeness(distance: Column) -> Column:
-    return 1 / F.greatest(distance, F.lit(SMALLEST_DISTANCE))
+    return F.exp(distance * F.lit(-SHARPNESS))

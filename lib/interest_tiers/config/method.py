@@ -106,20 +106,47 @@ class Augmentation(Section):
     )
 
 
+Block = Literal["interests", "items", "text"]
+_BLOCKS: list[Block] = ["interests", "items", "text"]
+
+
 class Clustering(Section):
-    """How users are grouped."""
+    """How users are grouped.
+
+    A model holds the space of the vectors and the clusters. It is fitted once and then gives users their clusters day by day,
+    until `refit_days` are over or the users have drifted from it.
+    """
 
     algorithm: Literal["kmeans"] = Field("kmeans", description="Algorithm of the clustering.")
-    k: list[int] = Field(
-        default_factory=lambda: [8, 12, 16, 20, 24, 30],
+    vectors: list[Block] = Field(
+        default_factory=lambda: _BLOCKS[:2],
         min_length=1,
-        description="Numbers of clusters to try, 2 to 1000 each; the highest silhouette wins.",
+        description="Blocks of user vectors: shares of evidence, items that the same users have, texts of items. "
+        "A block without data is left out.",
+    )
+    k: list[int] = Field(
+        default_factory=lambda: [6, 8, 10, 12],
+        min_length=1,
+        description="Numbers of clusters to try, 2 to 1000 each. Agreement of halves plus excess silhouette decides.",
     )
     distance: Literal["cosine"] = Field("cosine", description="Distance between user vectors.")
-    components: int = Field(8, ge=2, le=256, description="Length of a user vector.")
+    components: int = Field(8, ge=2, le=256, description="Directions of each block, and length of a user vector.")
+    min_item_users: int = Field(5, ge=1, description="`items`: users of an item, at least.")
+    min_share: float = Field(0.02, ge=0, lt=1, description="Share of users in the smallest cluster, at least, where some k allows it.")
     max_memberships: int = Field(3, ge=1, le=10, description="Largest number of clusters of one user.")
     min_membership: float = Field(0.15, ge=0, lt=1, description="Smallest membership in a further cluster.")
-    starts: int = Field(3, ge=1, le=50, description="Fits for each k; the one with the smallest sum of distances counts.")
+    starts: int = Field(20, ge=1, le=200, description="Fits for each k; the one with the smallest sum of distances counts.")
+    max_fit_users: int = Field(
+        50_000, ge=1000, le=200_000, description="Approximate number of users, sampled by hash, that every k is tried on."
+    )
+    stay_within: float = Field(0.1, ge=0, le=2, description="A user stays in a cluster unless another is nearer by more than this.")
+    refit_days: int = Field(28, ge=1, description="Days that a model serves.")
+    max_population_stability_index: float = Field(
+        0.1, gt=0, description="Drift of the sizes of clusters above which the model is fitted anew."
+    )
+    max_distance_growth: float = Field(
+        0.05, gt=0, description="Growth of the mean distance to the centroids above which the model is fitted anew."
+    )
     seed: int = Field(17, description="Seed of the fits.")
 
     @field_validator("k", mode="before")
@@ -134,6 +161,11 @@ class Clustering(Section):
             raise ValueError("every k must lie between 2 and 1000")
         return sorted(set(ks))
 
+    @field_validator("vectors")
+    @classmethod
+    def _blocks_differ(cls, blocks: list[Block]) -> list[Block]:
+        return list(dict.fromkeys(blocks))
+
 
 class RankerTraining(Section):
     """How the ranker of recommendations is trained."""
@@ -146,7 +178,7 @@ class RankerTraining(Section):
     folder: str | None = Field(
         None,
         min_length=1,
-        description="Folder of trained rankers, a path that all machines share. Default: beside `tiers.training.folder` or in the warehouse.",
+        description="Folder of trained rankers, which all machines see. Default: beside `tiers.training.folder`, or in the warehouse.",
     )
     threads: int = Field(2, ge=1, le=256, description="Threads of the driver that fit the model.")
     seed: int = Field(17, ge=0, lt=2**31, description="Seed of the samples of rows and features.")

@@ -14,13 +14,14 @@ from pathlib import Path
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from interest_tiers.clustering.composition import cluster_users
-from interest_tiers.clustering.fit import Fit
+from interest_tiers.clustering.composition import ClusteredUsers, ClusterInputs, cluster_users
+from interest_tiers.clustering.profiles import select_had_items
 from interest_tiers.config import Config
 from interest_tiers.evaluation.baseline_lists import rank_by_baselines
 from interest_tiers.evaluation.boosting import fit_boosting, predict_by_boosting
+from interest_tiers.evaluation.cluster_quality import measure_interest_lift, measure_list_lift
 from interest_tiers.evaluation.next_basket import rank_by_neighbours, weigh_baskets
-from interest_tiers.evaluation.ranking_quality import find_future_items, measure_lists, name_lists
+from interest_tiers.evaluation.ranking_quality import find_future_items, measure_lists, measure_popularity, name_lists
 from interest_tiers.interests.composition import InterestMethod, sum_pairs
 from interest_tiers.interests.evidence import PAIR
 from interest_tiers.intervals import Estimate
@@ -42,7 +43,6 @@ from interest_tiers.tiers.composition import (
     calibrate_rule,
     compute_features,
     days_before,
-    embed_inputs,
     label_pairs,
 )
 
@@ -80,7 +80,8 @@ class BackTest:
     tiers:       rows of user_tiers
     features:    see compute_features; None where the rule decides without training
     calibration: of the rule
-    fit, user_clusters: see clustering.composition
+    had:         (user_id, item_id) before the cutoff, see clustering.profiles.select_had_items
+    clustered:   see clustering.composition
     """
 
     inputs: TierInputs
@@ -89,8 +90,8 @@ class BackTest:
     tiers: DataFrame
     features: DataFrame | None
     calibration: Calibration
-    fit: Fit | None
-    user_clusters: DataFrame
+    had: DataFrame
+    clustered: ClusteredUsers
 
 
 def compute_as_of(
@@ -108,9 +109,10 @@ def compute_as_of(
     tiers = assign_tiers(pairs, features, calibration, folder, cutoff, method, prefixed(materialise, "tiers"))
     tiers = materialise("user_tiers", tiers)
     finest = pairs.where(F.col("level") == method.n_levels)
-    embeddings = embed_inputs(inputs, [cutoff]).drop("cutoff")
-    clustered = cluster_users(finest, tiers, embeddings, config.clustering, prefixed(materialise, "clusters"))
-    return BackTest(inputs, cutoff, pairs, tiers, features, calibration, clustered.fit, clustered.user_clusters)
+    had = materialise("had", select_had_items(before.where(F.col("level") == method.n_levels)))
+    users = ClusterInputs(finest, had, inputs.topics, inputs.items, inputs.text_embeddings)
+    clustered = cluster_users(users, cutoff, config.clustering, "", prefixed(materialise, "clusters"))
+    return BackTest(inputs, cutoff, pairs, tiers, features, calibration, had, clustered)
 
 
 @dataclass(frozen=True)
@@ -170,9 +172,7 @@ def judge_lists(
     settings, recommend, k = config.evaluation, config.recommend, config.recommend.k
     of_items = test.inputs.item_days.where((F.col("level") == config.interests.n_levels) & F.col("item_id").isNotNull())
     use = sum_use(of_items, test.cutoff, prefixed(materialise, "lists"), settings.min_item_users)
-    had = use.used.where("is_had")
-    n_users = F.lit(float(max(1, had.select("user_id").distinct().count())))
-    catalogue = materialise("catalogue", had.groupBy("item_id").agg((F.count(F.lit(1)) / n_users).alias("user_share")))
+    catalogue = materialise("catalogue", measure_popularity(use.used.where("is_had").select("user_id", "item_id")))
     after = _days_after(of_items, test.cutoff)
     known = materialise("users", sample_active_users(after, settings.max_users))
     truth = materialise("truth", find_future_items(after, use.used, catalogue, known))
@@ -189,6 +189,23 @@ def judge_lists(
         lists += [name_lists(kind, model, rank_items(ready, of_model[kind], recommend, repeats)) for kind, repeats in KINDS]
     ranked = materialise("ranked", reduce(DataFrame.unionByName, lists))
     return measure_lists(ranked, truth, catalogue, k, settings.bootstrap_samples, COMPUTED_LISTS)
+
+
+def judge_clusters(test: BackTest, config: Config, materialise: Materialise) -> dict[Slice, dict[str, Estimate]]:
+    """Measure how much the clusters say about the interests of the horizon, and about items new to a user."""
+    settings, n_levels = config.evaluation, config.interests.n_levels
+    members = test.clustered.user_clusters
+    days = _days_after(test.inputs.interest_days, test.cutoff).where((F.col("level") == n_levels) & (F.col("weight") > 0))
+    future = days.groupBy("user_id", "interest_id").agg(F.count_distinct("event_date").cast("double").alias("evidence"))
+    primary = members.where("is_primary").select("user_id", "cluster_id")
+    pairs = test.pairs.where(F.col("level") == n_levels)
+    measured = measure_interest_lift(pairs, primary, future, settings.bootstrap_samples)
+    used = test.had.groupBy("item_id").agg(F.count(F.lit(1)).alias("n_users")).where(F.col("n_users") >= settings.min_item_users)
+    had = test.had.join(used, "item_id", "left_semi")
+    of_items = _days_after(test.inputs.item_days, test.cutoff).where(F.col("level") == n_levels)
+    wanted = select_had_items(of_items)
+    lists = measure_list_lift(had, members, wanted, settings.max_users, config.recommend.k, settings.bootstrap_samples, materialise)
+    return {**measured, **lists}
 
 
 def sample_active_users(after: DataFrame, max_users: int) -> DataFrame:

@@ -29,6 +29,16 @@ def find_future_items(days_after: DataFrame, own_items: DataFrame, catalogue: Da
     return _label_items("all", touched).unionByName(_label_items("new", new))
 
 
+def measure_popularity(had: DataFrame) -> DataFrame:
+    """Measure which share of the users has had each item.
+
+    had:     (user_id, item_id), one row per pair
+    Returns: (item_id, user_share double)
+    """
+    n_users = F.lit(float(max(1, had.select("user_id").distinct().count())))
+    return had.groupBy("item_id").agg((F.count(F.lit(1)) / n_users).alias("user_share"))
+
+
 def name_lists(items: str, model: str, lists: DataFrame) -> DataFrame:
     """Add the names of a slice of items and of a model: (items, model, user_id, item_id, rank)."""
     return lists.select(F.lit(items).alias("items"), F.lit(model).alias("model"), "user_id", "item_id", "rank")

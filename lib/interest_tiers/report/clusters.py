@@ -27,6 +27,8 @@ class Cluster:
     share: float  # of the users in all clusters
     silhouette: float | None
     top_interests: tuple[str, ...]
+    top_items: tuple[str, ...] = ()
+    previous_size: int | None = None  # on the latest earlier day
 
 
 @dataclass(frozen=True)
@@ -40,25 +42,51 @@ class UserMap:
 
 
 @dataclass(frozen=True)
+class KTrial:
+    """What a candidate k gave; agreement is that of the clusters of two halves of the users."""
+
+    k: int
+    silhouette: float
+    null_silhouette: float  # of users without clusters
+    agreement: float
+    smallest_share: float
+
+    @property
+    def excess(self) -> float:
+        """The part of the silhouette that users without clusters do not have."""
+        return self.silhouette - self.null_silhouette
+
+
+@dataclass(frozen=True)
 class SilhouetteChoice:
-    """The silhouette for every candidate k, in order of k; chosen is None where no choice is on record."""
+    """The silhouette for every candidate k, in order of k; chosen is None where no choice is on record.
+
+    activity_explained: share of the variance of log activity that the clusters explain
+    kept:               share of users who are in the same cluster as on the latest earlier day
+    """
 
     values: tuple[tuple[int, float], ...]
     chosen: int | None
+    trials: tuple[KTrial, ...] = ()
+    activity_explained: float | None = None
+    kept: float | None = None
 
 
 def list_clusters(clusters: DataFrame) -> tuple[Cluster, ...]:
     """List the clusters, largest first.
 
-    clusters: (cluster_id, name, size, silhouette, top_interests)
+    clusters: (cluster_id, name, size, silhouette, top_interests, top_items, previous_size)
     """
-    columns = ["cluster_id", "name", "size", "silhouette", "top_interests"]
+    columns = ["cluster_id", "name", "size", "silhouette", "top_interests", "top_items", "previous_size"]
     rows = clusters.select(*columns).orderBy(F.desc("size"), "cluster_id").limit(CLUSTERS_LIMIT).collect()
     users = sum(row["size"] for row in rows)
     return tuple(
-        Cluster(row["cluster_id"], row["name"], row["size"], row["size"] / users, row["silhouette"], tuple(row["top_interests"]))
+        Cluster(
+            row["cluster_id"], row["name"], row["size"], row["size"] / users, row["silhouette"], tuple(row["top_interests"]),
+            tuple(row["top_items"] or ()), row["previous_size"],
+        )
         for row in rows
-    )
+    )  # fmt: skip
 
 
 def project_users(user_vectors: DataFrame, user_clusters: DataFrame) -> UserMap | None:
@@ -91,12 +119,19 @@ def describe_silhouettes(measures: Sequence[dict[str, Any]]) -> SilhouetteChoice
 
     measures: (stage, metric, slice, value); those of cluster_users have a slice such as ``k=8``
     """
-    by_metric: dict[str, dict[int, float]] = {"silhouette": {}, "silhouette_chosen": {}}
+    by_metric: dict[str, dict[int | None, float]] = {}
     for row in measures:
-        k = Slice.parse(row["slice"]).k
-        if row["stage"] == "cluster_users" and row["metric"] in by_metric and k is not None:
-            by_metric[row["metric"]][k] = row["value"]
+        if row["stage"] == "cluster_users":
+            by_metric.setdefault(row["metric"], {})[Slice.parse(row["slice"]).k] = row["value"]
+    silhouettes = {k: value for k, value in by_metric.get("silhouette", {}).items() if k is not None}
+    others = [by_metric.get(name, {}) for name in ("null_silhouette", "agreement_of_halves", "smallest_share")]
+    trials = [
+        KTrial(k, silhouettes[k], *(other[k] for other in others)) for k in sorted(silhouettes) if all(k in other for other in others)
+    ]
     return SilhouetteChoice(
-        values=tuple(sorted(by_metric["silhouette"].items())),
-        chosen=min(by_metric["silhouette_chosen"], default=None),
+        values=tuple(sorted(silhouettes.items())),
+        chosen=min((k for k in by_metric.get("silhouette_chosen", {}) if k is not None), default=None),
+        trials=tuple(trials),
+        activity_explained=next(iter(by_metric.get("activity_explained", {}).values()), None),
+        kept=by_metric.get("kept_cluster_share", {}).get(None),
     )

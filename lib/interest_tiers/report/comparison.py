@@ -28,6 +28,8 @@ METRICS = {
     "map": ("MAP", "higher"),
     "hit_rate": ("Hit rate", "higher"),
     "coverage": ("Catalogue coverage", "higher"),
+    "interest_lift": ("Interest lift", "higher"),
+    "list_lift": ("List lift", "higher"),
 }
 
 #: Display names of the models: ours first, baselines last.
@@ -60,6 +62,9 @@ MODELS = {
     "rp3beta": "RP3beta",
     "adopters_14d": "New users of 14 days",
     "popularity": "Popularity",
+    "clusters": "Clusters",
+    "cluster_popularity": "Popularity in the user's clusters",
+    "user_popularity": "Popularity by users",
 }
 #: Models that need none of this project's.
 BASELINES = (

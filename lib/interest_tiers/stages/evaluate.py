@@ -8,6 +8,8 @@ from datetime import date, timedelta
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from interest_tiers.clustering.measures import measure_clusters
+from interest_tiers.config import Config
 from interest_tiers.embedding.model_folder import read_model_folder
 from interest_tiers.evaluation.backtest import (
     COMPUTED_LISTS,
@@ -17,6 +19,7 @@ from interest_tiers.evaluation.backtest import (
     PredictedTiers,
     compute_as_of,
     has_both_sides,
+    judge_clusters,
     judge_lists,
     predict_tiers,
 )
@@ -25,7 +28,7 @@ from interest_tiers.intervals import Estimate
 from interest_tiers.recommend.ranker import GROUPS, Ranker
 from interest_tiers.recommend.training import Kind, ranker_day
 from interest_tiers.slices import Slice
-from interest_tiers.stages.cluster_users import measure_silhouettes
+from interest_tiers.stages.cluster_users import measure_model
 from interest_tiers.stages.context import StageContext
 from interest_tiers.stages.inputs import read_or_compute_tier_inputs, tier_inputs_at, tier_method
 from interest_tiers.stages.models import ranker_models
@@ -70,7 +73,7 @@ def run(context: StageContext, ablate: bool = False) -> StageResult:
     predicted = predict_tiers(test, method, trained, _stored_tiers(context, cutoff), config.tiers.training.seed, context.materialise)
     measurements = [
         *_measure_tiers(context, predicted),
-        *measure_silhouettes(test.fit),
+        *_measure_clusters(test, config, context),
         *_as_measurements(_judge_lists(context, test, cutoff, ablate)),
     ]
     context.write_metrics(measurements)
@@ -121,6 +124,14 @@ def _measure_tiers(context: StageContext, predicted: PredictedTiers) -> list[Mea
             for measurement in _as_measurements(measure_tiers(rows, samples, COMPUTED_TIERS, part))
         ),
     ]
+
+
+def _measure_clusters(test: BackTest, config: Config, context: StageContext) -> list[Measurement]:
+    """Measure the clusters as of the cutoff by themselves, and by what users did since."""
+    clustered, max_users = test.clustered, config.clustering.max_fit_users
+    quality = measure_clusters(clustered.vectors, clustered.user_clusters, max_users, max(1, clustered.vectors.count()))
+    judged = judge_clusters(test, config, context.materialise_in("judged_clusters"))
+    return [*measure_model(clustered.model, quality), *_as_measurements(judged)]
 
 
 def _as_measurements(measured: Mapping[Slice, Mapping[str, Estimate]]) -> list[Measurement]:

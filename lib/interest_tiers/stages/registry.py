@@ -9,6 +9,7 @@ from typing import Any
 from interest_tiers.errors import ConfigError
 from interest_tiers.stages.declaration import Option, Stage
 from interest_tiers.storage.schemas import (
+    CLUSTER_MODELS,
     CLUSTERS,
     DATA_QUALITY,
     FORGOTTEN_USERS,
@@ -125,11 +126,12 @@ STAGES: tuple[Stage, ...] = (
     ),
     Stage(
         "cluster_users",
-        "compute user vectors, cluster users who are alike, describe the clusters",
+        "compute user vectors, give users clusters of users who are alike, describe the clusters",
         _function_of("cluster_users", "run"),
-        reads=(USER_INTERESTS, USER_TIERS, INTERESTS),
-        writes=(USER_VECTORS, CLUSTERS, USER_CLUSTERS, METRICS),
-        sections=("clustering",),
+        reads=(INTERACTIONS, ITEMS, ITEM_INTERESTS, USER_INTERESTS, INTERESTS),
+        may_read=(TEXT_EMBEDDINGS,),
+        writes=(CLUSTER_MODELS, USER_VECTORS, CLUSTERS, USER_CLUSTERS, METRICS),
+        sections=("behaviours", "interests", "embedding", "clustering"),
     ),
     Stage(
         "recommend",

@@ -27,7 +27,7 @@ STRINGS, VECTOR = ArrayType(StringType()), ArrayType(FloatType())
 _AS_OF = _required("as_of", DATE, "only interactions before this day were seen")
 _USER = _required("user_id", STRING, "")
 _INTEREST = _required("interest_id", STRING, "")
-_CLUSTER = _required("cluster_id", STRING, "valid within one as_of")
+_CLUSTER = _required("cluster_id", STRING, "stays the same over days and refits, see cluster_models")
 
 INTERACTIONS = Table(
     "interactions", "who did what to which item, and when; cleaned", "clean", ("interaction_id",),
@@ -246,7 +246,7 @@ USER_VECTORS = Table(
     StructType([
         _USER,
         _AS_OF,
-        _required("vector", VECTOR, "principal components of the tier-weighted embeddings of the user's interests, centred, L2 norm 1"),
+        _required("vector", VECTOR, "components of the space of the model: what the user does beside what all users do; L2 norm 1"),
     ]),
     partition_by="as_of",
     constraints={"vector_is_not_empty": "size(vector) > 0"},
@@ -262,9 +262,12 @@ CLUSTERS = Table(
         _required("centroid", VECTOR, "L2 norm 1"),
         _optional("silhouette", DOUBLE, "mean over its users, centroid form, cosine; null with one cluster"),
         _required("top_interests", STRINGS, "names, most characteristic first"),
-        _required("model_version", STRING, ""),
+        _required("model_version", STRING, "see cluster_models"),
+        _optional("previous_size", LONG, "size on the latest earlier day; null where nobody was in it, and in rows of earlier versions"),
+        _optional("top_items", STRINGS, "texts of items, or ids where there are none, most characteristic first"),
     ]),
     partition_by="as_of",
+    added=("previous_size", "top_items"),
     constraints={"size_is_positive": "size >= 1", "silhouette_range": "silhouette IS NULL OR silhouette BETWEEN -1 AND 1"},
 )  # fmt: skip
 
@@ -276,7 +279,7 @@ USER_CLUSTERS = Table(
         _CLUSTER,
         _AS_OF,
         _required("membership", DOUBLE, "sums to 1 per user"),
-        _required("is_primary", BOOLEAN, "the nearest cluster; one per user"),
+        _required("is_primary", BOOLEAN, "the nearest cluster, or that of the day before where no other is nearer by much; one per user"),
         _required("distance", DOUBLE, "cosine distance to the centroid, 0 to 2"),
         _optional("silhouette", DOUBLE, "(b - a) / max(a, b): a to this centroid, b to the nearest other; null with one cluster"),
         _required("model_version", STRING, ""),
@@ -287,6 +290,40 @@ USER_CLUSTERS = Table(
         "distance_range": "distance BETWEEN -0.00001 AND 2.00001",
         "silhouette_range": "silhouette IS NULL OR silhouette BETWEEN -1 AND 1",
     },
+)  # fmt: skip
+
+CLUSTER_MODELS = Table(
+    "cluster_models", "fitted clusterings: a model serves until the next refit, which keeps the ids of its clusters", "cluster_users",
+    ("model_version",),
+    StructType([
+        _required("model_version", STRING, "its day, and a fingerprint of its settings and of the evidence that it was fitted to"),
+        _required("fitted_as_of", DATE, "only interactions before this day were seen"),
+        _required("settings", STRING, "fingerprint of the settings; a model serves under the same settings alone"),
+        _required("k", LONG, "number of clusters"),
+        _required("cluster_ids", STRINGS, ""),
+        _required("sizes", ArrayType(LONG), "users of every cluster at the fit"),
+        _required("mean_distance", DOUBLE, "of users to the centroid of their primary cluster at the fit"),
+        _required("last_number", LONG, "the largest number that a cluster has had"),
+        _required("trials", ArrayType(StructType([
+            _optional("k", LONG, "number of clusters"),
+            _optional("silhouette", DOUBLE, "mean over a sample of users, cosine"),
+            _optional("null_silhouette", DOUBLE, "of a Gaussian of the same covariance, scaled and clustered alike"),
+            _optional("agreement", DOUBLE, "adjusted Rand index of the clusters of two halves of the users"),
+            _optional("smallest", DOUBLE, "share of users in the smallest cluster"),
+        ])), "every k that was tried"),
+        _required("changes", ArrayType(StructType([
+            _optional("cluster_id", STRING, "the old id of a cluster that ended, else the new one"),
+            _optional("change", STRING, "kept, born, split, died or merged"),
+            _optional("other_id", STRING, "the cluster that it split from or merged into"),
+            _optional("shared", LONG, "users in both; 0 for born and died"),
+        ])), "what the fit did to the clusters of the model before; empty for the first"),
+        _required("parts", ArrayType(StructType([
+            _optional("part", STRING, "centroids, or a part of the space of the vectors"),
+            _optional("id", STRING, "cluster, interest, item or number of the row"),
+            _optional("values", ArrayType(DOUBLE), ""),
+        ])), "the arrays of the model, row by row"),
+    ]),
+    is_shared=True,
 )  # fmt: skip
 
 RECOMMENDATIONS = Table(
@@ -356,5 +393,5 @@ FORGOTTEN_USERS = Table(
 TABLES = (
     INTERACTIONS, INTERACTIONS_QUARANTINE, DATA_QUALITY, ITEM_VERSIONS, ITEMS, USERS, SOURCE_FILES, TEXT_EMBEDDINGS,
     ITEM_INTERESTS, INTERESTS, USER_INTERESTS,
-    USER_TIERS, USER_VECTORS, CLUSTERS, USER_CLUSTERS, RECOMMENDATIONS, METRICS, RUNS, FORGOTTEN_USERS,
+    USER_TIERS, USER_VECTORS, CLUSTER_MODELS, CLUSTERS, USER_CLUSTERS, RECOMMENDATIONS, METRICS, RUNS, FORGOTTEN_USERS,
 )  # fmt: skip
