@@ -178,7 +178,7 @@ class RankerTraining(Section):
     folder: str | None = Field(
         None,
         min_length=1,
-        description="Folder of trained rankers, which all machines see. Default: beside `tiers.training.folder`, or in the warehouse.",
+        description="Folder of trained rankers, on the driver. Default: beside `tiers.training.folder`, or in the warehouse.",
     )
     threads: int = Field(2, ge=1, le=256, description="Threads of the driver that fit the model.")
     seed: int = Field(17, ge=0, lt=2**31, description="Seed of the samples of rows and features.")

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
+import shutil
+import tempfile
+from functools import cache
 from pathlib import Path
 
 from interest_tiers.embedding.model_folder import model_id
-from interest_tiers.errors import WarehouseError
+from interest_tiers.errors import ConfigError, WarehouseError
 from interest_tiers.stages.context import StageContext
 from interest_tiers.training.model_store import ModelStore, model_root
 from interest_tiers.training.record import Lineage
@@ -29,12 +33,26 @@ def tier_models(context: StageContext) -> ModelStore:
 
 
 def ranker_models(context: StageContext) -> ModelStore:
-    """Return the rankers that serve."""
+    """Return the rankers that serve. Without a folder of their own they last as long as the command, which trains them anew."""
     from interest_tiers.recommend.training import RECORD
 
     tiers = context.config.tiers.training.folder
     folder = context.config.recommend.training.folder or (None if tiers is None else f"{tiers.rstrip('/')}.ranker")
-    return ModelStore(models_folder(context, folder, "recommend.training.folder", "ranker"), RECORD, context.run_id)
+    try:
+        root = models_folder(context, folder, "recommend.training.folder", "ranker")
+    except ConfigError:
+        if folder is not None:
+            raise
+        root = _temporary_folder()
+    return ModelStore(root, RECORD, context.run_id)
+
+
+@cache
+def _temporary_folder() -> Path:
+    """Make a folder on the driver's disk that is removed when the process ends. Workers get a ranker with their task."""
+    folder = tempfile.mkdtemp(prefix="interest-tiers-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder) / "ranker"
 
 
 def lineage_of(context: StageContext) -> Lineage:
