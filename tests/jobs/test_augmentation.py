@@ -86,7 +86,7 @@ def test_a_borrowed_pair_is_not_judged(configs: tuple[Config, Config], days: Dat
         pairs = sum_pairs(days_before(days, CUT), CUT, InterestMethod.of(config), cache)
         calibration = calibrate_rule(inputs, CUT, method)
         tiers = assign_tiers(pairs, None, calibration, None, CUT, method, cache)
-        test = BackTest(inputs, CUT, pairs, tiers, None, calibration, fit=None, user_clusters=days)  # type: ignore[arg-type]
+        test = BackTest(inputs, CUT, pairs, tiers, None, calibration, had=days, clustered=None)  # type: ignore[arg-type]
         predicted = predict_tiers(test, method, None, None, 17, cache).rows.where("model = 'user_tiers'")
         # The pair that the thin user borrowed has no label.
         found.append(sorted((row["user_id"], row["label"]) for row in predicted.collect()))

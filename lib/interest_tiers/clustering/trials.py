@@ -110,7 +110,7 @@ def cluster_points(points: np.ndarray, k: int, starts: int, seed: int) -> Cluste
     """Cluster points from several starts and keep the smallest sum of distances: one start by components, the others k-means++."""
     best = fit_spherical(points, split_by_components(points, k))
     for start in range(1, starts):
-        first, _ = kmeans_plusplus(points, k, random_state=1000 * seed + start)
+        first, _ = kmeans_plusplus(points, min(k, len(points)), random_state=1000 * seed + start)
         found = fit_spherical(points, first)
         # Rounded, since the sum of distances of the same clusters differs in its last digits.
         best = found if round(found.cost, 3) < round(best.cost, 3) else best
