@@ -129,7 +129,7 @@ SMALL: dict[str, tuple[list[Event], dict[str, Any], str]] = {
     "nobody likes anything": (
         [*everybody(5, [1, 9], "dislike"), ("u9", "milk", 1, "buy"), ("u9", "milk", 0, "dislike")],
         {},
-        "0 clusters, because no user has an interest with evidence",
+        "because no user has evidence of an interest",
     ),
 }
 
