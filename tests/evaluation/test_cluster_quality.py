@@ -99,6 +99,8 @@ def test_the_lift_of_lists_is_that_of_their_ndcg(spark: SparkSession) -> None:
         wanted.append((f"u{n:02}", f"{group}{n % 3}"))
     frames = spark.createDataFrame(had, HAD), spark.createDataFrame(members, CLUSTERS), spark.createDataFrame(wanted, HAD)
     measured = measure_list_lift(*frames, 100, 1, 100, keep)
-    ours, theirs = (measured[Slice(items="new", model=model)]["ndcg@1"].value for model in ("cluster_popularity", "user_popularity"))
+    ours, theirs = (
+        measured[Slice(users="clustered", items="new", model=model)]["ndcg@1"].value for model in ("cluster_popularity", "user_popularity")
+    )
     assert (ours, theirs) == (pytest.approx(1.0), pytest.approx(8 / 12))
-    assert measured[Slice(items="new", model="cluster_popularity")]["list_lift"].value == pytest.approx(1.5)
+    assert measured[Slice(users="clustered", items="new", model="cluster_popularity")]["list_lift"].value == pytest.approx(1.5)

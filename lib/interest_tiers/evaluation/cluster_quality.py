@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
@@ -13,6 +14,9 @@ from interest_tiers.spark.sampling import sample_by_hash
 
 #: What the metrics call lists by popularity in the user's clusters, and by popularity among all.
 BY_CLUSTERS, BY_ALL = "cluster_popularity", "user_popularity"
+
+#: What the metrics call the users with a cluster.
+CLUSTERED = "clustered"
 
 #: Users of the mean share of all that smooth a cluster's mean shares.
 SMOOTHING_USERS = 10.0
@@ -124,7 +128,7 @@ def measure_list_lift(
     had:           (user_id, item_id) before the cutoff, of the items that count
     user_clusters: (user_id, cluster_id, membership, is_primary)
     wanted:        (user_id, item_id), what users turned to in the horizon
-    Returns:       the measures of ranking_quality.measure_lists, and for items=new,model=cluster_popularity list_lift: its NDCG over
+    Returns:       the measures of ranking_quality.measure_lists, of users=clustered; and list_lift: NDCG of cluster_popularity over
                    that of popularity among all
     """
     new = wanted.join(had, ["user_id", "item_id"], "left_anti").join(had.select("item_id").distinct(), "item_id", "left_semi")
@@ -145,4 +149,5 @@ def measure_list_lift(
     ours, theirs = (measured.get(Slice(items="new", model=name), {}).get(f"ndcg@{k}") for name in (BY_CLUSTERS, BY_ALL))
     if ours is not None and theirs is not None and theirs.value > 0:
         measured[Slice(items="new", model=BY_CLUSTERS)]["list_lift"] = Estimate(ours.value / theirs.value)
-    return measured
+    # Apart from the recommender's lists, which are judged on other users and have a reference of their own.
+    return {replace(where, users=CLUSTERED): metrics for where, metrics in measured.items()}

@@ -76,7 +76,11 @@ BASELINES = (
 JUDGED_BY = ("J", "macro_f1", "ndcg")
 
 #: Display names of slices; others are shown as ``key: value``.
-CASES = {Slice(items="all"): "all items", Slice(items="new"): "items new to the user"}
+CASES = {
+    Slice(items="all"): "all items",
+    Slice(items="new"): "items new to the user",
+    Slice(users="clustered", items="new"): "items new to the user, by clusters alone",
+}
 
 
 @dataclass(frozen=True)
