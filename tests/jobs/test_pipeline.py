@@ -118,7 +118,7 @@ def test_planted_groups_are_found_and_named_after_what_they_share(tables: Wareho
     members = {row["user_id"]: row["cluster_id"] for row in tables.read(USER_CLUSTERS).where("is_primary").collect()}
     clusters_of_groups = [{members[str(place * USERS_PER_GROUP + user)] for user in range(USERS_PER_GROUP)} for place in range(len(GROUPS))]
     assert [len(clusters) for clusters in clusters_of_groups] == [1, 1, 1]
-    named = {row["cluster_id"]: set(row["name"].split(" · ")) for row in tables.read(CLUSTERS).collect()}
+    named = {row["cluster_id"]: set(row["name"].upper().split(" · ")) for row in tables.read(CLUSTERS).collect()}
     assert [named[clusters.pop()] for clusters in clusters_of_groups] == [set(categories) for categories in GROUPS.values()]
 
 
