@@ -217,8 +217,7 @@ def test_a_killed_search_goes_on_and_sees_nothing_after_the_day(
         return run_training(session, plan)
 
     monkeypatch.setattr(training, "run_training", killed_at_the_second)
-    with pytest.raises(KeyboardInterrupt):
-        run_command("train_tiers", given)
+    assert run_command("train_tiers", given) == 130  # as a shell has it for Ctrl-C
     models = Path(warehouse.location) / "models"
     # No rows are left, and a training of another day would not remove the trials.
     assert [path.name for path in models.iterdir()] == ["tiers.working"]
