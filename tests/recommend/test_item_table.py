@@ -44,7 +44,7 @@ def test_a_user_who_left_decades_ago_still_has_evidence(spark: SparkSession) -> 
 
 def test_only_items_with_enough_users_are_widely_used(spark: SparkSession) -> None:
     used = summarise_use(use(spark, [("u1", "a1", 1, 1.0), ("u2", "a1", 1, 1.0), ("u1", "b1", 1, 1.0), ("u2", "b1", 1, -1.0)]), CUTOFF)
-    assert [row["item_id"] for row in find_widely_used(used, 2).collect()] == ["a1"]
+    assert [row["item_id"] for row in find_widely_used(used.where("is_had"), 2).collect()] == ["a1"]
 
 
 def test_items_are_counted(spark: SparkSession) -> None:

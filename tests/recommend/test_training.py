@@ -16,9 +16,10 @@ from pyspark.sql import functions as F
 from interest_tiers.config import Recommend
 from interest_tiers.recommend.composition import prepare_ranking, rank_items
 from interest_tiers.recommend.examples import list_cutoffs
+from interest_tiers.recommend.item_use import find_used
 from interest_tiers.recommend.knowledge import sum_use
 from interest_tiers.recommend.ranker import Ranker
-from interest_tiers.recommend.training import RECORD, ItemInputs, RankerSetup, RankerTraining, find_used, ranker_day
+from interest_tiers.recommend.training import RECORD, ItemInputs, RankerSetup, RankerTraining, ranker_day
 from interest_tiers.training.model_store import ModelStore
 from interest_tiers.training.record import Lineage
 
@@ -108,7 +109,8 @@ def test_lists_hold_no_item_twice_nothing_disliked_and_own_items_only_where_want
 
 def test_the_ranker_finds_the_favourites(days: DataFrame, vectors: DataFrame, rankers: dict[str, Ranker]) -> None:
     """A list by the model holds more of what a user turns to than one of chance: users come back to five of thirty items."""
-    truth = {(row["user_id"], row["item_id"]) for row in find_used(days, DAY, DAY + timedelta(days=60)).collect()}
+    horizon = days.where((F.col("event_date") >= F.lit(DAY)) & (F.col("event_date") < F.lit(DAY + timedelta(days=60))))
+    truth = {(row["user_id"], row["item_id"]) for row in find_used(horizon).collect()}
     rows = lists(days, vectors, rankers["all"])
     assert np.mean([(row[0], row[2]) in truth for row in rows]) > 2 * len(truth) / (60 * 30)
 

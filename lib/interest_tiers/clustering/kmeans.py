@@ -47,8 +47,8 @@ def order_by_size(centres: np.ndarray, sizes: list[int]) -> list[int]:
 
 
 def scale_to_unit_length(centres: np.ndarray) -> np.ndarray:
-    """Scale centres (n, width) to L2 norm 1, float32."""
-    return (centres / np.linalg.norm(centres, axis=1, keepdims=True)).astype(np.float32)
+    """Scale centres (n, width) to L2 norm 1, float32; a zero vector stays one."""
+    return (centres / np.maximum(np.linalg.norm(centres, axis=1, keepdims=True), 1e-12)).astype(np.float32)
 
 
 def add_unit_length(rows: DataFrame, vector: str, smallest_norm: float = 0.0) -> DataFrame:

@@ -15,6 +15,8 @@ from scipy import sparse
 from sklearn.cluster import kmeans_plusplus
 from sklearn.metrics import adjusted_rand_score
 
+from interest_tiers.clustering.kmeans import scale_to_unit_length
+
 #: Lloyd iterations of one start.
 ITERATIONS = 50
 
@@ -141,7 +143,7 @@ def measure_silhouette(points: np.ndarray, labels: np.ndarray) -> float | None:
 def draw_null(variances: np.ndarray, n: int, seed: int) -> np.ndarray:
     """Draw points of a Gaussian with these variances along its components, scaled to length 1."""
     drawn = np.random.default_rng(seed).normal(size=(n, len(variances))) * np.sqrt(variances)
-    return (drawn / np.linalg.norm(drawn, axis=1, keepdims=True)).astype(np.float32)
+    return scale_to_unit_length(drawn)
 
 
 def measure_agreement(points: np.ndarray, k: int, starts: int, seed: int) -> float:

@@ -26,6 +26,7 @@ from interest_tiers.interests.composition import InterestMethod, sum_pairs
 from interest_tiers.interests.evidence import PAIR
 from interest_tiers.intervals import Estimate
 from interest_tiers.recommend.composition import prepare_ranking, rank_items
+from interest_tiers.recommend.item_use import find_widely_used
 from interest_tiers.recommend.knowledge import code_items, sum_use
 from interest_tiers.recommend.ranker import Ranker
 from interest_tiers.recommend.training import Kind
@@ -200,8 +201,7 @@ def judge_clusters(test: BackTest, config: Config, materialise: Materialise) -> 
     primary = members.where("is_primary").select("user_id", "cluster_id")
     pairs = test.pairs.where(F.col("level") == n_levels)
     measured = measure_interest_lift(pairs, primary, future, settings.bootstrap_samples)
-    used = test.had.groupBy("item_id").agg(F.count(F.lit(1)).alias("n_users")).where(F.col("n_users") >= settings.min_item_users)
-    had = test.had.join(used, "item_id", "left_semi")
+    had = test.had.join(find_widely_used(test.had, settings.min_item_users), "item_id", "left_semi")
     of_items = _days_after(test.inputs.item_days, test.cutoff).where(F.col("level") == n_levels)
     wanted = select_had_items(of_items)
     lists = measure_list_lift(had, members, wanted, settings.max_users, config.recommend.k, settings.bootstrap_samples, materialise)

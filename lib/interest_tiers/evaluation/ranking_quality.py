@@ -9,8 +9,8 @@ import pandas as pd
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
-from interest_tiers.interests.evidence import summed_evidence
 from interest_tiers.intervals import Estimate, assign_bucket, divide_sums, estimate
+from interest_tiers.recommend.item_use import find_used
 from interest_tiers.slices import Slice
 
 
@@ -23,8 +23,7 @@ def find_future_items(days_after: DataFrame, own_items: DataFrame, catalogue: Da
     users:      (user_id), the judged ones
     Returns:    (items, user_id, item_id); items is all, or new for items that the user did not have before the cutoff
     """
-    wanted = days_after.groupBy("user_id", "item_id").agg(summed_evidence(F.col("weight")).alias("evidence")).where("evidence > 0")
-    touched = wanted.drop("evidence").join(users, "user_id", "left_semi").join(catalogue, "item_id", "left_semi")
+    touched = find_used(days_after).join(users, "user_id", "left_semi").join(catalogue, "item_id", "left_semi")
     new = touched.join(own_items.select("user_id", "item_id"), ["user_id", "item_id"], "left_anti")
     return _label_items("all", touched).unionByName(_label_items("new", new))
 

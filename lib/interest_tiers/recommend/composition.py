@@ -27,20 +27,26 @@ class ReadyToRank:
     knowledge: Broadcast[Knowledge] | None
 
 
-def prepare_ranking(use: Use, vectors: DataFrame, config: Recommend, users: DataFrame | None = None) -> ReadyToRank:
+def prepare_ranking(
+    use: Use, vectors: DataFrame, config: Recommend, users: DataFrame | None = None, future: DataFrame | None = None
+) -> ReadyToRank:
     """Learn what is known of items, and gather what users did with them.
 
     use:     see knowledge.sum_use
     vectors: see knowledge.learn_items
-    users:   (user_id), those who get lists; None for all
+    users:   (user_id), those whose histories are wanted; None for all
+    future:  (user_id, item_id), what users used in the horizon; None where nothing is learned from it
     """
     spark = use.used.sparkSession
     knowledge = learn_items(use, vectors, config.max_items)
     if knowledge is None:
         return ReadyToRank(use.used, None)
     codes, interests = code_items(spark, knowledge.table)
-    used = use.used if users is None else use.used.join(users, "user_id", "left_semi")
-    histories = gather_histories(used, use.active, codes, interests)
+    used = use.used
+    if users is not None:
+        used = used.join(users, "user_id", "left_semi")
+        future = None if future is None else future.join(users, "user_id", "left_semi")
+    histories = gather_histories(used, use.active, codes, interests, future)
     return ReadyToRank(histories, spark.sparkContext.broadcast(knowledge))
 
 

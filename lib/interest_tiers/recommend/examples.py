@@ -10,6 +10,7 @@ import pyarrow as pa
 from pandas.util import hash_array
 from pyspark import Broadcast
 from pyspark.sql import DataFrame
+from pyspark.sql.pandas.types import from_arrow_schema
 
 from interest_tiers.recommend.knowledge import Knowledge
 from interest_tiers.recommend.scoring import Described, describe_users
@@ -23,10 +24,10 @@ EARLIER, HISTORY_NEEDED = timedelta(days=28), timedelta(days=120)
 #: Days of history without which nothing is learned.
 LEAST_HISTORY = timedelta(days=28)
 
-EXAMPLE = "features array<float>, label float, weight float, is_own boolean, key bigint"
 EXAMPLE_ARROW = pa.schema(
     [("features", pa.list_(pa.float32())), ("label", pa.float32()), ("weight", pa.float32()), ("is_own", pa.bool_()), ("key", pa.int64())]
 )
+EXAMPLE = from_arrow_schema(EXAMPLE_ARROW)
 
 
 def list_cutoffs(day: date, horizon_days: int, first_day: date) -> list[date]:

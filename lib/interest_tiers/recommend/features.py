@@ -11,7 +11,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from interest_tiers.recommend.co_use import CoUse
-from interest_tiers.recommend.histories import HALF_LIVES, LONG, Histories
+from interest_tiers.recommend.histories import HALF_LIVES, LONG, RECENT, Histories
 from interest_tiers.recommend.item_table import ITEM_FEATURES, ItemTable
 
 #: Own items that are candidates, and those that co-use starts from: the ones with the most evidence.
@@ -28,7 +28,6 @@ BY_TEXT = 30
 OWN, CO_USED, ADOPTED, IN_INTEREST, ALIKE_TEXT = 1, 2, 4, 8, 16
 
 _LONG = HALF_LIVES.index(LONG)
-_MIDDLE = HALF_LIVES.index(60)
 
 USER_FEATURES = (
     "user_days", "user_days_28d", "user_days_91d", "user_items", "user_items_per_day", "user_recency", "user_age", "user_gap",
@@ -84,7 +83,7 @@ def build_profiles(histories: Histories, n_items: int) -> Profiles:
         return sp.csr_matrix((values.astype(np.float32), where), shape=shape)
 
     n_days = histories.n_days[used]
-    return Profiles(build(np.ones_like(n_days)), build(np.log1p(n_days)), build(histories.decayed[used, _MIDDLE]))
+    return Profiles(build(np.ones_like(n_days)), build(np.log1p(n_days)), build(histories.decayed[used, RECENT]))
 
 
 def score_items(profiles: Profiles, co_use: CoUse, alike: sp.csr_matrix) -> dict[str, np.ndarray]:
@@ -152,14 +151,15 @@ def _find_strongest(interest: np.ndarray, evidence: np.ndarray) -> np.ndarray:
 def compute_features(histories: Histories, candidates: Candidates, table: ItemTable, scored: dict[str, np.ndarray]) -> np.ndarray:
     """Compute FEATURES of every candidate, (n, len(FEATURES)) float32, NaN where a feature has no meaning."""
     user, code, is_own = candidates.user, candidates.code, candidates.pair >= 0
-    of_user, of_pair = _describe_users(histories), _describe_pairs(histories)
+    interests = _sum_interests(histories)
+    of_user, of_pair = _describe_users(histories), _describe_pairs(histories, interests)
     columns = [is_own.astype(np.float32)[:, None], table.features[code], of_user[user]]
     pairs = np.full((len(user), of_pair.shape[1]), np.nan, dtype=np.float32)
     pairs[is_own] = of_pair[candidates.pair[is_own]]
     item_gap = table.features[code, ITEM_FEATURES.index("item_gap")]
     overdue_for_item = _ratio(pairs[:, PAIR_FEATURES.index("own_recency")], item_gap)
     pairs[:, PAIR_FEATURES.index("own_overdue_for_item")] = overdue_for_item
-    columns += [pairs, _describe_interests(histories, candidates, table)]
+    columns += [pairs, _describe_interests(histories, candidates, table, interests)]
     values = {name: scored[name][user, np.maximum(code, 0)] for name in SCORES}
     for column in values.values():
         column[code < 0] = np.nan
@@ -191,28 +191,28 @@ def _describe_users(histories: Histories) -> np.ndarray:
     return np.stack(columns, axis=1).astype(np.float32)
 
 
-def _describe_pairs(histories: Histories) -> np.ndarray:
-    """Compute PAIR_FEATURES, (pairs, n); own_overdue_for_item is left for later."""
+def _describe_pairs(histories: Histories, interests: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    """Compute PAIR_FEATURES, (pairs, n); own_overdue_for_item is left for later. interests: see _sum_interests."""
     gap = np.where(histories.n_days > 1, (histories.first_age - histories.last_age) / np.maximum(histories.n_days - 1, 1), np.nan)
     place = np.arange(len(histories.user)) - histories.starts[histories.user] + 1
-    key, of_interest = _sum_interests(histories)
+    key, of_interest = interests
     evidence = histories.decayed[:, _LONG]
     columns = [
         histories.n_days, histories.n_interactions, histories.last_age, histories.first_age, gap, _ratio(histories.last_age, gap),
         np.full(len(gap), np.nan), histories.days28, histories.days91, *histories.decayed.T, place,
         histories.n_days / np.maximum(histories.active[histories.user, 0], 1),
-        evidence / (of_interest[np.searchsorted(key, _interest_key(histories, histories.user, histories.interest)), 3] + 0.01),
+        evidence / (of_interest[np.searchsorted(key, _interest_key(histories.user, histories.interest)), 3] + 0.01),
     ]  # fmt: skip
     return np.stack(columns, axis=1).astype(np.float32)
 
 
-def _interest_key(histories: Histories, user: np.ndarray, interest: np.ndarray) -> np.ndarray:
+def _interest_key(user: np.ndarray, interest: np.ndarray) -> np.ndarray:
     return user.astype(np.int64) * (1 << 32) + interest + 1
 
 
 def _sum_interests(histories: Histories) -> tuple[np.ndarray, np.ndarray]:
     """Compute INTEREST_FEATURES of the users' interests: keys, ascending, and (keys, n)."""
-    key, position = np.unique(_interest_key(histories, histories.user, histories.interest), return_inverse=True)
+    key, position = np.unique(_interest_key(histories.user, histories.interest), return_inverse=True)
     had = histories.is_had
 
     def total(values: np.ndarray) -> np.ndarray:
@@ -234,13 +234,18 @@ def _sum_interests(histories: Histories) -> tuple[np.ndarray, np.ndarray]:
     return key, np.stack([items, total(histories.n_days), short, long, share, place, before, recency, new], axis=1)
 
 
-def _describe_interests(histories: Histories, candidates: Candidates, table: ItemTable) -> np.ndarray:
-    """Compute INTEREST_FEATURES of the candidates, (n, features); NaN where the interest is new to the user."""
+def _describe_interests(
+    histories: Histories, candidates: Candidates, table: ItemTable, interests: tuple[np.ndarray, np.ndarray]
+) -> np.ndarray:
+    """Select INTEREST_FEATURES of the candidates, (n, features); NaN where the interest is new to the user.
+
+    interests: see _sum_interests
+    """
     is_own = candidates.pair >= 0
     interest = table.interest[np.maximum(candidates.code, 0)].copy()
     interest[is_own] = histories.interest[candidates.pair[is_own]]
-    key, values = _sum_interests(histories)
-    wanted = _interest_key(histories, candidates.user, interest)
+    key, values = interests
+    wanted = _interest_key(candidates.user, interest)
     found = np.minimum(np.searchsorted(key, wanted), max(0, len(key) - 1))
     if not len(key):
         return np.full((len(wanted), len(INTEREST_FEATURES)), np.nan, dtype=np.float32)
@@ -251,7 +256,6 @@ def _place_in_user(user: np.ndarray, values: np.ndarray) -> np.ndarray:
     """Rank the candidates of each user by a score, from 1; equal scores have the place of the first."""
     order = np.lexsort((-np.nan_to_num(values, nan=-np.inf), user))
     starts = np.searchsorted(user[order], np.arange(user.max() + 1 if len(user) else 0))
-    place = np.arange(len(order)) - starts[user[order]] + 1
     is_tied = np.zeros(len(order), dtype=bool)
     is_tied[1:] = (user[order][1:] == user[order][:-1]) & (values[order][1:] == values[order][:-1])
     place = np.maximum.accumulate(np.where(is_tied, 0, np.arange(len(order)))) - starts[user[order]] + 1

@@ -13,6 +13,9 @@ from pyspark.sql import functions as F
 HALF_LIVES = (15, 60, 120)
 LONG = HALF_LIVES[-1]
 
+#: Position of the half-life by which profiles are recent.
+RECENT = HALF_LIVES.index(60)
+
 #: Items of a user that are looked at, those with the most evidence.
 ITEMS_PER_USER = 5_000
 

@@ -59,11 +59,21 @@ def count_active_days(days: DataFrame, cutoff: date) -> DataFrame:
     )
 
 
-def find_widely_used(used: DataFrame, min_users: int) -> DataFrame:
+def find_used(days: DataFrame) -> DataFrame:
+    """Find what users used. What was given back or disliked in sum is left out.
+
+    days:    (user_id, item_id, weight, ...)
+    Returns: (user_id, item_id), each once
+    """
+    summed = days.groupBy("user_id", "item_id").agg(summed_evidence(F.col("weight")).alias("evidence"))
+    return summed.where("evidence > 0").select("user_id", "item_id")
+
+
+def find_widely_used(had: DataFrame, min_users: int) -> DataFrame:
     """Find the items that at least min_users users have had.
 
-    used:    (user_id, item_id, is_had, ...), see summarise_use
+    had:     (user_id, item_id, ...), a row per user and item
     Returns: (item_id)
     """
-    counted = used.where("is_had").groupBy("item_id").agg(F.count(F.lit(1)).alias("n_users"))
+    counted = had.groupBy("item_id").agg(F.count(F.lit(1)).alias("n_users"))
     return counted.where(F.col("n_users") >= min_users).select("item_id")

@@ -14,6 +14,7 @@ import scipy.sparse as sp
 from pyspark.sql import DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
+from interest_tiers.clustering.kmeans import scale_to_unit_length
 from interest_tiers.recommend.co_use import CoUse, relate_recent_items
 from interest_tiers.recommend.histories import LONG
 from interest_tiers.recommend.item_table import ItemTable, collect_items
@@ -72,7 +73,7 @@ def sum_use(days: DataFrame, cutoff: date, materialise: Materialise, min_item_us
     used = summarise_use(before, cutoff)
     if min_item_users > 1:
         used = materialise("all_used", used)
-        used = used.join(find_widely_used(used, min_item_users), "item_id", "left_semi")
+        used = used.join(find_widely_used(used.where("is_had"), min_item_users), "item_id", "left_semi")
     return Use(materialise("used", used), materialise("active", count_active_days(before, cutoff)))
 
 
@@ -86,10 +87,10 @@ def learn_items(use: Use, vectors: DataFrame, max_items: int) -> Knowledge | Non
     table = collect_items(use.used, counts["active"], max_items)
     if not len(table):
         return None
-    texts, text_groups = _collect_vectors(vectors, table)
-    return Knowledge(
-        table, relate_recent_items(_sample_users(use.used, table), table.recent_use), find_alike_texts(texts), texts, text_groups
-    )
+    codes, _ = code_items(use.used.sparkSession, table)
+    co_use = relate_recent_items(_sample_users(use.used, table, codes), table.recent_use)
+    texts, text_groups = _collect_vectors(vectors, table, codes)
+    return Knowledge(table, co_use, find_alike_texts(texts), texts, text_groups)
 
 
 def code_items(spark: SparkSession, table: ItemTable) -> tuple[DataFrame, DataFrame]:
@@ -102,9 +103,8 @@ def code_items(spark: SparkSession, table: ItemTable) -> tuple[DataFrame, DataFr
     )
 
 
-def _sample_users(used: DataFrame, table: ItemTable) -> sp.csr_matrix:
-    """Collect what users sampled by hash had of the table's items: log(1 + days), (users, items)."""
-    codes, _ = code_items(used.sparkSession, table)
+def _sample_users(used: DataFrame, table: ItemTable, codes: DataFrame) -> sp.csr_matrix:
+    """Collect what users sampled by hash had of the table's items: log(1 + days), (users, items). codes: see code_items."""
     had = used.where("is_had").join(F.broadcast(codes), "item_id")
     n_pairs = int(table.counts.users.sum())
     sampled = sample_by_hash(had, "user_id", SAMPLED_PAIRS, n_pairs)
@@ -118,9 +118,8 @@ def _sample_users(used: DataFrame, table: ItemTable) -> sp.csr_matrix:
     return days
 
 
-def _collect_vectors(vectors: DataFrame, table: ItemTable) -> tuple[np.ndarray, np.ndarray]:
-    """Collect the texts' unit vectors, and which texts are the same."""
-    codes, _ = code_items(vectors.sparkSession, table)
+def _collect_vectors(vectors: DataFrame, table: ItemTable, codes: DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Collect the texts' unit vectors, and which texts are the same. codes: see code_items."""
     rows = vectors.join(F.broadcast(codes), "item_id").select("code", F.xxhash64("text_hash").alias("text"), "embedding").toPandas()
     groups = np.full(len(table), -1, dtype=np.int32)
     groups[rows["code"].to_numpy()] = np.unique(rows["text"].to_numpy(), return_inverse=True)[1]
@@ -129,7 +128,7 @@ def _collect_vectors(vectors: DataFrame, table: ItemTable) -> tuple[np.ndarray, 
         return np.zeros((len(table), 1), dtype=np.float32), groups
     given = np.stack(list(known["embedding"])).astype(np.float32)
     texts = np.zeros((len(table), given.shape[1]), dtype=np.float32)
-    texts[known["code"].to_numpy()] = given / np.maximum(np.linalg.norm(given, axis=1, keepdims=True), 1e-12)
+    texts[known["code"].to_numpy()] = scale_to_unit_length(given)
     return texts, groups
 
 

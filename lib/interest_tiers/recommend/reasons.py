@@ -13,9 +13,6 @@ LONGEST_NAME = 60
 #: Tier of an interest that the user has not had.
 NEW_INTEREST_TIER = "marginal"
 
-#: An item of the user's is due when the days since its last use exceed their usual gap by this factor.
-DUE = 1.0
-
 #: New users in 28 days from which an item is said to be adopted.
 ADOPTERS = 3
 
@@ -86,10 +83,12 @@ def explain(
 
 
 def _reason() -> Column:
-    habit = F.format_string("yours on %d %s, last %d %s ago", F.col("n_days"), _days("n_days"), F.col("last_age"), _days("last_age"))
+    habit = F.format_string(
+        "yours on %d %s, last %d %s ago", F.col("n_days"), _days(F.col("n_days")), F.col("last_age"), _days(F.col("last_age"))
+    )
     gap = F.round("gap").cast("bigint")
-    is_due = (F.col("n_days") > 1) & (gap >= 1) & (F.col("last_age") >= DUE * F.col("gap"))
-    habit = F.when(is_due, F.concat(habit, F.format_string(", usually every %d %s", gap, _plural(gap)))).otherwise(habit)
+    is_due = (F.col("n_days") > 1) & (gap >= 1) & (F.col("last_age") >= F.col("gap"))
+    habit = F.when(is_due, F.concat(habit, F.format_string(", usually every %d %s", gap, _days(gap)))).otherwise(habit)
     adopted = F.format_string("new to %d users in 28 days", F.col("adopters"))
     crowd = F.format_string("%.0f %% of the cluster %s had it", F.col("cluster_share") * 100, F.col("cluster_name"))
     goes_with = F.format_string("users of your %s had it too", _shorten(F.col("because_name")))
@@ -112,9 +111,5 @@ def _shorten(name: Column) -> Column:
     return F.when(F.length(name) > LONGEST_NAME, F.concat(F.substring(name, 1, LONGEST_NAME - 1), F.lit("\u2026"))).otherwise(name)
 
 
-def _days(count: str) -> Column:
-    return _plural(F.col(count))
-
-
-def _plural(count: Column) -> Column:
+def _days(count: Column) -> Column:
     return F.when(count == 1, F.lit("day")).otherwise(F.lit("days"))

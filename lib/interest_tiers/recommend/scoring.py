@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 from pyspark import Broadcast
 from pyspark.sql import DataFrame
+from pyspark.sql.pandas.types import from_arrow_schema
 
 from interest_tiers.recommend.features import (
     FEATURES,
@@ -22,7 +23,7 @@ from interest_tiers.recommend.features import (
     find_candidates,
     score_items,
 )
-from interest_tiers.recommend.histories import Histories, read_histories
+from interest_tiers.recommend.histories import RECENT, Histories, read_histories
 from interest_tiers.recommend.item_table import ItemTable
 from interest_tiers.recommend.knowledge import Knowledge
 from interest_tiers.recommend.ranker import GROUPS, Ranker, group_of, score_without_model
@@ -35,10 +36,6 @@ if TYPE_CHECKING:
 #: Numbers that hold the scores of one model for a slice of users.
 NUMBERS_AT_ONCE = 2_000_000
 
-RANKED = (
-    "user_id string, rank bigint, item_id string, interest_id string, score double, is_own boolean, n_days bigint, last_age bigint, "
-    "gap double, because_id string, adopters bigint, main string"
-)
 _ARROW = pa.schema(
     [
         ("user_id", pa.string()), ("rank", pa.int64()), ("item_id", pa.string()), ("interest_id", pa.string()), ("score", pa.float64()),
@@ -46,6 +43,7 @@ _ARROW = pa.schema(
         ("adopters", pa.int64()), ("main", pa.string()),
     ]
 )  # fmt: skip
+RANKED = from_arrow_schema(_ARROW)
 
 
 @dataclass(frozen=True)
@@ -172,7 +170,7 @@ def _find_causes(
         pairs = np.arange(histories.starts[one], histories.starts[one + 1])
         pairs = pairs[histories.is_had[pairs] & (histories.code[pairs] >= 0)]
         weights = knowledge.co_use.cosine[histories.code[pairs]][:, code[rows]].toarray()
-        strength = weights * histories.decayed[pairs, 1][:, None]
+        strength = weights * histories.decayed[pairs, RECENT][:, None]
         for position, row in enumerate(rows):
             if len(pairs) and strength[:, position].max() > 0:
                 causes[row] = histories.items[pairs[strength[:, position].argmax()]]

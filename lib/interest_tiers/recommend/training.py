@@ -18,11 +18,11 @@ from pyspark.sql import functions as F
 
 from interest_tiers import __version__
 from interest_tiers.config import Recommend
-from interest_tiers.interests.evidence import summed_evidence
+from interest_tiers.recommend.composition import prepare_ranking
 from interest_tiers.recommend.examples import EXAMPLE_ARROW, list_cutoffs, make_examples
 from interest_tiers.recommend.features import FEATURES
-from interest_tiers.recommend.histories import gather_histories
-from interest_tiers.recommend.knowledge import code_items, learn_items, sum_use
+from interest_tiers.recommend.item_use import find_used
+from interest_tiers.recommend.knowledge import sum_use
 from interest_tiers.recommend.ranker import ROUNDS, SETTINGS, Ranker, fit_ranker, group_of
 from interest_tiers.spark.materialise import Materialise, prefixed
 from interest_tiers.spark.sampling import sample_by_hash
@@ -167,22 +167,17 @@ class RankerTraining:
         setup, inputs = self.setup, self.setup.inputs_at(cutoff)
         materialise = prefixed(setup.materialise, f"{self.day}/{cutoff}")
         use = sum_use(inputs.days, cutoff, materialise, setup.min_item_users)
-        knowledge = learn_items(use, inputs.vectors, setup.config.max_items)
-        if knowledge is None:
-            return _read_examples(EXAMPLE_ARROW.empty_table()), 0
-        future = find_used(inputs.days, cutoff, min(self.day, cutoff + timedelta(days=setup.horizon_days)))
+        horizon_end = min(self.day, cutoff + timedelta(days=setup.horizon_days))
+        future = find_used(inputs.days.where((F.col("event_date") >= F.lit(cutoff)) & (F.col("event_date") < F.lit(horizon_end))))
         known = use.used.where("is_had").select("user_id").distinct()
         active = materialise("users", future.select("user_id").distinct().join(known, "user_id", "left_semi"))
         n_users = active.count()
         users = sample_by_hash(active, "user_id", setup.config.training.max_users, n_users)
-        spark = active.sparkSession
-        codes, interests = code_items(spark, knowledge.table)
-        histories = gather_histories(
-            use.used.join(users, "user_id", "left_semi"), use.active, codes, interests, future.join(users, "user_id", "left_semi")
-        )
-        shared = spark.sparkContext.broadcast(knowledge)
-        rows = pa.Table.from_batches(_collect_arrow(make_examples(histories, shared)), EXAMPLE_ARROW)
-        shared.destroy()
+        ready = prepare_ranking(use, inputs.vectors, setup.config, users, future)
+        if ready.knowledge is None:
+            return _read_examples(EXAMPLE_ARROW.empty_table()), 0
+        rows = pa.Table.from_batches(_collect_arrow(make_examples(ready.histories, ready.knowledge)), EXAMPLE_ARROW)
+        ready.knowledge.destroy()
         return _read_examples(rows), n_users
 
     def _record(self, examples: dict[str, np.ndarray], n_users: int) -> dict[str, Any]:
@@ -208,13 +203,6 @@ def read_ranker(folder: Path, kind: Kind) -> Ranker:
     """Read a trained ranker."""
     record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
     return Ranker((folder / f"{kind}.ubj").read_bytes(), tuple(record["features"]))
-
-
-def find_used(days: DataFrame, start: date, end: date) -> DataFrame:
-    """Find what users used from start on and before end: (user_id, item_id). What was given back or disliked in sum is left out."""
-    within = days.where((F.col("event_date") >= F.lit(start)) & (F.col("event_date") < F.lit(end)))
-    summed = within.groupBy("user_id", "item_id").agg(summed_evidence(F.col("weight")).alias("evidence"))
-    return summed.where("evidence > 0").select("user_id", "item_id")
 
 
 def _collect_arrow(frame: DataFrame) -> list[pa.RecordBatch]:
