@@ -80,6 +80,19 @@ def measure_lists(
     return measured
 
 
+def measure_diversity(lists: DataFrame, truth: DataFrame) -> dict[Slice, Estimate]:
+    """Measure the diversity within the judged users' lists, by items and model.
+
+    It is the mean of 1 - cosine over pairs of items in one list whose texts the language model can read (Ziegler et al. 2005).
+
+    lists: see lists.LISTS
+    """
+    judged = lists.join(truth.select("items", "user_id").distinct(), ["items", "user_id"], "left_semi")
+    sums = judged.groupBy("items", "model").agg(F.sum("distance").alias("distance"), F.sum("n_above").alias("n_pairs"))
+    rows = sums.where("n_pairs > 0").orderBy("items", "model").collect()  # a row per model
+    return {Slice(items=row["items"], model=row["model"]): Estimate(row["distance"] / row["n_pairs"]) for row in rows}
+
+
 def _sum_scores(lists: DataFrame, truth: DataFrame, k: int, metrics: list[str], reference: str) -> pd.DataFrame:
     """Sum scores of users: items, model, bucket, users, and per metric its sum and that of its difference from the reference.
 

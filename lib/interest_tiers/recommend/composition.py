@@ -54,5 +54,9 @@ def rank_items(ready: ReadyToRank, ranker: Ranker | None, config: Recommend, rep
     """Rank items for every user, see scoring.recommend_items. ranker: None for the score without a model."""
     if ready.knowledge is None:
         return ready.histories.sparkSession.createDataFrame([], RANKED)
-    selection = Selection(config.k, repeats, config.max_equal_texts, config.diversity)
-    return recommend_items(ready.histories, ready.knowledge, ranker, selection)
+    return recommend_items(ready.histories, ready.knowledge, ranker, select_by(config, repeats))
+
+
+def select_by(config: Recommend, repeats: bool) -> Selection:
+    """Return how the config has lists selected."""
+    return Selection(config.k, repeats, config.max_equal_texts, config.diversity, config.exploration)

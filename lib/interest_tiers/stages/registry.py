@@ -151,7 +151,7 @@ STAGES: tuple[Stage, ...] = (
         may_read=(ITEM_INTERESTS, TEXT_EMBEDDINGS, USER_TIERS),
         writes=(METRICS,),
         sections=("behaviours", "interests", "augmentation", "embedding", "tiers", "clustering", "recommend", "evaluation"),
-        options=(Option("ablate", "judge lists also without each group of the ranker's features; takes minutes"),),
+        options=(Option("thorough", "also judge rankers without each group of features, and MLlib's ALS; takes minutes"),),
         preflight=_function_of("evaluate", "preflight"),
     ),
     Stage(
