@@ -21,11 +21,11 @@ from interest_tiers.evaluation.cluster_quality import measure_interest_lift, mea
 from interest_tiers.evaluation.factorisation import list_by_als
 from interest_tiers.evaluation.lists import Contender, list_items
 from interest_tiers.evaluation.next_basket import list_by_neighbours, weigh_baskets
-from interest_tiers.evaluation.ranking_quality import find_future_items, measure_diversity, measure_lists, measure_popularity
+from interest_tiers.evaluation.ranking_quality import find_future_items, measure_lists, measure_lists_as_wholes, measure_popularity
 from interest_tiers.interests.composition import InterestMethod, sum_pairs
 from interest_tiers.interests.evidence import PAIR
 from interest_tiers.intervals import Estimate
-from interest_tiers.recommend.composition import prepare_ranking, select_by
+from interest_tiers.recommend.composition import TierFrames, prepare_ranking, select_by
 from interest_tiers.recommend.item_use import find_widely_used
 from interest_tiers.recommend.knowledge import code_items, sum_use
 from interest_tiers.recommend.ranker import Ranker
@@ -54,7 +54,7 @@ COMPUTED_TIERS, STORED_TIERS = "user_tiers", "stored_user_tiers"
 COMPUTED_LISTS = "recommender"
 
 #: Settings of recommend by which the trade-off between NDCG and the spread of lists is measured, beside those of the config.
-EXPLORATIONS, DIVERSITIES = (0.05, 0.1, 0.2, 0.4), (0.2, 0.5)
+EXPLORATIONS, DIVERSITIES, CALIBRATIONS = (0.05, 0.1, 0.2, 0.4), (0.2, 0.5), (0.1, 0.3)
 
 #: The lists that are judged, and whether a user's own items may be in them.
 KINDS: tuple[tuple[Kind, bool], ...] = (("all", True), ("new", False))
@@ -186,7 +186,8 @@ def judge_lists(
     after = _days_after(of_items, test.cutoff)
     known = materialise("users", sample_active_users(after, settings.max_users))
     truth = materialise("truth", find_future_items(after, use.used, catalogue, known))
-    ready = prepare_ranking(use, vectors, recommend, known)
+    finest = test.pairs.where(F.col("level") == config.interests.n_levels)
+    ready = prepare_ranking(use, vectors, recommend, known, tiers=TierFrames(finest, test.tiers))
     if ready.knowledge is None:
         return {}
     frequencies = materialise("frequencies", weigh_baskets(of_items, test.cutoff).join(catalogue, "item_id", "left_semi"))
@@ -198,8 +199,8 @@ def judge_lists(
         lists = lists.unionByName(list_by_als(use.used, known, codes, ready.knowledge, k, seed))
     ranked = materialise("ranked", lists)
     measured = measure_lists(ranked, truth, catalogue, k, settings.bootstrap_samples, COMPUTED_LISTS)
-    for part, diversity in measure_diversity(ranked, truth).items():
-        measured[part][f"diversity@{k}"] = diversity
+    for part, of_part in measure_lists_as_wholes(ranked, truth).items():
+        measured[part] |= {f"{name}@{k}": value for name, value in of_part.items()}
     return measured
 
 
@@ -210,6 +211,7 @@ def _name_contenders(rankers: Mapping[str, Mapping[Kind, Ranker | None]], config
         configured = select_by(config, repeats)
         contenders += [Contender(kind, model, of_kind[kind], configured) for model, of_kind in rankers.items()]
         others = {f"exploration_{value:g}": replace(configured, exploration=value) for value in EXPLORATIONS}
+        others |= {f"calibration_{value:g}": replace(configured, calibration=value) for value in CALIBRATIONS}
         others |= {f"diversity_{value:g}": replace(configured, diversity=value) for value in DIVERSITIES}
         ours = rankers[COMPUTED_LISTS][kind]
         contenders += [Contender(kind, f"{COMPUTED_LISTS}_{name}", ours, selection) for name, selection in others.items()]

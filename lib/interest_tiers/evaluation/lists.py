@@ -10,6 +10,7 @@ import pyarrow as pa
 from pyspark import Broadcast
 from pyspark.sql import DataFrame
 
+from interest_tiers.recommend.calibration import UserTiers, diverge
 from interest_tiers.recommend.histories import Histories
 from interest_tiers.recommend.item_table import WINDOWS, ItemTable
 from interest_tiers.recommend.knowledge import Knowledge
@@ -18,8 +19,10 @@ from interest_tiers.recommend.scoring import NUMBERS_AT_ONCE, Described, describ
 from interest_tiers.recommend.selection import Selection, select_items
 from interest_tiers.spark.worker import once_per_worker, task_resources
 
-#: distance: sum of 1 - cosine between the item's text and the texts of the n_above items above it that have one.
-LISTS = "items string, model string, user_id string, item_id string, rank bigint, distance double, n_above bigint"
+#: distance: sum of 1 - cosine between the item's text and the texts of the n_above items above it that have one
+#: divergence: of the tiers of the list down to this rank from the user's, see recommend.calibration; null without tiers
+LISTS = """items string, model string, user_id string, item_id string, rank bigint, distance double, n_above bigint,
+divergence double"""
 
 #: Weights of popularity beside the own days of use; the best one differs between data sets, and both are shown.
 POPULARITY_WEIGHTS = (0.5, 8)
@@ -42,7 +45,7 @@ class Contender:
     selection: Selection
 
 
-def list_items(histories: DataFrame, knowledge: Broadcast[Knowledge], contenders: Sequence[Contender], k: int) -> DataFrame:
+def list_items(gathered: DataFrame, knowledge: Broadcast[Knowledge], contenders: Sequence[Contender], k: int) -> DataFrame:
     """List items by every contender and every baseline.
 
     popularity:      by users
@@ -51,8 +54,8 @@ def list_items(histories: DataFrame, knowledge: Broadcast[Knowledge], contenders
     own_popularity_W: by the user's days with the item + W times the share of active users who had it in 28 days; of one's own
     ease, item_knn, rp3beta, pure_svd: see recommend.co_use
 
-    histories: see histories.gather_histories
-    Returns:   LISTS, at most k rows per list; new items are those of the table
+    gathered: see histories.gather_histories
+    Returns:  LISTS, at most k rows per list; new items are those of the table
     """
 
     def list_all(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -64,15 +67,18 @@ def list_items(histories: DataFrame, knowledge: Broadcast[Knowledge], contenders
             scores |= {ranker: booster.inplace_predict(ranker.select(described.features)) for ranker, booster in boosters.items()}
             for one in contenders:
                 yield _list_selected(one, described, scores[one.ranker], known)
-            is_own = _mark_own(described.histories, known.table)
+            histories = described.histories
+            is_own = _mark_own(histories, known.table)
             for model, kinds, values in _score_table(described, known.table, is_own):
                 for items in kinds:
                     allowed = values > 0 if items == "all" else (values > 0) & ~is_own
-                    yield list_best(items, model, np.where(allowed, values, -np.inf), described.histories.users, known, k)
-            for model, values in _score_own(described.histories, known.table):
-                yield _list_own(model, values, described.histories, known, k)
+                    yield list_best(
+                        items, model, np.where(allowed, values, -np.inf), described.histories.users, known, k, described.histories.tiers
+                    )
+            for model, values in _score_own(histories, known.table):
+                yield _list_own(model, values, histories, known, k)
 
-    return histories.mapInArrow(list_all, LISTS)
+    return gathered.mapInArrow(list_all, LISTS)
 
 
 @once_per_worker
@@ -82,9 +88,12 @@ def _load_rankers(rankers: tuple[Ranker, ...]) -> list:
 
 
 def _list_selected(one: Contender, described: Described, scores: np.ndarray, knowledge: Knowledge) -> pa.RecordBatch:
-    chosen, rank = select_items(described.item_ids, described.candidates, scores, knowledge, one.selection)
-    user, code = described.candidates.user[chosen], described.candidates.code[chosen]
-    return _as_batch(one.items, one.model, described.histories.users, user, described.item_ids[chosen], code, rank - 1, knowledge)
+    candidates, histories = described.candidates, described.histories
+    chosen, rank = select_items(described.item_ids, candidates, scores, knowledge, one.selection)
+    code, pair = candidates.code[chosen], candidates.pair[chosen]
+    interest = np.where(pair >= 0, histories.interest[pair], knowledge.table.interest[code])
+    listed = _Listed(one.items, one.model, candidates.user[chosen], described.item_ids[chosen], code, interest, rank - 1)
+    return _as_batch(listed, histories.users, histories.tiers, knowledge)
 
 
 def _mark_own(histories: Histories, table: ItemTable) -> np.ndarray:
@@ -119,34 +128,71 @@ def _list_own(model: str, scores: np.ndarray, histories: Histories, knowledge: K
     order = had[np.lexsort((had, -scores[had], histories.user[had]))]
     place = np.arange(len(order)) - np.searchsorted(histories.user[order], histories.user[order])
     order, place = order[place < k], place[place < k]
-    return _as_batch("all", model, histories.users, histories.user[order], histories.items[order], histories.code[order], place, knowledge)
+    user, code = histories.user[order], histories.code[order]
+    listed = _Listed("all", model, user, histories.items[order], code, histories.interest[order], place)
+    return _as_batch(listed, histories.users, histories.tiers, knowledge)
 
 
-def list_best(items: str, model: str, scores: np.ndarray, users: np.ndarray, knowledge: Knowledge, k: int) -> pa.RecordBatch:
+def list_best(
+    items: str, model: str, scores: np.ndarray, users: np.ndarray, knowledge: Knowledge, k: int, tiers: UserTiers | None = None
+) -> pa.RecordBatch:
     """List the k items with the highest scores of every user, ties by position; those with -inf are left out.
 
     scores: (users, items)
+    users:  (users,), ids
     """
     kept = min(k, scores.shape[1])
     order = np.argsort(-scores, axis=1, kind="stable")[:, :kept]
     values = np.take_along_axis(scores, order, 1)
     user, place = np.nonzero(values > -np.inf)
     code = order[user, place]
-    return _as_batch(items, model, users, user, knowledge.table.ids[code], code, place, knowledge)
+    listed = _Listed(items, model, user, knowledge.table.ids[code], code, knowledge.table.interest[code], place)
+    return _as_batch(listed, users, tiers, knowledge)
 
 
-def _as_batch(
-    items: str, model: str, users: np.ndarray, user: np.ndarray, item_ids: np.ndarray, code: np.ndarray, place: np.ndarray,
-    knowledge: Knowledge,
-) -> pa.RecordBatch:  # fmt: skip
-    """Return rows of LISTS. user: positions in users; code: -1 for items that the table leaves out; place: from 0."""
-    distance, n_above = _measure_distance(user, code, place, knowledge.texts)
+@dataclass(frozen=True)
+class _Listed:
+    """Rows of one model's lists.
+
+    user:     positions of users
+    code:     -1 for items that the table leaves out
+    interest: -1 for those that the table does not have
+    place:    from 0
+    """
+
+    items: str
+    model: str
+    user: np.ndarray
+    item_ids: np.ndarray
+    code: np.ndarray
+    interest: np.ndarray
+    place: np.ndarray
+
+
+def _as_batch(listed: _Listed, users: np.ndarray, tiers: UserTiers | None, knowledge: Knowledge) -> pa.RecordBatch:
+    """Return rows of LISTS."""
+    user, place = listed.user, listed.place
+    distance, n_above = _measure_distance(user, listed.code, place, knowledge.texts)
+    divergence = pa.nulls(len(user), pa.float64()) if tiers is None else pa.array(_measure_divergence(listed, tiers))
     columns = [
-        pa.array([items] * len(user), pa.string()), pa.array([model] * len(user), pa.string()),
-        pa.array(users[user], pa.string()), pa.array(item_ids, pa.string()), pa.array(place + 1, pa.int64()),
-        pa.array(distance, pa.float64()), pa.array(n_above, pa.int64()),
+        pa.array([listed.items] * len(user), pa.string()), pa.array([listed.model] * len(user), pa.string()),
+        pa.array(users[user], pa.string()), pa.array(listed.item_ids, pa.string()), pa.array(place + 1, pa.int64()),
+        pa.array(distance, pa.float64()), pa.array(n_above, pa.int64()), divergence,
     ]  # fmt: skip
-    return pa.RecordBatch.from_arrays(columns, names=["items", "model", "user_id", "item_id", "rank", "distance", "n_above"])
+    names = ["items", "model", "user_id", "item_id", "rank", "distance", "n_above", "divergence"]
+    return pa.RecordBatch.from_arrays(columns, names=names)
+
+
+def _measure_divergence(listed: _Listed, tiers: UserTiers) -> np.ndarray:
+    """Measure how far the tiers of every list down to a row are from those of its user; see LISTS."""
+    order = np.lexsort((listed.place, listed.user))
+    of_items = tiers.of(listed.user[order], listed.interest[order])
+    total = np.vstack([np.zeros(3), of_items.cumsum(axis=0)])
+    place = listed.place[order]
+    so_far = total[1:] - total[np.arange(len(order)) - place]
+    divergence = np.empty(len(order))
+    divergence[order] = diverge(tiers.target[listed.user[order]], so_far / (place + 1)[:, None])
+    return divergence
 
 
 def _measure_distance(user: np.ndarray, code: np.ndarray, place: np.ndarray, texts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -80,17 +80,28 @@ def measure_lists(
     return measured
 
 
-def measure_diversity(lists: DataFrame, truth: DataFrame) -> dict[Slice, Estimate]:
-    """Measure the diversity within the judged users' lists, by items and model.
+def measure_lists_as_wholes(lists: DataFrame, truth: DataFrame) -> dict[Slice, dict[str, Estimate]]:
+    """Measure diversity and miscalibration of the judged users' lists, by items and model.
 
-    It is the mean of 1 - cosine over pairs of items in one list whose texts the language model can read (Ziegler et al. 2005).
+    Diversity is the mean of 1 - cosine over pairs of items in one list whose texts the language model can read (Ziegler et al.
+    2005). Miscalibration is the mean over users of the divergence of the list's tiers from theirs (Steck 2018), in nats; the models
+    whose lists know no tiers have none.
 
     lists: see lists.LISTS
     """
     judged = lists.join(truth.select("items", "user_id").distinct(), ["items", "user_id"], "left_semi")
-    sums = judged.groupBy("items", "model").agg(F.sum("distance").alias("distance"), F.sum("n_above").alias("n_pairs"))
-    rows = sums.where("n_pairs > 0").orderBy("items", "model").collect()  # a row per model
-    return {Slice(items=row["items"], model=row["model"]): Estimate(row["distance"] / row["n_pairs"]) for row in rows}
+    of_user = judged.groupBy("items", "model", "user_id").agg(
+        F.sum("distance").alias("distance"), F.sum("n_above").alias("n_pairs"), F.max_by("divergence", "rank").alias("divergence")
+    )
+    sums = of_user.groupBy("items", "model").agg(
+        (F.sum("distance") / F.sum("n_pairs")).alias("diversity"), F.mean("divergence").alias("miscalibration")
+    )
+    return {
+        Slice(items=row["items"], model=row["model"]): {
+            name: Estimate(row[name]) for name in ("diversity", "miscalibration") if row[name] is not None
+        }
+        for row in sums.orderBy("items", "model").collect()  # a row per model
+    }
 
 
 def _sum_scores(lists: DataFrame, truth: DataFrame, k: int, metrics: list[str], reference: str) -> pd.DataFrame:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from interest_tiers.recommend.calibration import diverge
 from interest_tiers.recommend.features import Candidates
 from interest_tiers.recommend.knowledge import Knowledge
 
@@ -23,6 +24,7 @@ class Selection:
     k: its length. repeats: whether own items may be in it. max_equal_texts: items with one text, None for any number.
     diversity: an item whose text equals that of an item above it counts so much less, 0 to 1; by similarity, for others.
     exploration: a score is divided by (1 + users who had the item) to this power; 0 leaves it as it is.
+    calibration: weight of the divergence from the user's tiers, 0 to 1, against the score as a share of the user's highest.
     """
 
     k: int
@@ -30,6 +32,12 @@ class Selection:
     max_equal_texts: int | None = None
     diversity: float = 0.0
     exploration: float = 0.0
+    calibration: float = 0.0
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the items with the highest scores are the list."""
+        return self.max_equal_texts is None and self.diversity == 0 and self.calibration == 0
 
 
 def select_items(
@@ -43,7 +51,7 @@ def select_items(
     allowed = np.flatnonzero(candidates.pair < 0) if not selection.repeats else np.arange(len(scores))
     values = _lift_rare_items(scores, candidates.code, knowledge.table.counts.users, selection.exploration)
     order = allowed[np.lexsort((item_ids[allowed].astype(str), -values[allowed], candidates.user[allowed]))]
-    if selection.max_equal_texts is None and selection.diversity == 0:
+    if selection.is_plain:
         return _take_first(candidates.user[order], order, selection.k)
     if selection.max_equal_texts is None:
         order, _ = _take_first(candidates.user[order], order, POOL * selection.k)
@@ -69,7 +77,9 @@ def _take_first(user: np.ndarray, order: np.ndarray, k: int) -> tuple[np.ndarray
 
 
 def _select_apart(order: np.ndarray, candidates: Candidates, values: np.ndarray, knowledge: Knowledge, selection: Selection) -> np.ndarray:
-    """Select lists by maximal marginal relevance (Carbonell and Goldstein 1998) on texts.
+    """Select lists item by item, by maximal marginal relevance on texts and by the divergence from the user's tiers.
+
+    See Carbonell and Goldstein 1998, and calibration.
 
     order:   positions of the candidates of some users, the best of each first
     Returns: positions of the selected ones, those of one user in order
@@ -84,11 +94,23 @@ def _select_apart(order: np.ndarray, candidates: Candidates, values: np.ndarray,
     is_open, score = pool >= 0, values[pool]
     nearest, count = np.zeros(pool.shape), np.zeros(pool.shape, dtype=np.int64)
     everyone = np.arange(len(pool))
+    follows = selection.calibration > 0 and candidates.tiers is not None
+    if follows:
+        assert candidates.tiers is not None and candidates.target is not None  # together
+        tiers, target = np.where(is_open[:, :, None], candidates.tiers[pool], 0), candidates.target[np.unique(user)][:, None]
+        listed = np.zeros((len(pool), 1, tiers.shape[2]))
+        highest = np.where(is_open, score, 0).max(axis=1, keepdims=True)
+        score = score / np.where(highest > 0, highest, 1)
     chosen = np.full((len(pool), selection.k), -1)
     for place in range(selection.k):
-        best = np.where(is_open, score * (1 - selection.diversity * np.maximum(nearest, 0)), -np.inf).argmax(axis=1)
+        value = score * (1 - selection.diversity * np.maximum(nearest, 0))
+        if follows:
+            value = (1 - selection.calibration) * value - selection.calibration * diverge(target, (listed + tiers) / (place + 1))
+        best = np.where(is_open, value, -np.inf).argmax(axis=1)
         chosen[:, place] = np.where(is_open.any(axis=1), pool[everyone, best], -1)
         is_open[everyone, best] = False
+        if follows:
+            listed += tiers[everyone, best][:, None]
         nearest = np.maximum(nearest, np.einsum("upd,ud->up", texts, texts[everyone, best]))
         if selection.max_equal_texts is not None:
             of_best = groups[everyone, best][:, None]

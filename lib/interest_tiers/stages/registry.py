@@ -138,7 +138,7 @@ STAGES: tuple[Stage, ...] = (
         "rank the items to show each user next, with reasons",
         _function_of("recommend", "run"),
         reads=(INTERACTIONS, ITEMS, ITEM_INTERESTS, USER_TIERS, USER_CLUSTERS, CLUSTERS, INTERESTS),
-        may_read=(TEXT_EMBEDDINGS, USERS),
+        may_read=(TEXT_EMBEDDINGS, USERS, USER_INTERESTS),
         writes=(RECOMMENDATIONS,),
         sections=("behaviours", "interests", "embedding", "tiers", "recommend"),
         preflight=_function_of("recommend", "preflight"),
