@@ -21,7 +21,14 @@ from interest_tiers.evaluation.cluster_quality import measure_interest_lift, mea
 from interest_tiers.evaluation.factorisation import list_by_als
 from interest_tiers.evaluation.lists import Contender, list_items
 from interest_tiers.evaluation.next_basket import list_by_neighbours, weigh_baskets
-from interest_tiers.evaluation.ranking_quality import find_future_items, measure_lists, measure_lists_as_wholes, measure_popularity
+from interest_tiers.evaluation.ranking_quality import (
+    find_future_items,
+    group_by_activity,
+    measure_groups,
+    measure_lists,
+    measure_lists_as_wholes,
+    measure_popularity,
+)
 from interest_tiers.interests.composition import InterestMethod, sum_pairs
 from interest_tiers.interests.evidence import PAIR
 from interest_tiers.intervals import Estimate
@@ -55,6 +62,9 @@ COMPUTED_LISTS = "recommender"
 
 #: Settings of recommend by which the trade-off between NDCG and the spread of lists is measured, beside those of the config.
 EXPLORATIONS, DIVERSITIES, CALIBRATIONS = (0.05, 0.1, 0.2, 0.4), (0.2, 0.5), (0.1, 0.3)
+
+#: The baselines whose lists are judged by groups of users too: the strongest ones and the plainest one.
+GROUPED_BASELINES = ("tifu_knn", "ease", "own_frequency", "popularity")
 
 #: The lists that are judged, and whether a user's own items may be in them.
 KINDS: tuple[tuple[Kind, bool], ...] = (("all", True), ("new", False))
@@ -201,7 +211,12 @@ def judge_lists(
     measured = measure_lists(ranked, truth, catalogue, k, settings.bootstrap_samples, COMPUTED_LISTS)
     for part, of_part in measure_lists_as_wholes(ranked, truth).items():
         measured[part] |= {f"{name}@{k}": value for name, value in of_part.items()}
-    return measured
+    in_clusters = test.clustered.user_clusters.where("is_primary").select(
+        "user_id", F.concat(F.lit("cluster "), "cluster_id").alias("users")
+    )
+    groups = group_by_activity(use.active, known).unionByName(in_clusters)
+    shown = ranked.where(F.col("model").isin(COMPUTED_LISTS, *GROUPED_BASELINES))
+    return measured | measure_groups(shown, truth, catalogue, groups, k, settings.bootstrap_samples, COMPUTED_LISTS)
 
 
 def _name_contenders(rankers: Mapping[str, Mapping[Kind, Ranker | None]], config: Recommend) -> list[Contender]:
