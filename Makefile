@@ -24,7 +24,7 @@ MILLIONS ?= 50
 PIPELINE_SIZES ?= 1.47 14.7 44
 USERS ?= 1 5 20
 
-.PHONY: bench bench-clusters bench-embedding bench-pipeline bench-tiers docs help demo test test-fast lint clean clean-all tools
+.PHONY: bench bench-clusters bench-embedding bench-gpu bench-pipeline bench-scale bench-tiers docs help demo test test-fast test-lane lint clean clean-all tools
 
 help: ## say what the targets do (the default)
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 24
@@ -37,6 +37,21 @@ test: lint ## lint, then every test
 
 test-fast: tools .venv/installed ## the tests that start no JVM, within a minute
 	.venv/bin/pytest --numprocesses 2 --dist loadfile -m "unit and not slow"
+
+# PySpark, py4j and pip as a platform has them; our own package over them, by pip, as a user installs it.
+LANE ?= databricks-15.4
+LANE_PYTHON ?= $(if $(findstring 15.4,$(LANE)),python3.11,python3.12)
+LANE_TESTS ?= tests/jobs/test_lane.py tests/jobs/test_databricks.py
+
+test-lane: .venv-$(LANE)/installed ## unit tests and jobs with the versions of a platform; LANE=databricks-15.4, databricks-16.4 or spark-4.0
+	PATH="$(CURDIR)/.venv-$(LANE)/bin:$$PATH" INTEREST_TIERS_SPARK_SETTINGS="$(CURDIR)/lanes/$(LANE).conf" INTEREST_TIERS_LANE="$(LANE)" \
+		.venv-$(LANE)/bin/pytest -m "not slow" -k "not lock and not lane" $(LANE_SELECTION)
+
+.venv-%/installed: setup.py lanes/%.txt
+	"$(LANE_PYTHON)" -m venv --clear .venv-$*
+	.venv-$*/bin/pip install --quiet --disable-pip-version-check --constraint lanes/$*.txt setuptools wheel
+	.venv-$*/bin/pip install --quiet --disable-pip-version-check --no-build-isolation --constraint lanes/$*.txt -e ".[spark,test]"
+	touch $@
 
 lint: tools .venv/installed ## ruff (rules and format) and mypy
 	.venv/bin/ruff check .
