@@ -61,6 +61,7 @@ lint: tools .venv/installed ## ruff (rules and format) and mypy
 docs: tools .venv/installed ## write the pages that are generated from the code
 	.venv/bin/python -m interest_tiers.config.document > docs/configuration.md
 	.venv/bin/python -m interest_tiers.stages.document docs/running.md
+	.venv/bin/python -m interest_tiers.stages.databricks conf/databricks
 
 bench: tools .venv/installed bench-embedding bench-tiers ## rows a second of clean and aggregate (SIZES, SKEW in million rows), and what follows
 	.venv/bin/python -m benchmarks.run --sizes $(SIZES) --skew $(SKEW)

@@ -12,7 +12,8 @@ from setuptools import find_packages, setup
 
 PACKAGE = Path(__file__).parent / "lib" / "interest_tiers" / "__init__.py"
 VERSION = re.search(r'__version__ = "(.+)"', PACKAGE.read_text(encoding="utf-8"))
-assert VERSION is not None, f"{PACKAGE} has no __version__"
+if VERSION is None:
+    raise ValueError(f"{PACKAGE} has no __version__")
 
 setup(
     name="interest-tiers",
@@ -73,5 +74,9 @@ setup(
             "types-PyYAML",
         ],
     },
-    entry_points={"console_scripts": ["interest-tiers=interest_tiers.stages.command_line:main"]},
+    entry_points={
+        "console_scripts": ["interest-tiers=interest_tiers.stages.command_line:main"],
+        # Databricks calls an entry point, and ignores what it returns.
+        "interest_tiers.tasks": ["run_task=interest_tiers.stages.command_line:run_task"],
+    },
 )
