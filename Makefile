@@ -38,14 +38,12 @@ test: lint ## lint, then every test
 test-fast: tools .venv/installed ## the tests that start no JVM, within a minute
 	.venv/bin/pytest --numprocesses 2 --dist loadfile -m "unit and not slow"
 
-# PySpark, py4j and pip as a platform has them; our own package over them, by pip, as a user installs it.
 LANE ?= databricks-15.4
 LANE_PYTHON ?= $(if $(findstring 15.4,$(LANE)),python3.11,python3.12)
-LANE_TESTS ?= tests/jobs/test_lane.py tests/jobs/test_databricks.py
 
-test-lane: .venv-$(LANE)/installed ## unit tests and jobs with the versions of a platform; LANE=databricks-15.4, databricks-16.4 or spark-4.0
-	PATH="$(CURDIR)/.venv-$(LANE)/bin:$$PATH" INTEREST_TIERS_SPARK_SETTINGS="$(CURDIR)/lanes/$(LANE).conf" INTEREST_TIERS_LANE="$(LANE)" \
-		.venv-$(LANE)/bin/pytest -m "not slow" -k "not lock and not lane" $(LANE_SELECTION)
+test-lane: .venv-$(LANE)/installed ## unit tests and a pipeline with the versions of a platform (LANE of lanes/)
+	INTEREST_TIERS_SPARK_SETTINGS=lanes/$(LANE).conf .venv-$(LANE)/bin/pytest -m "unit and not slow"
+	INTEREST_TIERS_SPARK_SETTINGS=lanes/$(LANE).conf .venv-$(LANE)/bin/pytest tests/jobs/test_databricks.py
 
 .venv-%/installed: setup.py lanes/%.txt
 	"$(LANE_PYTHON)" -m venv --clear .venv-$*
