@@ -25,7 +25,8 @@ PIPELINE_SIZES ?= 1.47 14.7 44
 USERS ?= 1 5 20
 LIST_USERS ?= 0.1 1
 
-.PHONY: bench bench-clusters bench-embedding bench-pipeline bench-recommend bench-tiers docs help demo test test-fast lint clean clean-all tools
+.PHONY: bench bench-clusters bench-embedding bench-gpu bench-pipeline bench-recommend bench-scale bench-tiers
+.PHONY: docs help demo test test-fast test-lane lint clean clean-all tools
 
 help: ## say what the targets do (the default)
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 24
@@ -39,6 +40,19 @@ test: lint ## lint, then every test
 test-fast: tools .venv/installed ## the tests that start no JVM, within a minute
 	.venv/bin/pytest --numprocesses 2 --dist loadfile -m "unit and not slow"
 
+LANE ?= databricks-15.4
+LANE_PYTHON ?= $(if $(findstring 15.4,$(LANE)),python3.11,python3.12)
+
+test-lane: .venv-$(LANE)/installed ## unit tests and a pipeline with the versions of a platform (LANE of lanes/)
+	INTEREST_TIERS_SPARK_SETTINGS=lanes/$(LANE).conf .venv-$(LANE)/bin/pytest -m "unit and not slow"
+	INTEREST_TIERS_SPARK_SETTINGS=lanes/$(LANE).conf .venv-$(LANE)/bin/pytest tests/jobs/test_databricks.py
+
+.venv-%/installed: setup.py lanes/%.txt
+	"$(LANE_PYTHON)" -m venv --clear .venv-$*
+	.venv-$*/bin/pip install --quiet --disable-pip-version-check --constraint lanes/$*.txt setuptools wheel
+	.venv-$*/bin/pip install --quiet --disable-pip-version-check --no-build-isolation --constraint lanes/$*.txt -e ".[spark,test]"
+	touch $@
+
 lint: tools .venv/installed ## ruff (rules and format) and mypy
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
@@ -47,6 +61,7 @@ lint: tools .venv/installed ## ruff (rules and format) and mypy
 docs: tools .venv/installed ## write the pages that are generated from the code
 	.venv/bin/python -m interest_tiers.config.document > docs/configuration.md
 	.venv/bin/python -m interest_tiers.stages.document docs/running.md
+	.venv/bin/python -m interest_tiers.stages.databricks conf/databricks
 
 bench: tools .venv/installed bench-embedding bench-tiers ## rows a second of clean and aggregate (SIZES, SKEW in million rows), and what follows
 	.venv/bin/python -m benchmarks.run --sizes $(SIZES) --skew $(SKEW)

@@ -123,6 +123,7 @@ STAGES: tuple[Stage, ...] = (
             ),
         ),
         preflight=_function_of("assign_tiers", "preflight"),
+        follows=("train_tiers",),
     ),
     Stage(
         "cluster_users",
@@ -232,6 +233,23 @@ def select_stages(first: str, last: str) -> tuple[Stage, ...]:
     if not part:
         raise ConfigError(f"--from {first} --to {last}: {last} comes before {first}. The order is {', '.join(names)}")
     return part
+
+
+def dependencies_of(stage: Stage) -> tuple[Stage, ...]:
+    """Return the earlier stages of the pipeline that must have ended before a stage begins, without those that others of them wait for."""
+    earlier = STAGES[: STAGES.index(stage)]
+    needed = [each for each in earlier if _feeds(each, stage)]
+    implied = {name for each in needed for name in _ancestors(each)}
+    return tuple(each for each in needed if each.name not in implied)
+
+
+def _feeds(earlier: Stage, stage: Stage) -> bool:
+    return earlier.name in stage.follows or any(table in (*stage.reads, *stage.may_read) for table in earlier.writes)
+
+
+def _ancestors(stage: Stage) -> set[str]:
+    direct = dependencies_of(stage)
+    return {each.name for each in direct}.union(*(_ancestors(each) for each in direct))
 
 
 def writers_of(table: Table) -> Sequence[Stage]:
