@@ -130,7 +130,7 @@ STAGES: tuple[Stage, ...] = (
         "compute user vectors, give users clusters of users who are alike, describe the clusters",
         _function_of("cluster_users", "run"),
         reads=(INTERACTIONS, ITEMS, ITEM_INTERESTS, USER_INTERESTS, INTERESTS),
-        may_read=(TEXT_EMBEDDINGS,),
+        may_read=(TEXT_EMBEDDINGS, USERS),
         writes=(CLUSTER_MODELS, USER_VECTORS, CLUSTERS, USER_CLUSTERS, METRICS),
         sections=("behaviours", "interests", "embedding", "clustering"),
     ),

@@ -129,7 +129,7 @@ class SparkRows:
         if order_by:
             rows = rows.orderBy(F.expr(order_by.split(" ")[0]).desc() if order_by.endswith(" DESC") else F.expr(order_by))
         rows = rows.select(*columns)
-        return [row.asDict() for row in (rows if limit is None else rows.limit(limit)).collect()]
+        return [row.asDict(recursive=True) for row in (rows if limit is None else rows.limit(limit)).collect()]
 
     def list_days(self, table: str, where: Where) -> list[date]:
         rows = self._filter(table, where).select("as_of").distinct().collect()
