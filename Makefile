@@ -24,7 +24,7 @@ MILLIONS ?= 50
 PIPELINE_SIZES ?= 1.47 14.7 44
 USERS ?= 1 5 20
 
-.PHONY: bench bench-clusters bench-embedding bench-pipeline bench-tiers docs help demo test test-fast lint clean clean-all tools
+.PHONY: bench bench-clusters bench-embedding bench-pipeline bench-tiers docs help demo test test-cluster test-fast lint clean clean-all tools
 
 help: ## say what the targets do (the default)
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 24
@@ -37,6 +37,9 @@ test: lint ## lint, then every test
 
 test-fast: tools .venv/installed ## the tests that start no JVM, within a minute
 	.venv/bin/pytest --numprocesses 2 --dist loadfile -m "unit and not slow"
+
+test-cluster: tools .venv/installed ## jobs on a standalone cluster and on S3, both on loopback; also from an archived environment
+	.venv/bin/pytest -m cluster tests/cluster
 
 lint: tools .venv/installed ## ruff (rules and format) and mypy
 	.venv/bin/ruff check .

@@ -51,7 +51,10 @@ setup(
         "test": [
             "axe-playwright-python",
             "filelock",
+            "flask",
+            "flask-cors",
             "hypothesis",
+            "moto",
             "mypy",
             "pandas-stubs",
             "playwright",

@@ -17,6 +17,7 @@ from typing import TextIO
 from pyspark.sql import SparkSession
 
 from interest_tiers.errors import ConfigError, DivergedError, TrainingError
+from interest_tiers.spark.workers import runs_locally
 from interest_tiers.training.loop import LOG, Task, Trained, TrainingPlan, train
 
 #: TorchDistributor finds a free port and releases it before the processes use it, so that another program may take it first.
@@ -38,7 +39,7 @@ def check_processes(spark: SparkSession, num_processes: int, key: str) -> None:
 
     key: of the config, that sets num_processes.
     """
-    if _is_local(spark):
+    if runs_locally(spark):
         cards = _local_cards()
         if 0 < cards < num_processes:
             raise ConfigError(f"{key} is {num_processes}, and there are {cards} GPUs: two processes cannot share one")
@@ -64,7 +65,7 @@ def run_training(spark: SparkSession, plan: TrainingPlan[Task]) -> Trained:
     """
     from pyspark.ml.torch.distributor import TorchDistributor
 
-    on_driver = _is_local(spark) or (plan.settings.num_processes == 1 and _is_dynamic(spark))
+    on_driver = runs_locally(spark) or (plan.settings.num_processes == 1 and _is_dynamic(spark))
     has_gpu = bool(_local_cards()) if on_driver else _task_gpus(spark)
     # On the driver Spark assigns no GPU; the processes find the cards themselves.
     distributor = TorchDistributor(plan.settings.num_processes, local_mode=on_driver, use_gpu=has_gpu and not on_driver)
@@ -134,10 +135,6 @@ def _read_failure(plan: TrainingPlan[Task]) -> str | None:
     return failures[0].read_text(encoding="utf-8") if failures else None
 
 
-def _is_local(spark: SparkSession) -> bool:
-    return re.fullmatch(r"local(\[.*\])?", spark.sparkContext.master or "") is not None
-
-
 def _is_dynamic(spark: SparkSession) -> bool:
     return spark.sparkContext.getConf().get("spark.dynamicAllocation.enabled", "false") == "true"
 
@@ -153,7 +150,7 @@ def _task_gpus(spark: SparkSession) -> bool:
 
 
 def _threads(spark: SparkSession, num_processes: int, on_driver: bool) -> int:
-    if _is_local(spark):
+    if runs_locally(spark):
         return max(1, spark.sparkContext.defaultParallelism // num_processes)
     if on_driver:
         return os.cpu_count() or 1
