@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import boto3
 import pytest
 import yaml
-from moto.server import ThreadedMotoServer
 from pyspark.sql import SparkSession
 
 from interest_tiers.storage.schemas import USER_TIERS
@@ -23,6 +24,17 @@ BUCKET = "tiers"
 
 #: The server takes any. They are nowhere but in the environment.
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "a-key", "AWS_SECRET_ACCESS_KEY": "a-secret", "AWS_REGION": "us-east-1"}
+
+
+#: A process of its own, since delta-rs keeps Python's lock while it waits for an answer. It ends when its standard input does.
+SERVER = """
+import sys
+from moto.server import ThreadedMotoServer
+server = ThreadedMotoServer(ip_address=sys.argv[1], port=0, verbose=False)
+server.start()
+print(server.get_host_and_port()[1], flush=True)
+sys.stdin.read()
+"""
 
 
 class Bucket:
@@ -50,15 +62,16 @@ class Bucket:
 
 @pytest.fixture(scope="module")
 def bucket() -> Iterator[Bucket]:
-    server = ThreadedMotoServer(ip_address=HOST, port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    endpoint = f"http://{host}:{port}"
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in {**CREDENTIALS, "AWS_ENDPOINT_URL": endpoint, "AWS_ALLOW_HTTP": "true"}.items():
-            patch.setenv(name, value)
-        yield Bucket(endpoint)
-    server.stop()
+    with subprocess.Popen(
+        [sys.executable, "-c", SERVER, HOST], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as server:
+        assert server.stdin is not None and server.stdout is not None
+        endpoint = f"http://{HOST}:{int(server.stdout.readline())}"
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in {**CREDENTIALS, "AWS_ENDPOINT_URL": endpoint, "AWS_ALLOW_HTTP": "true"}.items():
+                patch.setenv(name, value)
+            yield Bucket(endpoint)
+        server.stdin.close()
 
 
 @pytest.fixture(scope="module")

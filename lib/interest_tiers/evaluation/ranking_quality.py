@@ -80,6 +80,30 @@ def measure_lists(
     return measured
 
 
+def measure_lists_as_wholes(lists: DataFrame, truth: DataFrame) -> dict[Slice, dict[str, Estimate]]:
+    """Measure diversity and miscalibration of the judged users' lists, by items and model.
+
+    Diversity is the mean of 1 - cosine over pairs of items in one list whose texts the language model can read (Ziegler et al.
+    2005). Miscalibration is the mean over users of the divergence of the list's tiers from theirs (Steck 2018), in nats; the models
+    whose lists know no tiers have none.
+
+    lists: see lists.LISTS
+    """
+    judged = lists.join(truth.select("items", "user_id").distinct(), ["items", "user_id"], "left_semi")
+    of_user = judged.groupBy("items", "model", "user_id").agg(
+        F.sum("distance").alias("distance"), F.sum("n_above").alias("n_pairs"), F.max_by("divergence", "rank").alias("divergence")
+    )
+    sums = of_user.groupBy("items", "model").agg(
+        (F.sum("distance") / F.sum("n_pairs")).alias("diversity"), F.mean("divergence").alias("miscalibration")
+    )
+    return {
+        Slice(items=row["items"], model=row["model"]): {
+            name: Estimate(row[name]) for name in ("diversity", "miscalibration") if row[name] is not None
+        }
+        for row in sums.orderBy("items", "model").collect()  # a row per model
+    }
+
+
 def _sum_scores(lists: DataFrame, truth: DataFrame, k: int, metrics: list[str], reference: str) -> pd.DataFrame:
     """Sum scores of users: items, model, bucket, users, and per metric its sum and that of its difference from the reference.
 

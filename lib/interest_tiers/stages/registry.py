@@ -138,7 +138,7 @@ STAGES: tuple[Stage, ...] = (
         "rank the items to show each user next, with reasons",
         _function_of("recommend", "run"),
         reads=(INTERACTIONS, ITEMS, ITEM_INTERESTS, USER_TIERS, USER_CLUSTERS, CLUSTERS, INTERESTS),
-        may_read=(TEXT_EMBEDDINGS, USERS),
+        may_read=(TEXT_EMBEDDINGS, USERS, USER_INTERESTS),
         writes=(RECOMMENDATIONS,),
         sections=("behaviours", "interests", "embedding", "tiers", "recommend"),
         preflight=_function_of("recommend", "preflight"),
@@ -151,7 +151,7 @@ STAGES: tuple[Stage, ...] = (
         may_read=(ITEM_INTERESTS, TEXT_EMBEDDINGS, USER_TIERS),
         writes=(METRICS,),
         sections=("behaviours", "interests", "augmentation", "embedding", "tiers", "clustering", "recommend", "evaluation"),
-        options=(Option("ablate", "judge lists also without each group of the ranker's features; takes minutes"),),
+        options=(Option("thorough", "also judge rankers without each group of features, and MLlib's ALS; takes minutes"),),
         preflight=_function_of("evaluate", "preflight"),
     ),
     Stage(
