@@ -9,6 +9,7 @@ import re
 import shutil
 import signal
 import sys
+import time
 from collections import deque
 from contextlib import redirect_stdout
 from dataclasses import replace
@@ -29,6 +30,9 @@ DIVERGED = re.compile(r"process \d+ of \d+ failed with FloatingPointError: ")
 #: How torchrun reports a process that a signal killed. It ends the others by SIGTERM.
 ENDED_BY_SIGNAL = re.compile(r"rank\s*: (?P<rank>\d+) \(local_rank: \d+\)\s*exitcode\s*: -(?P<signal>\d+) \(pid: (?P<pid>\d+)\)")
 
+
+#: Seconds to wait for task slots: executors register after the session has started, and replace those that died.
+SLOT_SECONDS = 60.0
 
 #: How the first process reports an epoch (see loop).
 EPOCH = re.compile(r"epoch \d+/\d+ ")
@@ -51,9 +55,11 @@ def check_processes(spark: SparkSession, num_processes: int, key: str) -> None:
                 "spark.dynamicAllocation.enabled rules out. Set it to false, or set num_processes to 1 to train on the driver"
             )
         return
-    slots = spark.sparkContext.defaultParallelism
-    if num_processes > slots:
-        raise ConfigError(f"{key} is {num_processes}; the cluster has {slots} task slots: give it more, or ask for fewer")
+    deadline = time.monotonic() + SLOT_SECONDS
+    while num_processes > (slots := spark.sparkContext.defaultParallelism):
+        if time.monotonic() >= deadline:
+            raise ConfigError(f"{key} is {num_processes}; the cluster has {slots} task slots: give it more, or ask for fewer")
+        time.sleep(0.5)
 
 
 def run_training(spark: SparkSession, plan: TrainingPlan[Task]) -> Trained:
