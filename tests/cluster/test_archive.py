@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
@@ -23,7 +22,7 @@ from tests.jobs.shop import REPOSITORY, Shop, command_of, require_success, submi
 pytestmark = pytest.mark.whole
 
 #: The 5 GB of networks, which these stages do not ask workers for, what Spark brings itself, and this checkout.
-LEFT_OUT = ("torch", "nvidia", "triton", "openvino*", "onnx*", "nncf", "pyspark", "cuda*", "mypy*", "duckdb*", "*interest_tiers*")
+LEFT_OUT = ("torch", "nvidia", "triton", "openvino*", "onnx*", "nncf", "pyspark", "cuda*", "mypy*", "duckdb*", "*interest_tiers*", "pip*")
 
 PARTS = (["--from", "clean", "--to", "clean"], ["--from", "build_interests", "--to", "cluster_users"])
 
@@ -36,35 +35,23 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StandaloneClus
 
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An environment with the package from its wheel, packed as docs/running.md says."""
+    """A virtual environment with the package from its wheel, packed as docs/running.md says."""
     folder = tmp_path_factory.mktemp("archive")
-    environment, source = folder / "environment", folder / "source"
+    environment, source, packed = folder / "environment", folder / "source", folder / "environment.tar.gz"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(environment)], check=True)
     (packages,) = environment.glob("lib/python3*/site-packages")
-    ignore = shutil.ignore_patterns(*LEFT_OUT, "__pycache__")
-    shutil.copytree(sysconfig.get_paths()["purelib"], packages, ignore=ignore, copy_function=os.link, dirs_exist_ok=True)
     # A copy, because building leaves files in the sources.
     shutil.copytree(REPOSITORY, source, ignore=shutil.ignore_patterns(".git", ".venv", "build", "__pycache__"))
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "wheel",
-        "--quiet",
-        "--no-deps",
-        "--no-build-isolation",
-        "--wheel-dir",
-        str(folder),
-        str(source),
-    ]
-    subprocess.run(command, check=True)
+    options = ["--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", str(folder)]
+    subprocess.run([sys.executable, "-m", "pip", "wheel", *options, str(source)], check=True)
     (wheel,) = folder.glob("*.whl")
     with zipfile.ZipFile(wheel) as files:
         files.extractall(packages)
-    packed = folder / "environment.tar.gz"
     with tarfile.open(packed, "w:gz", compresslevel=1) as tar:
         tar.add(environment, arcname=".")
-    shutil.rmtree(environment)
+        for each in Path(sysconfig.get_paths()["purelib"]).iterdir():
+            if not any(each.match(pattern) for pattern in LEFT_OUT):
+                tar.add(each, arcname=str(packages.relative_to(environment) / each.name))
     return packed
 
 

@@ -19,8 +19,7 @@ from tests.cluster.standalone import HOST, StandaloneCluster, start_cluster, wai
 from tests.jobs.compared import LASTING, assert_same_rows
 from tests.jobs.shop import Made, Shop, command_of, require_success, submit
 
-#: The driver's address, and the interpreter of the workers, which have no virtual environment on their PATH.
-SETTINGS = {"spark.driver.host": HOST, "spark.pyspark.python": sys.executable}
+SETTINGS = {"spark.driver.host": HOST}
 VARIABLES = {"SPARK_LOCAL_IP": HOST}
 
 
@@ -63,7 +62,8 @@ def test_an_executor_that_is_killed_in_the_training_changes_no_row(
 
 
 def test_workers_without_the_package_are_refused_before_the_first_stage(shop: Shop, cluster: StandaloneCluster, tmp_path: Path) -> None:
-    warehouse, settings = tmp_path / "warehouse", {"spark.driver.host": HOST}
+    # The interpreter that the virtual environment was made from.
+    warehouse, settings = tmp_path / "warehouse", {**SETTINGS, "spark.pyspark.python": sys._base_executable}  # type: ignore[attr-defined]
     ended = submit("pipeline", *command_of(shop, str(warehouse)), master=cluster.master, settings=settings, variables=VARIABLES)
     assert ended.returncode == 2, ended.stderr[-3000:]
     assert "The workers' Python has no package interest_tiers" in ended.stderr
