@@ -26,7 +26,7 @@ USERS ?= 1 5 20
 LIST_USERS ?= 0.1 1
 
 .PHONY: bench bench-clusters bench-embedding bench-gpu bench-pipeline bench-recommend bench-scale bench-tiers
-.PHONY: docs help demo test test-fast test-lane lint clean clean-all tools
+.PHONY: docs help demo test test-cluster test-fast test-lane lint clean clean-all tools
 
 help: ## say what the targets do (the default)
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 24
@@ -39,6 +39,9 @@ test: lint ## lint, then every test
 
 test-fast: tools .venv/installed ## the tests that start no JVM, within a minute
 	.venv/bin/pytest --numprocesses 2 --dist loadfile -m "unit and not slow"
+
+test-cluster: tools .venv/installed ## jobs on a standalone cluster and on S3, both on loopback; also from an archived environment
+	.venv/bin/pytest -m cluster tests/cluster
 
 LANE ?= databricks-15.4
 LANE_PYTHON ?= $(if $(findstring 15.4,$(LANE)),python3.11,python3.12)
