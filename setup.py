@@ -18,9 +18,10 @@ setup(
     },
     package_data={
         "interest_tiers.conf": ["*.conf", "*.yaml"],
-        "interest_tiers.report": ["*.html", "*.js"],
+        "interest_tiers.report": ["*.css", "*.html", "*.js", "locale/*/LC_MESSAGES/*.po"],
     },
     install_requires=[
+        "babel>=2.14,<3",
         "delta-spark==3.3.2",
         "deltalake>=1.6,<2",
         "jinja2>=3.1,<4",
