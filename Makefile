@@ -24,7 +24,7 @@ MILLIONS ?= 50
 PIPELINE_SIZES ?= 1.47 14.7 44
 USERS ?= 1 5 20
 
-.PHONY: bench bench-clusters bench-embedding bench-pipeline bench-tiers docs help demo test test-fast lint clean clean-all tools
+.PHONY: bench bench-clusters bench-embedding bench-pipeline bench-tiers docs messages help demo test test-fast lint clean clean-all tools
 
 help: ## say what the targets do (the default)
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 24
@@ -46,6 +46,12 @@ lint: tools .venv/installed ## ruff (rules and format) and mypy
 docs: tools .venv/installed ## write the pages that are generated from the code
 	.venv/bin/python -m interest_tiers.config.document > docs/configuration.md
 	.venv/bin/python -m interest_tiers.stages.document docs/running.md
+
+messages: tools .venv/installed ## update the messages of the report in its other languages; then translate the new ones
+	mkdir -p build
+	.venv/bin/pybabel --quiet extract --mapping pyproject.toml --no-location --sort-output --output build/report.pot lib/interest_tiers/report
+	.venv/bin/pybabel --quiet update --domain report --input-file build/report.pot --output-dir lib/interest_tiers/report/locale \
+	  --no-fuzzy-matching --ignore-obsolete --omit-header --width 120
 
 bench: tools .venv/installed bench-embedding bench-tiers ## rows a second of clean and aggregate (SIZES, SKEW in million rows), and what follows
 	.venv/bin/python -m benchmarks.run --sizes $(SIZES) --skew $(SKEW)

@@ -52,7 +52,9 @@ def measured(predicted: DataFrame) -> dict[Slice, dict[str, Estimate]]:
 @pytest.fixture(scope="module")
 def quality(measured: dict[Slice, dict[str, Estimate]]) -> dict[str, dict[str, Estimate]]:
     """The models by themselves."""
-    return {where.model: metrics for where, metrics in measured.items() if where.model is not None and where.minus is None and where.bin is None}
+    return {
+        where.model: metrics for where, metrics in measured.items() if where.model is not None and where.minus is None and where.bin is None
+    }
 
 
 def said_by(model: str, rule_tier: pd.Series) -> tuple[list[str], np.ndarray]:

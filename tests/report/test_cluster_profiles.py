@@ -18,7 +18,8 @@ def test_lift_is_the_share_in_the_cluster_over_the_share_of_all(spark: SparkSess
         "cluster_id string, name string, size long, top_interests array<string>",
     )
     owners = frame(
-        [("u1", "a", True), ("u2", "a", True), ("u2", "b", False), ("u3", "b", True)], "user_id string, cluster_id string, is_primary boolean"
+        [("u1", "a", True), ("u2", "a", True), ("u2", "b", False), ("u3", "b", True)],
+        "user_id string, cluster_id string, is_primary boolean",
     )
     pairs = [("u1", "1", 0.8), ("u1", "2", 0.2), ("u2", "1", 0.4), ("u2", "9", 0.6), ("u3", "1", 0.3), ("u3", "3", 0.7)]
     held = frame(pairs, "user_id string, interest_id string, share double")
@@ -34,10 +35,16 @@ def test_lift_is_the_share_in_the_cluster_over_the_share_of_all(spark: SparkSess
 
 def test_changes_bear_the_latest_names_and_births_come_first(spark: SparkSession) -> None:
     frame = spark.createDataFrame
-    changes = [("c01", "kept", None, 40), ("c02", "died", None, 0), ("c03", "merged", "c01", 7), ("c04", "split", "c01", 9), ("c05", "born", None, 0)]
+    changes = [
+        ("c01", "kept", None, 40),
+        ("c02", "died", None, 0),
+        ("c03", "merged", "c01", 7),
+        ("c04", "split", "c01", 9),
+        ("c05", "born", None, 0),
+    ]
     models = frame(
         [("m1", date(2017, 12, 1), [("c09", "born", None, 0)]), ("m2", date(2018, 1, 1), changes)],
-        "model_version string, fitted_as_of date, changes array<struct<cluster_id: string, change: string, other_id: string, shared: long>>",
+        "model_version string, fitted_as_of date, changes array<struct<cluster_id:string,change:string,other_id:string,shared:long>>",
     )
     names = frame(
         [("c01", "Old milk", date(2017, 12, 1)), ("c01", "Milk", date(2018, 1, 2)), ("c02", "Wine", date(2017, 12, 1))],

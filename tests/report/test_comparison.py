@@ -102,7 +102,9 @@ def test_verdicts_hold_us_against_the_best_baseline() -> None:
     back_test = describe_back_test(ROWS, DAY, horizon_days=91)
     assert back_test is not None and back_test.tiers is not None
     all_items, new_items = back_test.recommendations
-    assert back_test.tiers.judge(Language()) == ("J (lower is better): calibrated rule 0.376, best baseline, class prior, 0.421 (−10.7 %).",)
+    assert back_test.tiers.judge(Language()) == (
+        "J (lower is better): calibrated rule 0.376, best baseline, class prior, 0.421 (−10.7 %).",
+    )
     assert all_items.judge(Language()) == ("NDCG@10 (higher is better): recommender 0.550, best baseline, own frequency, 0.500 (+10.0 %).",)
     assert new_items.judge(Language())[0].endswith("0.080 (+50.0 %).")
 
@@ -154,7 +156,9 @@ def test_a_baseline_can_be_better() -> None:
         difference("ndcg@5", "items=all,model=popularity,minus=recommender", 0.1, 0.05, 0.15),
     ]  # fmt: skip
     assert (
-        compare("all items", rows).judge(Language())[0].endswith("The baseline is better: paired difference +0.100, 95 % interval +0.050 to +0.150.")
+        compare("all items", rows)
+        .judge(Language())[0]
+        .endswith("The baseline is better: paired difference +0.100, 95 % interval +0.050 to +0.150.")
     )
 
 

@@ -104,7 +104,8 @@ CONTENT = Content(
     back_test=describe_back_test(MEASURES, DAY, 91),
     profiles=(Profile("a", HOSTILE, (ProfileBar(HOSTILE, 0.2, 4.0), ProfileBar("TEA", 0.1, 1.25))), Profile("b", "Tea", ())),
     history=ClusterHistory(
-        date(2017, 12, 1), (ClusterChange("split", HOSTILE, "Tea", 40), ClusterChange("died", "OLD WINE", "", 0), ClusterChange("kept", "Tea", "", 9))
+        date(2017, 12, 1),
+        (ClusterChange("split", HOSTILE, "Tea", 40), ClusterChange("died", "OLD WINE", "", 0), ClusterChange("kept", "Tea", "", 9)),
     ),
 )
 
@@ -217,7 +218,9 @@ def test_the_back_test_says_when_and_which_direction_is_better(html: str) -> Non
     text = text_of(html)
     assert "computed as of the cutoff 2017-10-02, from data before that day only" in text
     assert "in the 91 days from 2017-10-02 up to 2018-01-01" in text
-    assert "For J and calibration errors lower is better; for the other metrics higher is better, but for novelty and the Gini index" in text
+    assert (
+        "For J and calibration errors lower is better; for the other metrics higher is better, but for novelty and the Gini index" in text
+    )
     assert "For all items, NDCG@5 (higher is better): recommender 0.531, best baseline, popularity, 0.268 (+98.1 %)" in text
 
 
@@ -310,7 +313,9 @@ def test_many_clusters_and_missing_intervals_can_be_drawn() -> None:
     clusters = tuple(Cluster(str(n), f"Cluster {n} with a name too long for one line", 10, 0.02, 0.1, ()) for n in range(40))
     user_map = UserMap(tuple((float(n), float(n % 7)) for n in range(40)), tuple(map(str, range(40))), (0.5, 0.1), 40)
     measures = [{**row, "lower": None, "upper": None} for row in MEASURES[:2]]
-    pictures = draw_pictures(replace(CONTENT, clusters=clusters, user_map=user_map, back_test=describe_back_test(measures, DAY, 91)), Language())
+    pictures = draw_pictures(
+        replace(CONTENT, clusters=clusters, user_map=user_map, back_test=describe_back_test(measures, DAY, 91)), Language()
+    )
     assert pictures["user_map"] is not None and pictures["tier_metrics"] is not None
     assert pictures["recommendation_metrics"] is None
 

@@ -129,14 +129,11 @@ def _measure_calibration(bins: pd.DataFrame) -> Mapping[str, dict[str, Estimate]
 def _measure_reliability(bins: pd.DataFrame, where: Slice) -> dict[Slice, dict[str, Estimate]]:
     """Measure every bin of one model. bins: see _count_bins. where: the slice of the model."""
     measured: dict[Slice, dict[str, Estimate]] = {}
-    for row in bins[bins["model"] == where.model].itertuples():
-        measured.setdefault(replace(where, bin=int(row.bin)), {}).update(
-            {
-                f"mean_probability_{row.tier}": Estimate(float(row.p / row.n)),
-                f"observed_share_{row.tier}": Estimate(float(row.y / row.n)),
-                f"n_pairs_{row.tier}": Estimate(float(row.n)),
-            }
-        )
+    own = bins[bins["model"] == where.model]
+    for tier, number, n, p, y in zip(*(own[column].tolist() for column in ("tier", "bin", "n", "p", "y")), strict=True):
+        of_bin = measured.setdefault(replace(where, bin=number), {})
+        of_bin[f"mean_probability_{tier}"], of_bin[f"observed_share_{tier}"] = Estimate(p / n), Estimate(y / n)
+        of_bin[f"n_pairs_{tier}"] = Estimate(float(n))
     return measured
 
 

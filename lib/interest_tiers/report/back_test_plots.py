@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -89,7 +88,9 @@ def draw_trade_offs(comparisons: Sequence[Comparison], accuracy: str, others: Se
 
     alternative = " ".join(
         language.gettext(
-            "Points of models by accuracy and variety%(cases)s. %(models)s.", cases=_in_cases(c, language), models=_describe_points(c, [accuracy, *shown], language)
+            "Points of models by accuracy and variety%(cases)s. %(models)s.",
+            cases=_in_cases(c, language),
+            models=_describe_points(c, [accuracy, *shown], language),
         )
         for c in rows
     )  # fmt: skip
@@ -107,8 +108,15 @@ def draw_reliability(bins: Sequence[ReliabilityBin], language: Language) -> Pict
             axes.plot([0, 1], [0, 1], color=QUIET, linestyle="--", linewidth=1)
             predicted, observed = [each.predicted for each in own], [each.observed for each in own]
             axes.plot(predicted, observed, color=OURS, linewidth=1.3)
-            axes.scatter(predicted, observed, s=[12 + 150 * each.pairs / most for each in own], color=OURS, alpha=0.8, linewidths=0, zorder=3)
-            axes.set(title=language.translate(TIER_NAMES[tier]), xlabel=language.gettext("mean probability"), xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
+            axes.scatter(
+                predicted, observed, s=[12 + 150 * each.pairs / most for each in own], color=OURS, alpha=0.8, linewidths=0, zorder=3
+            )
+            axes.set(
+                title=language.translate(TIER_NAMES[tier]),
+                xlabel=language.gettext("mean probability"),
+                xlim=(-0.03, 1.03),
+                ylim=(-0.03, 1.03),
+            )
             axes.set_aspect("equal")
             axes.grid()
             axes.tick_params(length=0)

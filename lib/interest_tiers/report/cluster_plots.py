@@ -80,9 +80,13 @@ def draw_user_silhouettes(user_map: UserMap, clusters: Sequence[Cluster], langua
             top -= len(own) + SILHOUETTE_GAP * total
         mean = float(np.nanmean(values))
         axes.axvline(mean, color=INK, linestyle="--", linewidth=1.2)
-        axes.annotate(language.gettext("mean %(mean)s", mean=language.decimal(mean)), (mean, 0.02 * total), ha="center", annotation_clip=False)
+        axes.annotate(
+            language.gettext("mean %(mean)s", mean=language.decimal(mean)), (mean, 0.02 * total), ha="center", annotation_clip=False
+        )
         axes.set_yticks(ticks, [shorten_name(cluster.name) for _, cluster, _ in shown])
-        axes.set(xlabel=language.gettext("silhouette of the user"), ylim=(top, 0.01 * total), xlim=(min(-0.05, float(np.nanmin(values))), 1))
+        axes.set(
+            xlabel=language.gettext("silhouette of the user"), ylim=(top, 0.01 * total), xlim=(min(-0.05, float(np.nanmin(values))), 1)
+        )
         axes.grid(axis="x")
         axes.tick_params(length=0)
 

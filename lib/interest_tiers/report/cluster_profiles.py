@@ -125,11 +125,9 @@ def read_history(models: DataFrame, clusters: DataFrame, names: DataFrame) -> Cl
     latest = names.where(F.col("cluster_id").isin(*ids)).groupBy("cluster_id").agg(F.max_by("name", "as_of").alias("name"))
     known = {row["cluster_id"]: row["name"] for row in latest.collect()} if ids else {}  # CHANGES_LIMIT
     listed = [
-        ClusterChange(
-            change["change"], known.get(change["cluster_id"], change["cluster_id"]), known.get(change["other_id"], change["other_id"] or ""),
-            change["shared"],
-        )
+        ClusterChange(change["change"], known.get(own, own), known.get(other, other), change["shared"])
         for change in changes
-    ]  # fmt: skip
+        for own, other in [(change["cluster_id"], change["other_id"] or "")]
+    ]
     order = list(CHANGES)
     return ClusterHistory(found["fitted_as_of"], tuple(sorted(listed, key=lambda c: (order.index(c.change), -c.shared, c.name))))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Any
 
-from interest_tiers.report.language import Language, N_
+from interest_tiers.report.language import N_, Language
 from interest_tiers.report.reliability import ReliabilityBin, read_reliability
 from interest_tiers.slices import Slice
 
@@ -361,4 +361,3 @@ def _spell_out(name: str) -> str:
 def _sort_names(names: Iterable[str], known: Mapping[str, Any]) -> list[str]:
     places = {name: place for place, name in enumerate(known)}
     return sorted(set(names), key=lambda name: (places.get(name.partition("@")[0], len(places)), name))
-

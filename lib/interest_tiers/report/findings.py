@@ -89,9 +89,7 @@ def _how_good(content: Content, language: Language) -> Finding:
         answer = language.gettext("The back-test has not been run for this day: run the stages evaluate and report.")
         return Finding(question, language.gettext("Unknown"), answer, "back-test")
     (_, value), *others = measured
-    answers = [
-        language.gettext("J of the tiers on the %(days)s days held back, where 0 is perfect.", days=content.back_test.horizon_days)
-    ]
+    answers = [language.gettext("J of the tiers on the %(days)s days held back, where 0 is perfect.", days=content.back_test.horizon_days)]
     if others:
         best, other = min(others, key=lambda pair: pair[1].value)
         difference = best.differences[position]

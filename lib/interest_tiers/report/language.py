@@ -62,7 +62,7 @@ class Language:
 
     def ngettext(self, singular: str, plural: str, n: float, /, **values: object) -> str:
         """Translate a message with a number n, which the message may show as %(n)s, then put the values in."""
-        return read_catalogue(self.code).ngettext(singular, plural, n) % {"n": self.number(n), **values}
+        return read_catalogue(self.code).ngettext(singular, plural, round(n)) % {"n": self.number(n), **values}
 
     def translate(self, text: str | None) -> str:
         """Translate a text that holds no values; a text without a translation stays as it is."""

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from interest_tiers.config import TIERS
 from interest_tiers.report.canvas import INK, TIER_COLOURS, Picture, draw_picture, format_thousands, label_right, shorten_name
 from interest_tiers.report.flows import ABSENT, Flows
-from interest_tiers.report.language import Language, N_
+from interest_tiers.report.language import N_, Language
 from interest_tiers.report.tiers import CoreInterest, TierSummary
 
 #: Names of the tiers in charts and tables.
@@ -135,7 +135,9 @@ def draw_flows(flows: Flows, since: str, today: str, language: Language) -> Pict
         if flow.before != ABSENT
     )
     return draw_picture(
-        draw, 4.2, language.gettext("Bands between the tiers of %(since)s and of %(day)s. %(tiers)s.", since=since, day=today, tiers=described)
+        draw,
+        4.2,
+        language.gettext("Bands between the tiers of %(since)s and of %(day)s. %(tiers)s.", since=since, day=today, tiers=described),
     )
 
 

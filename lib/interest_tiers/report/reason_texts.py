@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from interest_tiers.report.language import LANGUAGES, Language, N_
+from interest_tiers.report.language import LANGUAGES, N_, Language
 
 #: A part of a reason, as recommend.reasons writes it, and its message.
 _PARTS = (

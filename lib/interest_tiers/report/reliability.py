@@ -26,15 +26,14 @@ def read_reliability(rows: Sequence[Mapping[str, Any]], level: str | None = None
     rows:  (metric, slice, value); those with a bin in the slice are read
     level: of a hierarchy
     """
-    values: dict[tuple[int, str], float] = {}
+    values: dict[tuple[str, int], float] = {}
     for row in rows:
         where = Slice.parse(row["slice"])
         if where.bin is not None and where.level == level:
-            values[where.bin, row["metric"]] = row["value"]
-    bins = sorted({number for number, _ in values})
-    return tuple(
-        ReliabilityBin(tier, *(values[number, f"{name}_{tier}"] for name in ("mean_probability", "observed_share")), int(values[counted]))
-        for tier in TIERS
-        for number in bins
-        if (counted := (number, f"n_pairs_{tier}")) in values
-    )
+            values[row["metric"], where.bin] = row["value"]
+    found = []
+    for tier in TIERS:
+        for number in sorted(number for metric, number in values if metric == f"n_pairs_{tier}"):
+            predicted, observed = values[f"mean_probability_{tier}", number], values[f"observed_share_{tier}", number]
+            found.append(ReliabilityBin(tier, predicted, observed, int(values[f"n_pairs_{tier}", number])))
+    return tuple(found)
