@@ -163,10 +163,11 @@ STAGES: tuple[Stage, ...] = (
             INTERACTIONS, INTERACTIONS_QUARANTINE, ITEMS, USERS, INTERESTS, USER_INTERESTS, USER_TIERS, USER_VECTORS, CLUSTERS,
             USER_CLUSTERS, RECOMMENDATIONS,
         ),
-        may_read=(METRICS, RUNS, DATA_QUALITY),
+        may_read=(METRICS, RUNS, DATA_QUALITY, CLUSTER_MODELS),
         options=(
             Option("show_users", "show user ids in the report; default: masked", in_pipeline=True),
             Option("report_to", "path of the report; default: report/index.html of the warehouse", str, metavar="PATH", in_pipeline=True),
+            Option("language", "language of the report", str, "en", choices=("en", "zh"), in_pipeline=True),
         ),
         preflight=_function_of("report", "preflight"),
     ),
