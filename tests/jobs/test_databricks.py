@@ -42,9 +42,7 @@ def in_order() -> list[str]:
     order: list[str] = []
     while len(order) < len(TASKS):
         ready = [
-            key
-            for key, task in TASKS.items()
-            if key not in order and all(each["task_key"] in order for each in task.get("depends_on", []))
+            key for key, task in TASKS.items() if key not in order and all(each["task_key"] in order for each in task.get("depends_on", []))
         ]
         assert ready, "tasks wait for each other"
         order.append(ready[-1])
