@@ -23,8 +23,10 @@ SKEW ?= 15
 MILLIONS ?= 50
 PIPELINE_SIZES ?= 1.47 14.7 44
 USERS ?= 1 5 20
+LIST_USERS ?= 0.1 1
 
-.PHONY: bench bench-clusters bench-embedding bench-gpu bench-pipeline bench-scale bench-tiers docs help demo test test-fast test-lane lint clean clean-all tools
+.PHONY: bench bench-clusters bench-embedding bench-gpu bench-pipeline bench-recommend bench-scale bench-tiers
+.PHONY: docs help demo test test-cluster test-fast test-lane lint clean clean-all tools
 
 help: ## say what the targets do (the default)
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 24
@@ -37,6 +39,9 @@ test: lint ## lint, then every test
 
 test-fast: tools .venv/installed ## the tests that start no JVM, within a minute
 	.venv/bin/pytest --numprocesses 2 --dist loadfile -m "unit and not slow"
+
+test-cluster: tools .venv/installed ## jobs on a standalone cluster and on S3, both on loopback; also from an archived environment
+	.venv/bin/pytest -m cluster tests/cluster
 
 LANE ?= databricks-15.4
 LANE_PYTHON ?= $(if $(findstring 15.4,$(LANE)),python3.11,python3.12)
@@ -74,6 +79,9 @@ bench-tiers: tools .venv/installed ## rows a second of training a network of tie
 
 bench-clusters: tools .venv/installed ## seconds of clustering synthetic users (USERS in millions), and scikit-learn beside it
 	.venv/bin/python -m benchmarks.clusters --millions $(USERS)
+
+bench-recommend: tools .venv/installed ## seconds, memory and shuffled bytes of ranking for synthetic users (LIST_USERS in millions, as many items)
+	.venv/bin/python -m benchmarks.recommend --millions $(LIST_USERS)
 
 bench-pipeline: tools .venv/installed ## seconds and memory of the whole pipeline (PIPELINE_SIZES in million rows), beside SCRIPT
 	mkdir -p build/bench

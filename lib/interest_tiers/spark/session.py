@@ -15,7 +15,6 @@ from uuid import uuid4
 
 import pyspark
 from py4j.protocol import Py4JError
-from pyspark import SparkConf
 from pyspark.sql import SparkSession
 
 from interest_tiers.errors import ConfigError
@@ -52,9 +51,8 @@ def build_session(app_name: str) -> SparkSession:
             LOG.info("Spark starts, and fetches its jars from Maven Central once")
         for key, value in settings.items():
             builder = builder.config(key, value)
-    if _is_local():
-        # Workers must run the driver's interpreter, with the same packages.
-        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    # Workers run the interpreter at the driver's path, with the same packages, unless spark.pyspark.python names another.
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     with hide_ivy_report() if is_plain_python else nullcontext():
         spark = builder.getOrCreate()
     _require_jvm(spark)
@@ -120,12 +118,6 @@ def read_settings(properties: str) -> dict[str, str]:
 
 def _is_plain_python() -> bool:
     return "PYSPARK_GATEWAY_PORT" not in os.environ and SparkSession.getActiveSession() is None
-
-
-def _is_local() -> bool:
-    if _is_plain_python():
-        return True
-    return (SparkConf().get("spark.master") or "local").startswith("local")
 
 
 def _require_java() -> None:

@@ -9,6 +9,7 @@ import re
 import shutil
 import signal
 import sys
+import time
 from collections import deque
 from contextlib import redirect_stdout
 from dataclasses import replace
@@ -17,6 +18,7 @@ from typing import TextIO
 from pyspark.sql import SparkSession
 
 from interest_tiers.errors import ConfigError, DivergedError, TrainingError
+from interest_tiers.spark.workers import runs_locally
 from interest_tiers.training.loop import LOG, Task, Trained, TrainingPlan, train
 
 #: TorchDistributor finds a free port and releases it before the processes use it, so that another program may take it first.
@@ -29,6 +31,9 @@ DIVERGED = re.compile(r"process \d+ of \d+ failed with FloatingPointError: ")
 ENDED_BY_SIGNAL = re.compile(r"rank\s*: (?P<rank>\d+) \(local_rank: \d+\)\s*exitcode\s*: -(?P<signal>\d+) \(pid: (?P<pid>\d+)\)")
 
 
+#: Seconds to wait for task slots: executors register after the session has started, and replace those that died.
+SLOT_SECONDS = 60.0
+
 #: How the first process reports an epoch (see loop).
 EPOCH = re.compile(r"epoch \d+/\d+ ")
 
@@ -38,7 +43,7 @@ def check_processes(spark: SparkSession, num_processes: int, key: str) -> None:
 
     key: of the config, that sets num_processes.
     """
-    if _is_local(spark):
+    if runs_locally(spark):
         cards = _local_cards()
         if 0 < cards < num_processes:
             raise ConfigError(f"{key} is {num_processes}, and there are {cards} GPUs: two processes cannot share one")
@@ -50,9 +55,11 @@ def check_processes(spark: SparkSession, num_processes: int, key: str) -> None:
                 "spark.dynamicAllocation.enabled rules out. Set it to false, or set num_processes to 1 to train on the driver"
             )
         return
-    slots = spark.sparkContext.defaultParallelism
-    if num_processes > slots:
-        raise ConfigError(f"{key} is {num_processes}; the cluster has {slots} task slots: give it more, or ask for fewer")
+    deadline = time.monotonic() + SLOT_SECONDS
+    while num_processes > (slots := spark.sparkContext.defaultParallelism):
+        if time.monotonic() >= deadline:
+            raise ConfigError(f"{key} is {num_processes}; the cluster has {slots} task slots: give it more, or ask for fewer")
+        time.sleep(0.5)
 
 
 def run_training(spark: SparkSession, plan: TrainingPlan[Task]) -> Trained:
@@ -64,7 +71,7 @@ def run_training(spark: SparkSession, plan: TrainingPlan[Task]) -> Trained:
     """
     from pyspark.ml.torch.distributor import TorchDistributor
 
-    on_driver = _is_local(spark) or (plan.settings.num_processes == 1 and _is_dynamic(spark))
+    on_driver = runs_locally(spark) or (plan.settings.num_processes == 1 and _is_dynamic(spark))
     has_gpu = bool(_local_cards()) if on_driver else _task_gpus(spark)
     # On the driver Spark assigns no GPU; the processes find the cards themselves.
     distributor = TorchDistributor(plan.settings.num_processes, local_mode=on_driver, use_gpu=has_gpu and not on_driver)
@@ -134,10 +141,6 @@ def _read_failure(plan: TrainingPlan[Task]) -> str | None:
     return failures[0].read_text(encoding="utf-8") if failures else None
 
 
-def _is_local(spark: SparkSession) -> bool:
-    return re.fullmatch(r"local(\[.*\])?", spark.sparkContext.master or "") is not None
-
-
 def _is_dynamic(spark: SparkSession) -> bool:
     return spark.sparkContext.getConf().get("spark.dynamicAllocation.enabled", "false") == "true"
 
@@ -153,7 +156,7 @@ def _task_gpus(spark: SparkSession) -> bool:
 
 
 def _threads(spark: SparkSession, num_processes: int, on_driver: bool) -> int:
-    if _is_local(spark):
+    if runs_locally(spark):
         return max(1, spark.sparkContext.defaultParallelism // num_processes)
     if on_driver:
         return os.cpu_count() or 1
