@@ -87,6 +87,12 @@ bench-pipeline: tools .venv/installed ## seconds and memory of the whole pipelin
 	mkdir -p build/bench
 	.venv/bin/python -m benchmarks.pipeline --sizes $(PIPELINE_SIZES) $(if $(SCRIPT),--script $(SCRIPT))
 
+bench-scale: PIPELINE_SIZES = 1.5 15 75
+bench-scale: bench-pipeline bench-clusters ## what docs/scale.md is computed from: the whole pipeline, and clusters of many users
+
+bench-gpu: tools .venv/installed ## embedding, fine-tuning and networks on a card, within eight minutes; a CPU runs it too
+	.venv/bin/python -m benchmarks.gpu --out benchmarks/results/gpu.json
+
 clean: ## remove build/ and caches; keep .venv
 	rm -rf build spark-warehouse metastore_db derby.log .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -not -path './.venv/*' -prune -exec rm -rf {} +
