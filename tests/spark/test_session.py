@@ -121,6 +121,17 @@ def test_comet_adds_to_the_packaged_settings_and_keeps_their_jars(monkeypatch: p
     assert settings["spark.jars.packages"].startswith(f"{packaged['spark.jars.packages']},org.apache.datafusion:comet-spark-spark3.5_2.12:")
 
 
+@pytest.mark.parametrize("manager", ["kubernetes", "yarn"])
+def test_settings_of_cluster_managers_decide_on_no_rows(manager: str) -> None:
+    text = (Path(__file__).parents[2] / "conf" / f"{manager}.conf").read_text(encoding="utf-8")
+    settings = session.read_settings(text)
+    assert (settings["spark.dynamicAllocation.enabled"], settings["spark.eventLog.enabled"]) == ("false", "true")
+    assert settings.keys() & packaged_settings().keys() <= {"spark.driver.memory"}
+    # What is commented out must hold too, once the comment sign is gone.
+    commented = session.read_settings("\n".join(line[2:] for line in text.splitlines() if line.startswith("# spark.")))
+    assert commented["spark.dynamicAllocation.enabled"] == "true" and all(commented.values())
+
+
 def test_packaged_settings_are_the_lines_of_the_file_without_comments() -> None:
     settings = packaged_settings()
     lines = (Path(__file__).parents[2] / "conf" / "spark-defaults.conf").read_text(encoding="utf-8").splitlines()
