@@ -23,8 +23,9 @@ SKEW ?= 15
 MILLIONS ?= 50
 PIPELINE_SIZES ?= 1.47 14.7 44
 USERS ?= 1 5 20
+WAREHOUSE ?= build/demo
 
-.PHONY: bench bench-clusters bench-embedding bench-pipeline bench-tiers docs messages help demo test test-fast lint clean clean-all tools
+.PHONY: bench bench-clusters bench-embedding bench-pipeline bench-tiers docs messages results help demo test test-fast lint clean clean-all tools
 
 help: ## say what the targets do (the default)
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 24
@@ -46,6 +47,9 @@ lint: tools .venv/installed ## ruff (rules and format) and mypy
 docs: tools .venv/installed ## write the pages that are generated from the code
 	.venv/bin/python -m interest_tiers.config.document > docs/configuration.md
 	.venv/bin/python -m interest_tiers.stages.document docs/running.md
+
+results: tools .venv/installed ## set the figures of build/demo into README.md and docs/results.md; with WAREHOUSE= the stored ones
+	.venv/bin/python -m benchmarks.results $(WAREHOUSE)
 
 messages: tools .venv/installed ## update the messages of the report in its other languages; then translate the new ones
 	mkdir -p build

@@ -108,7 +108,10 @@ def test_names_that_no_catalogue_has_stay() -> None:
 def test_reasons_are_translated_part_by_part() -> None:
     reason = "yours on 32 days, last 1 day ago, usually every 3 days; 5 % of the cluster Tea; oil had it; WATER, a core interest"
     assert translate_reason(reason, Language()) == reason
-    assert translate_reason("yours on 1 day, last 2 days ago; TEA, a new interest", ZH) == "您用过 1 天\uff0c最近一次在 2 天前\uff1bTEA\uff1a新兴趣"
+    assert (
+        translate_reason("yours on 1 day, last 2 days ago; TEA, a new interest", ZH)
+        == "您用过 1 天\uff0c最近一次在 2 天前\uff1bTEA\uff1a新兴趣"
+    )
     assert translate_reason("users of your 50 % RYE had it too; new to 9 users in 28 days", ZH) == (
         "使用您的 50 % RYE 的用户也用过\uff1b28 天内新获 9 位用户"
     )
