@@ -97,10 +97,12 @@ def measure(n_users: int, folder: Path) -> dict[str, float]:
     fit = timed("trials and MLlib", lambda: fit_clusters(vectors, space.variances, config, n_users, sample, 0))
     members = compute_memberships(vectors, fit.centroids, name_clusters(len(fit.centroids)), config)
     timed("clusters of users", lambda: members.write.mode("overwrite").format("noop").save())
+    # Before scikit-learn, which holds all users in the same process.
+    memory = {"driver GiB": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / GIBIBYTE, 2)}
     if n_users <= SKLEARN_USERS:
         seconds |= _measure_sklearn(vectors)
     spark.stop()
-    return seconds | {"driver GiB": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / GIBIBYTE, 2)}
+    return seconds | memory
 
 
 def _measure_sklearn(vectors: DataFrame) -> dict[str, float]:
@@ -130,9 +132,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         found = json.loads(done.stdout.splitlines()[-1])
         print(f"{millions:g} million users")
         for name, value in found.items():
+            if name == "driver GiB" or not value:
+                print(f"  {name}: {value:g}")
+                continue
             of_first = first.setdefault(name, value / millions)
-            scaled = f", {of_first * millions / value:.2f} of the first size's speed per user" if name != "driver GiB" and value else ""
-            print(f"  {name}: {value:g}{'' if name == 'driver GiB' else ' s'}{scaled}")
+            speed = f"{millions * 1e6 / value:,.0f} users/s, {of_first * millions / value:.2f} of the first size's speed"
+            print(f"  {name}: {value:g} s, {speed}", flush=True)
     shutil.rmtree(arguments.folder)
     return 0
 

@@ -64,15 +64,16 @@ class Measurement:
 
 
 class PeakMemory(threading.Thread):
-    """Watches the resident memory of this process and its children."""
+    """Watches the resident memory of this process and its children: of all together, and of the largest one."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
-        self.peak = 0
+        self.peak = self.largest = 0
 
     def run(self) -> None:
         while True:
-            self.peak = max(self.peak, _resident_bytes())
+            resident = _resident_bytes()
+            self.peak, self.largest = max(self.peak, sum(resident)), max(self.largest, *resident)
             time.sleep(0.2)
 
 
@@ -81,13 +82,13 @@ def _processes() -> list[psutil.Process]:
     return [own, *own.children(recursive=True)]
 
 
-def _resident_bytes() -> int:
-    total = 0
+def _resident_bytes() -> list[int]:
+    found = [0]
     for process in _processes():
         # A process may end between listing and reading it.
         with contextlib.suppress(psutil.NoSuchProcess):
-            total += process.memory_info().rss
-    return total
+            found.append(process.memory_info().rss)
+    return found
 
 
 def cpu_seconds() -> float:

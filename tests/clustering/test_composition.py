@@ -10,6 +10,7 @@ from datetime import date
 import numpy as np
 import pytest
 from pyspark.sql import DataFrame, SparkSession
+from sklearn.metrics import adjusted_rand_score
 
 from interest_tiers.clustering.composition import ClusteredUsers, ClusterInputs, Memory, cluster_users
 from interest_tiers.clustering.measures import explain_activity, measure_clusters
@@ -226,6 +227,33 @@ def test_evidence_that_is_no_number_is_none(spark: SparkSession, first: Clustere
     evidence, items = shoppers(1)
     evidence["broken"] = {"bread": broken}
     assert primary(run(inputs_of(spark, evidence, items))) == primary(first)
+
+
+def odd_users(kind: str) -> tuple[dict[str, dict[str, float]], dict[str, list[str]]]:
+    """Six users, 5 % of those of shoppers, who belong to none of the groups."""
+    random = np.random.default_rng(3)
+    interests, items = (sorted({each for held in of_users.values() for each in held}) for of_users in shoppers(1))
+    names = [f"odd{n}" for n in range(6)]
+    if kind == "random users":
+        chosen = {name: (random.choice(interests, 5, replace=False), random.choice(items, 6, replace=False)) for name in names}
+        evidence = {name: {str(each): float(random.integers(1, 9)) for each in held} for name, (held, _) in chosen.items()}
+        return evidence, {name: sorted(map(str, held)) for name, (_, held) in chosen.items()}
+    if kind == "one event":
+        return {name: {str(random.choice(interests)): 1.0} for name in names}, {name: [str(random.choice(items))] for name in names}
+    if kind == "outliers":
+        return {name: {interests[n]: 1e6} for n, name in enumerate(names)}, dict.fromkeys(names, items)
+    return {name: {"bread": 9.0, "c00": 3.0} for name in names}, {name: ["loaf", *items[:3]] for name in names}
+
+
+@pytest.mark.parametrize("kind", ["random users", "one event", "outliers", "duplicates"])
+def test_five_percent_of_odd_users_move_nobody_else(spark: SparkSession, first: ClusteredUsers, kind: str) -> None:
+    """They are in the fit of the space, in the choice of k and in k-means."""
+    evidence, items = shoppers(1)
+    more_evidence, more_items = odd_users(kind)
+    found = run(inputs_of(spark, evidence | more_evidence, items | more_items))
+    labels, was = primary(found), primary(first)
+    assert adjusted_rand_score([was[user] for user in sorted(was)], [labels[user] for user in sorted(was)]) > 0.97
+    assert set(more_evidence) <= set(labels)
 
 
 def test_activity_explained_by_hand() -> None:

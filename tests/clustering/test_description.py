@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
+import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.testing import assertDataFrameEqual
 
@@ -59,8 +60,8 @@ def test_clusters_by_hand(spark: SparkSession) -> None:
     ]
     had = [("u1", "p1"), ("u2", "p2"), ("u4", "p3"), ("u3", "p3")]
     expected = [
-        ("c01", "Milk · beer · nuts", 3, 2, [1.0, 0.0], 0.25, ["MILK", "BEER", "NUTS"], ["Milk 1 l", "p3"]),
-        ("c02", "Wine", 1, None, [0.0, 1.0], -0.5, ["WINE"], ["p3"]),
+        ("c01", "Milk · beer · nuts", 3, 2, [1.0, 0.0], 0.25, ["MILK", "BEER", "NUTS"], ["Milk 1 l", "p3"], []),
+        ("c02", "Wine", 1, None, [0.0, 1.0], -0.5, ["WINE"], ["p3"], []),
     ]
     assertDataFrameEqual(describe(spark, members, shares, had), spark.createDataFrame(expected, CLUSTERS))
 
@@ -70,6 +71,31 @@ def test_one_cluster_is_named_by_its_largest_interests(spark: SparkSession) -> N
     got = describe(spark, [("u1", "c01", True, None), ("u2", "c01", True, None)], shares, []).first()
     assert got is not None
     assert (got["name"], got["top_interests"], got["top_items"], got["silhouette"]) == ("C · d · a", ["C", "D", "A", "B"], [], None)
+
+
+def test_attributes_by_hand(spark: SparkSession) -> None:
+    """Of 20 users each, 15 of c01 and 4 of c02 have children; 9 of c02 have a dog, which are too few; a town that all have says nothing."""
+    members = [(f"u{n:02}", f"c0{1 + n // 20}", True, None) for n in range(40)]
+    attributes = [
+        (user, {"town": "Ulm", **({"kids": "yes" if n < 15 or n >= 35 else "no"} if n != 39 else {}), **({"pet": "dog"} if n > 30 else {})})
+        for n, (user, *_) in enumerate(members)
+    ]
+    users = spark.createDataFrame(attributes, "user_id string, attributes map<string,string>")
+    shares = {user: {"tea": 1.0} for user, *_ in members}
+    described = describe_clusters(
+        spark.createDataFrame(members, USER_CLUSTERS),
+        pairs_of(spark, shares),
+        names_of(spark, shares),
+        spark.createDataFrame([], "user_id string, item_id string"),
+        spark.createDataFrame([], "item_id string, text string"),
+        {"c01": np.array([1.0, 0.0]), "c02": np.array([0.0, 1.0])},
+        None,
+        users,
+    )
+    found = {row["cluster_id"]: [tuple(each) for each in row["top_attributes"]] for row in described.collect()}
+    # Of 39 users who say whether they have children, 15 + 4 do.
+    assert found["c01"] == [("kids", "yes", 0.75, pytest.approx(0.75 / (19 / 39)))]
+    assert found["c02"] == [("kids", "no", pytest.approx(15 / 19), pytest.approx(15 / 19 / (20 / 39)))]
 
 
 def test_nobody_in_any_cluster_is_no_row(spark: SparkSession) -> None:

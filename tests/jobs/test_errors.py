@@ -177,11 +177,11 @@ def test_a_warehouse_that_is_a_file_is_told(
     assert "is a file. Give a folder" in message_of(capsys)
 
 
-def test_a_stage_without_its_input_names_the_stage_to_run(
+def test_a_stage_without_its_input_names_the_first_stage_to_run(
     spark: SparkSession, small_shop: Shop, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run_command("recommend", command_of(small_shop, str(tmp_path / "warehouse"))) == 2
-    assert "run the stage build_interests first" in message_of(capsys)
+    assert "has no table interactions: run the stage clean first" in message_of(capsys)
 
 
 def test_an_order_that_cannot_be_is_told(spark: SparkSession, small_shop: Shop, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

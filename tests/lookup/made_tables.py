@@ -29,7 +29,8 @@ COLUMNS: dict[str, dict[str, pa.DataType]] = {
     "user_vectors": {"user_id": _TEXT, "as_of": _DAY, "vector": _VECTOR},
     "clusters": {
         "cluster_id": _TEXT, "as_of": _DAY, "name": _TEXT, "size": _LONG, "silhouette": _DOUBLE,
-        "top_interests": pa.list_(_TEXT), "model_version": _TEXT,
+        "top_interests": pa.list_(_TEXT), "model_version": _TEXT, "previous_size": _LONG, "top_items": pa.list_(_TEXT),
+        "top_attributes": pa.list_(pa.struct({"name": _TEXT, "value": _TEXT, "share": _DOUBLE, "lift": _DOUBLE})),
     },
     "user_clusters": {
         "user_id": _TEXT, "cluster_id": _TEXT, "as_of": _DAY, "membership": _DOUBLE, "is_primary": _FLAG,
@@ -58,8 +59,9 @@ ROWS: dict[str, list[Sequence[Any]]] = {
     ],
     "user_vectors": [("ann", SECOND, [1.0, 0.0]), ("bob", SECOND, [0.6, 0.8]), ("e've", SECOND, [-1.0, 0.0])],
     "clusters": [
-        ("c01", FIRST, "JAM", 1, None, ["JAM"], "v1"),
-        ("c01", SECOND, "TEA", 2, 0.5, ["TEA"], "v2"), ("c02", SECOND, "JAM · BREAD", 1, 0.25, ["JAM", "BREAD"], "v2"),
+        ("c01", FIRST, "JAM", 1, None, ["JAM"], "v1", None, None, None),
+        ("c01", SECOND, "TEA", 2, 0.5, ["TEA"], "v2", 1, ["green tea"], [{"name": "town", "value": "Ulm", "share": 0.6, "lift": 1.5}]),
+        ("c02", SECOND, "JAM · BREAD", 1, 0.25, ["JAM", "BREAD"], "v2", None, [], []),
     ],
     "user_clusters": [
         ("ann", "c01", FIRST, 1.0, True, 0.1, None),

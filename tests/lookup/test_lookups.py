@@ -79,6 +79,18 @@ def test_users_of_a_cluster_come_nearest_first(rows: RowReader) -> None:
     assert [row["cluster_id"] for row in list_clusters(rows, None)["clusters"]] == ["c01", "c02"]
 
 
+def test_a_cluster_is_described_for_people_and_for_machines(location: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["cluster", "c01", "--warehouse", location]) == 0
+    page = capsys.readouterr().out
+    assert "2 users (+1 since the run before)" in page
+    assert "most characteristic items\n  green tea\n" in page
+    assert "  town Ulm                                 60%     40%" in page
+    assert main(["cluster", "c01", "--warehouse", location, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["top_attributes"] == [{"name": "town", "value": "Ulm", "share": 0.6, "lift": 1.5}]
+    assert (found["top_items"], found["nearest_users"][0]["user_id"]) == (["green tea"], "bob")
+
+
 def test_a_name_of_no_cluster_or_of_several_lists_the_choices(rows: RowReader) -> None:
     with pytest.raises(WarehouseError, match=r"no cluster as of 2024-04-01 match 'sugar'\. Choose one: c01 TEA; c02 JAM"):
         show_cluster(rows, "sugar", None, limit=1)

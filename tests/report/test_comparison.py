@@ -187,3 +187,21 @@ def test_a_hierarchy_is_judged_by_its_finest_level_and_never_as_a_whole() -> Non
     assert [m.measures[0] for m in back_test.headline.models] == [Measure(0.2), Measure(0.3)]
     assert back_test.headline.others[0].differences == (Difference(0.1, 0.05, 0.15, "worse"),)
     assert back_test.recommendations == ()
+
+
+def test_variants_and_groups_stand_apart_from_the_tables_of_models() -> None:
+    rows = [
+        *ROWS,
+        measure("ndcg@10", "items=all,model=recommender_exploration_0.05", 0.53, 0.02),
+        measure("ndcg@10", "users=most active third,items=all,model=recommender", 0.6, 0.02),
+        measure("ndcg@10", "users=least active third,items=all,model=recommender", 0.3, 0.02),
+        measure("ndcg@10", "users=cluster c01,items=all,model=recommender", 0.5, 0.02),
+    ]
+    back_test = describe_back_test(rows, DAY, horizon_days=91)
+    assert back_test is not None
+    assert {c.cases: [m.model for m in c.models] for c in back_test.recommendations} == {
+        "all items": ["recommender", "own_frequency"], "items new to the user": ["recommender", "popularity"],
+    }  # fmt: skip
+    assert [m.model for m in back_test.variants[0].models] == ["recommender", "own_frequency", "recommender_exploration_0.05"]
+    assert [c.cases for c in back_test.groups] == ["all items: least active third", "all items: most active third"]
+    assert Language("zh").name_cases(back_test.groups[0].cases).endswith("最不活跃的三分之一")

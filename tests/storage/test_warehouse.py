@@ -93,6 +93,7 @@ VALID: Mapping[str, Mapping[str, Any]] = {
     CLUSTERS.name: {
         "cluster_id": "c1", "as_of": MONDAY, "name": "DAIRY", "size": 1, "centroid": [0.6, 0.8], "silhouette": None,
         "top_interests": ["DAIRY"], "model_version": "v1", "previous_size": None, "top_items": ["milk"],
+        "top_attributes": [{"name": "age", "value": "30", "share": 0.5, "lift": 2.0}],
     },
     USER_CLUSTERS.name: {
         "user_id": "u1", "cluster_id": "c1", "as_of": MONDAY, "membership": 1.0, "is_primary": True, "distance": 0.0, "silhouette": None,

@@ -1,4 +1,4 @@
-"""Describe clusters for people: a name, the interests and the items that set a cluster apart, and its size."""
+"""Describe clusters for people: a name, the interests, items and attributes that set a cluster apart, and its size."""
 
 from __future__ import annotations
 
@@ -15,12 +15,20 @@ TOP_INTERESTS, TOP_ITEMS, NAMING_INTERESTS = 8, 8, 3
 #: Interests and items from which those are taken: several clusters may have the same, and several items the same text.
 POOL = 40
 
+#: Attributes that are listed, and users of a cluster who must have each: fewer are chance, and could be told who they are.
+TOP_ATTRIBUTES, ATTRIBUTE_USERS = 5, 10
+
 #: An interest names a cluster if it holds so much of the cluster's evidence, an item if so many of its users had it.
 INTEREST_FLOOR, ITEM_FLOOR = 0.005, 0.05
 
+#: An attribute is listed if so many of the cluster's users have the value, and so many times as many as of all users.
+ATTRIBUTE_FLOOR, ATTRIBUTE_LIFT = 0.05, 1.2
+
+ATTRIBUTES = "array<struct<name: string, value: string, share: double, lift: double>>"
+
 CLUSTERS = (
     "cluster_id string, name string, size bigint, previous_size bigint, centroid array<float>, silhouette double, "
-    "top_interests array<string>, top_items array<string>"
+    f"top_interests array<string>, top_items array<string>, top_attributes {ATTRIBUTES}"
 )
 
 
@@ -41,6 +49,7 @@ def describe_clusters(
     items: DataFrame,
     centroids: Mapping[str, np.ndarray],
     previous: DataFrame | None,
+    attributes: DataFrame | None = None,
 ) -> DataFrame:
     """Describe every cluster that is the primary one of some user.
 
@@ -51,6 +60,7 @@ def describe_clusters(
     items:         (item_id, text, ...)
     centroids:     cluster_id to centroid
     previous:      (user_id, cluster_id) of the latest earlier day; None where there is none
+    attributes:    (user_id, attributes map<string,string>); None without a source of users
     Returns:       CLUSTERS; silhouette is the mean over users, previous_size null for a cluster that nobody was in
     """
     primary = user_clusters.where("is_primary").select("user_id", "cluster_id", "silhouette")
@@ -59,13 +69,14 @@ def describe_clusters(
     before = {row["cluster_id"]: row["count"] for row in previous.groupBy("cluster_id").count().collect()} if previous is not None else {}
     users = {each: row["size"] for each, row in rows.items()}
     interests, listed = _read_interests(primary, pairs, names, users), _read_items(primary, had, items, users)
+    told = {} if attributes is None else _read_attributes(primary, attributes)
     order = sorted(rows, key=lambda each: (-rows[each]["size"], each))
     ranked = {each: rank_candidates(interests.get(each, []), INTEREST_FLOOR) for each in order}
     named = name_apart(ranked)
     described = [
         (
             each, named[each], rows[each]["size"], before.get(each), [float(x) for x in centroids[each]], rows[each]["silhouette"],
-            ranked[each][:TOP_INTERESTS], rank_candidates(listed.get(each, []), ITEM_FLOOR)[:TOP_ITEMS],
+            ranked[each][:TOP_INTERESTS], rank_candidates(listed.get(each, []), ITEM_FLOOR)[:TOP_ITEMS], told.get(each, []),
         )
         for each in order
     ]  # fmt: skip
@@ -114,6 +125,30 @@ def _read_items(primary: DataFrame, had: DataFrame, items: DataFrame, sizes: Map
     held = had.join(primary, "user_id").repartition("item_id").groupBy("item_id", "cluster_id")
     counted = held.agg(F.count(F.lit(1)).cast("double").alias("users"))
     return _collect_pool(counted, "item_id", items.select("item_id", F.coalesce("text", "item_id").alias("label")), sizes)
+
+
+def _read_attributes(primary: DataFrame, users: DataFrame) -> dict[str, list[tuple[str, str, float, float]]]:
+    """Read the attributes that set every cluster apart: cluster_id to name, value, share and lift, see clusters.top_attributes.
+
+    Shares are of the users who have the attribute at all.
+
+    users: (user_id, attributes map<string,string>)
+    """
+    values = users.select("user_id", F.explode("attributes").alias("name", "value")).where(F.col("value").isNotNull())
+    counted = values.join(primary, "user_id").groupBy("name", "value", "cluster_id").agg(F.count(F.lit(1)).alias("users"))
+    of_cluster = counted.groupBy("name", "cluster_id").agg(F.sum("users").alias("of_cluster"))
+    of_name = F.sum("of_cluster").over(Window.partitionBy("name"))
+    of_value = F.sum("users").over(Window.partitionBy("name", "value"))
+    shares = counted.withColumn("of_value", of_value).join(F.broadcast(of_cluster.withColumn("of_name", of_name)), ["name", "cluster_id"])
+    shares = shares.withColumn("share", F.col("users") / F.col("of_cluster"))
+    scored = shares.withColumn("lift", F.col("share") * F.col("of_name") / F.col("of_value"))
+    apart = (F.col("users") >= ATTRIBUTE_USERS) & (F.col("share") >= ATTRIBUTE_FLOOR) & (F.col("lift") >= ATTRIBUTE_LIFT)
+    best = Window.partitionBy("cluster_id").orderBy(F.desc(F.round(F.col("share") * F.log("lift"), 9)), "name", "value")
+    top = scored.where(apart).withColumn("place", F.row_number().over(best)).where(F.col("place") <= TOP_ATTRIBUTES)
+    found: dict[str, list[tuple[str, str, float, float]]] = {}
+    for row in top.orderBy("cluster_id", "place").collect():  # TOP_ATTRIBUTES rows per cluster
+        found.setdefault(row["cluster_id"], []).append((row["name"], row["value"], row["share"], row["lift"]))
+    return found
 
 
 def _collect_pool(held: DataFrame, key: str, labels: DataFrame, sizes: Mapping[str, int]) -> dict[str, list[Candidate]]:

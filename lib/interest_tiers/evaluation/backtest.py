@@ -6,9 +6,8 @@ It calls the same compositions as the stages. A model is trained by the caller, 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
-from functools import reduce
 from pathlib import Path
 
 from pyspark.sql import DataFrame
@@ -16,16 +15,24 @@ from pyspark.sql import functions as F
 
 from interest_tiers.clustering.composition import ClusteredUsers, ClusterInputs, cluster_users
 from interest_tiers.clustering.profiles import select_had_items
-from interest_tiers.config import Config
-from interest_tiers.evaluation.baseline_lists import rank_by_baselines
+from interest_tiers.config import Config, Recommend
 from interest_tiers.evaluation.boosting import fit_boosting, predict_by_boosting
 from interest_tiers.evaluation.cluster_quality import measure_interest_lift, measure_list_lift
-from interest_tiers.evaluation.next_basket import rank_by_neighbours, weigh_baskets
-from interest_tiers.evaluation.ranking_quality import find_future_items, measure_lists, measure_popularity, name_lists
+from interest_tiers.evaluation.factorisation import list_by_als
+from interest_tiers.evaluation.lists import Contender, list_items
+from interest_tiers.evaluation.next_basket import list_by_neighbours, weigh_baskets
+from interest_tiers.evaluation.ranking_quality import (
+    find_future_items,
+    group_by_activity,
+    measure_groups,
+    measure_lists,
+    measure_lists_as_wholes,
+    measure_popularity,
+)
 from interest_tiers.interests.composition import InterestMethod, sum_pairs
 from interest_tiers.interests.evidence import PAIR
 from interest_tiers.intervals import Estimate
-from interest_tiers.recommend.composition import prepare_ranking, rank_items
+from interest_tiers.recommend.composition import TierFrames, prepare_ranking, select_by
 from interest_tiers.recommend.item_use import find_widely_used
 from interest_tiers.recommend.knowledge import code_items, sum_use
 from interest_tiers.recommend.ranker import Ranker
@@ -52,6 +59,12 @@ COMPUTED_TIERS, STORED_TIERS = "user_tiers", "stored_user_tiers"
 
 #: What the metrics call the lists as the stage recommend makes them.
 COMPUTED_LISTS = "recommender"
+
+#: Settings of recommend by which the trade-off between NDCG and the spread of lists is measured, beside those of the config.
+EXPLORATIONS, DIVERSITIES, CALIBRATIONS = (0.05, 0.08, 0.1, 0.2), (0.2, 0.5), (0.0, 0.3)
+
+#: The baselines whose lists are judged by groups of users too: the strongest ones and the plainest one.
+GROUPED_BASELINES = ("tifu_knn", "ease", "own_frequency", "popularity")
 
 #: The lists that are judged, and whether a user's own items may be in them.
 KINDS: tuple[tuple[Kind, bool], ...] = (("all", True), ("new", False))
@@ -163,12 +176,18 @@ def _predict_by_baselines(known: DataFrame, features: DataFrame, trained: Traine
 
 
 def judge_lists(
-    test: BackTest, config: Config, vectors: DataFrame, rankers: Mapping[str, Mapping[Kind, Ranker | None]], materialise: Materialise
+    test: BackTest,
+    config: Config,
+    vectors: DataFrame,
+    rankers: Mapping[str, Mapping[Kind, Ranker | None]],
+    thorough: bool,
+    materialise: Materialise,
 ) -> dict[Slice, dict[str, Estimate]]:
     """Compare the recommender with itself without a ranker or without some features, and with traditional recommenders.
 
     vectors: see recommend.knowledge.learn_items
     rankers: by the name of a model, those of all and of new items; None for the score without a model
+    thorough: also by MLlib's ALS, which takes as long as all the others
     """
     settings, recommend, k = config.evaluation, config.recommend, config.recommend.k
     of_items = test.inputs.item_days.where((F.col("level") == config.interests.n_levels) & F.col("item_id").isNotNull())
@@ -177,19 +196,41 @@ def judge_lists(
     after = _days_after(of_items, test.cutoff)
     known = materialise("users", sample_active_users(after, settings.max_users))
     truth = materialise("truth", find_future_items(after, use.used, catalogue, known))
-    ready = prepare_ranking(use, vectors, recommend, known)
+    finest = test.pairs.where(F.col("level") == config.interests.n_levels)
+    ready = prepare_ranking(use, vectors, recommend, known, tiers=TierFrames(finest, test.tiers))
     if ready.knowledge is None:
         return {}
-    table = ready.knowledge.value.table
     frequencies = materialise("frequencies", weigh_baskets(of_items, test.cutoff).join(catalogue, "item_id", "left_semi"))
-    lists = [
-        rank_by_baselines(ready.histories, ready.knowledge, k),
-        rank_by_neighbours(frequencies, known, code_items(catalogue.sparkSession, table)[0], table, k),
-    ]
-    for model, of_model in rankers.items():
-        lists += [name_lists(kind, model, rank_items(ready, of_model[kind], recommend, repeats)) for kind, repeats in KINDS]
-    ranked = materialise("ranked", reduce(DataFrame.unionByName, lists))
-    return measure_lists(ranked, truth, catalogue, k, settings.bootstrap_samples, COMPUTED_LISTS)
+    codes, _ = code_items(catalogue.sparkSession, ready.knowledge.value.table)
+    lists = list_items(ready.histories, ready.knowledge, _name_contenders(rankers, recommend), k)
+    lists = lists.unionByName(list_by_neighbours(frequencies, known, codes, ready.knowledge, k))
+    if thorough:
+        seed = recommend.training.seed
+        lists = lists.unionByName(list_by_als(use.used, known, codes, ready.knowledge, k, seed))
+    ranked = materialise("ranked", lists)
+    measured = measure_lists(ranked, truth, catalogue, k, settings.bootstrap_samples, COMPUTED_LISTS)
+    for part, of_part in measure_lists_as_wholes(ranked, truth).items():
+        measured[part] |= {f"{name}@{k}": value for name, value in of_part.items()}
+    in_clusters = test.clustered.user_clusters.where("is_primary").select(
+        "user_id", F.concat(F.lit("cluster "), "cluster_id").alias("users")
+    )
+    groups = group_by_activity(use.active, known).unionByName(in_clusters)
+    shown = ranked.where(F.col("model").isin(COMPUTED_LISTS, *GROUPED_BASELINES))
+    return measured | measure_groups(shown, truth, catalogue, groups, k, settings.bootstrap_samples, COMPUTED_LISTS)
+
+
+def _name_contenders(rankers: Mapping[str, Mapping[Kind, Ranker | None]], config: Recommend) -> list[Contender]:
+    """Name the variants of the recommender: every ranker as configured, and ours with other settings of the selection."""
+    contenders = []
+    for kind, repeats in KINDS:
+        configured = select_by(config, repeats)
+        contenders += [Contender(kind, model, of_kind[kind], configured) for model, of_kind in rankers.items()]
+        others = {f"exploration_{value:g}": replace(configured, exploration=value) for value in EXPLORATIONS}
+        others |= {f"calibration_{value:g}": replace(configured, calibration=value) for value in CALIBRATIONS}
+        others |= {f"diversity_{value:g}": replace(configured, diversity=value) for value in DIVERSITIES}
+        ours = rankers[COMPUTED_LISTS][kind]
+        contenders += [Contender(kind, f"{COMPUTED_LISTS}_{name}", ours, selection) for name, selection in others.items()]
+    return contenders
 
 
 def judge_clusters(test: BackTest, config: Config, materialise: Materialise) -> dict[Slice, dict[str, Estimate]]:

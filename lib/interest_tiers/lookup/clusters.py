@@ -9,7 +9,9 @@ from interest_tiers.errors import WarehouseError
 from interest_tiers.lookup.users import find_day
 from interest_tiers.storage.row_reader import Row, RowReader
 
-COLUMNS = ("cluster_id", "name", "size", "silhouette", "top_interests", "model_version")
+COLUMNS = (
+    "cluster_id", "name", "size", "previous_size", "silhouette", "top_interests", "top_items", "top_attributes", "model_version",
+)  # fmt: skip
 
 
 def list_clusters(rows: RowReader, requested: date | None) -> dict[str, Any]:
@@ -19,7 +21,7 @@ def list_clusters(rows: RowReader, requested: date | None) -> dict[str, Any]:
 
 
 def show_cluster(rows: RowReader, name: str, requested: date | None, limit: int) -> dict[str, Any]:
-    """Collect one cluster, and the users nearest to its centroid.
+    """Collect one cluster, and the users nearest to its centroid, which are its medoids by cosine.
 
     name: its id, or a part of its name in any case. Raises WarehouseError where no cluster or several match.
     """

@@ -84,10 +84,18 @@ def print_cluster(found: Mapping[str, Any]) -> None:
     """Print one cluster."""
     page = Page()
     page.write(f"{found['cluster_id']} {found['name']}", TITLE)
-    page.write(f"  {found['size']:,} users, silhouette {_decimal(found['silhouette'])}, as of {found['as_of']}")
-    page.write("\nmost characteristic interests", TITLE)
-    for name in found["top_interests"]:
-        page.write(f"  {name}")
+    before = found["previous_size"]
+    growth = "" if before is None else f" ({found['size'] - before:+,} since the run before)"
+    page.write(f"  {found['size']:,} users{growth}, silhouette {_decimal(found['silhouette'])}, as of {found['as_of']}")
+    for title, column in (("interests", "top_interests"), ("items", "top_items")):
+        if found[column]:
+            page.write(f"\nmost characteristic {title}", TITLE)
+        for name in found[column] or ():
+            page.write(f"  {name}")
+    if found["top_attributes"]:
+        page.write("\nmost characteristic attributes           share  of all", TITLE)
+    for each in found["top_attributes"] or ():
+        page.write(f"  {each['name'] + ' ' + each['value']:<38} {each['share']:>5.0%}  {each['share'] / each['lift']:>6.0%}")
     page.write("\nusers nearest to its centroid            distance  membership", TITLE)
     for row in found["nearest_users"]:
         page.write(f"  {row['user_id']:<38} {row['distance']:>8.3f}  {row['membership']:>9.0%}")

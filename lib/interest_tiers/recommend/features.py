@@ -56,12 +56,16 @@ class Candidates:
     code:    (n,), position of the item in the table, -1 for an own item that the table leaves out
     pair:    (n,), position of the own pair, -1 for an item that is new to the user
     sources: (n,), bits
+    tiers:   (n, 3), probabilities of the tiers of the item's interest for the user; None where lists do not follow them
+    target:  (users, 3), the tiers that the lists of users follow
     """
 
     user: np.ndarray
     code: np.ndarray
     pair: np.ndarray
     sources: np.ndarray
+    tiers: np.ndarray | None = None
+    target: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -127,7 +131,10 @@ def find_candidates(histories: Histories, table: ItemTable, scored: dict[str, np
         is_own[own] = False
         sources[new] = 0
     user, code, pair, source = (np.concatenate(column) for column in zip(*of_users, strict=True))
-    return Candidates(user, code, pair, source)
+    if histories.tiers is None:
+        return Candidates(user, code, pair, source)
+    interest = np.where(pair >= 0, histories.interest[pair], table.interest[code])
+    return Candidates(user, code, pair, source, histories.tiers.of(user, interest), histories.tiers.target)
 
 
 def _find_best(scores: np.ndarray, is_own: np.ndarray, wanted: int) -> np.ndarray:

@@ -9,6 +9,8 @@ import pyarrow as pa
 from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
+from interest_tiers.recommend.calibration import UserTiers, read_tiers
+
 #: Half-lives of evidence, in days. The longest one orders a user's items.
 HALF_LIVES = (15, 60, 120)
 LONG = HALF_LIVES[-1]
@@ -43,6 +45,7 @@ class Histories:
     active:   (users, 3) float32, days with an interaction: all, of the last 28 and of the last 91 days
     wanted, wanted_new: whether the user used the item in the horizon, (pairs,) bool; and by user the positions of the new items
               used in it. Both only where a ranker is trained
+    tiers:    of the users' interests; None where lists do not follow them
     """
 
     users: np.ndarray
@@ -63,6 +66,7 @@ class Histories:
     active: np.ndarray
     wanted: np.ndarray | None = None
     wanted_new: list[np.ndarray] | None = None
+    tiers: UserTiers | None = None
 
     @property
     def n_users(self) -> int:
@@ -70,7 +74,12 @@ class Histories:
 
 
 def gather_histories(
-    used: DataFrame, active: DataFrame, codes: DataFrame, interests: DataFrame, future: DataFrame | None = None
+    used: DataFrame,
+    active: DataFrame,
+    codes: DataFrame,
+    interests: DataFrame,
+    future: DataFrame | None = None,
+    tiers: DataFrame | None = None,
 ) -> DataFrame:
     """Gather one row per user, with arrays of at most ITEMS_PER_USER items.
 
@@ -79,7 +88,9 @@ def gather_histories(
     codes:     (item_id, code int), the items of ItemTable
     interests: (interest_id, interest int), the interests of ItemTable
     future:    (user_id, item_id), what users used in the horizon; None where nothing is learned from it
-    Returns:   (user_id, active_days, active_days_28d, active_days_91d, pairs array<struct>, wanted_new array<int>); read by read_histories
+    tiers:     see calibration.gather_tiers; None where lists do not follow tiers
+    Returns:   (user_id, active_days, active_days_28d, active_days_91d, pairs array<struct>), with the future wanted_new array<int>,
+               with tiers theirs; read by read_histories
     """
     strongest = Window.partitionBy("user_id").orderBy(F.desc(f"evidence_{LONG}d"), "item_id")
     coded = used.join(F.broadcast(codes), "item_id", "left").join(F.broadcast(interests), "interest_id", "left")
@@ -91,6 +102,8 @@ def gather_histories(
     placed = coded.withColumn("place", F.row_number().over(strongest)).where(F.col("place") <= ITEMS_PER_USER)
     gathered = placed.groupBy("user_id").agg(F.array_sort(F.collect_list(F.struct("place", *of_pair))).alias("pairs"))
     rows = gathered.join(active, "user_id")
+    if tiers is not None:
+        rows = rows.join(tiers, "user_id", "left")
     if future is None:
         return rows
     new = future.join(F.broadcast(codes), "item_id").join(used.select("user_id", "item_id"), ["user_id", "item_id"], "left_anti")
@@ -117,6 +130,9 @@ def read_histories(batch: pa.RecordBatch) -> Histories:
         positions = batch.column(batch.schema.get_field_index("wanted_new"))
         wanted = column("is_wanted").astype(bool)
         wanted_new = [np.asarray(of_user, dtype=np.int64) for of_user in positions.to_pylist()]
+    tiers = None
+    if "tiers" in batch.schema.names:
+        tiers = read_tiers(*(batch.column(batch.schema.get_field_index(name)) for name in ("tiers", "target")))
     return Histories(
         users=batch.column(batch.schema.get_field_index("user_id")).to_numpy(zero_copy_only=False),
         items=column("item_id"), interest_ids=column("interest_id"), starts=starts, user=np.repeat(np.arange(len(lengths)), lengths),
@@ -124,5 +140,5 @@ def read_histories(batch: pa.RecordBatch) -> Histories:
         n_days=numbers("n_days"), n_interactions=numbers("n_interactions"), first_age=numbers("first_age"), last_age=numbers("last_age"),
         days28=numbers("days_28d"), days91=numbers("days_91d"),
         decayed=np.stack([numbers(f"evidence_{half_life}d") for half_life in HALF_LIVES], axis=1),
-        active=np.stack(active, axis=1), wanted=wanted, wanted_new=wanted_new,
+        active=np.stack(active, axis=1), wanted=wanted, wanted_new=wanted_new, tiers=tiers,
     )  # fmt: skip

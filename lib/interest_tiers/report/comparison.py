@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
@@ -32,7 +33,8 @@ METRICS: Mapping[str, tuple[str, str | None]] = {
     "coverage": (N_("Catalogue coverage"), "higher"),
     "interest_lift": (N_("Interest lift"), "higher"),
     "list_lift": (N_("List lift"), "higher"),
-    "intra_list_diversity": (N_("Diversity within lists"), "higher"),
+    "diversity": (N_("Diversity within lists"), "higher"),
+    "miscalibration": (N_("Miscalibration to tiers"), "lower"),
     "novelty": (N_("Novelty"), None),
     "gini": (N_("Gini index of exposure"), None),
 }
@@ -58,10 +60,12 @@ MODELS = {
     "rule_recent": N_("Rule on the last horizon"),
     "class_prior": N_("Class prior"),
     "tifu_knn": N_("TIFU-KNN"),
+    "up_cf": N_("UP-CF@r"),
     "own_popularity_0.5": N_("Own days + 0.5 x popularity"),
     "own_popularity_8": N_("Own days + 8 x popularity"),
     "own_frequency": N_("Own frequency"),
     "ease": N_("EASE"),
+    "als": N_("ALS"),
     "pure_svd": N_("PureSVD"),
     "item_knn": N_("Item kNN"),
     "rp3beta": N_("RP3beta"),
@@ -73,9 +77,15 @@ MODELS = {
 }
 #: Models that need none of this project's.
 BASELINES = (
-    "gradient_boosting", "rule", "rule_recent", "class_prior", "tifu_knn", "own_popularity_0.5", "own_popularity_8", "own_frequency",
-    "ease", "pure_svd", "item_knn", "rp3beta", "adopters_14d", "popularity",
+    "gradient_boosting", "rule", "rule_recent", "class_prior", "tifu_knn", "up_cf", "own_popularity_0.5", "own_popularity_8",
+    "own_frequency", "ease", "als", "pure_svd", "item_knn", "rp3beta", "adopters_14d", "popularity",
 )  # fmt: skip
+
+#: The name of a model that is ours with another setting, such as recommender_exploration_0.05.
+VARIANT = re.compile(r"recommender_(?P<setting>[a-z]+)_(?P<value>[0-9.]+)")
+
+#: Groups of users whose lists are shown; the metrics also have those of clusters.
+GROUPS = (N_("least active third"), N_("medium active third"), N_("most active third"))
 
 #: Verdicts on a difference.
 BETTER, WORSE, NO_DIFFERENCE = N_("better"), N_("worse"), N_("no difference shown")
@@ -159,6 +169,10 @@ class Comparison:
         """Keep the models whose key meets a condition."""
         return replace(self, models=tuple(model for model in self.models if is_kept(model.model)))
 
+    def find(self, metric: str) -> int | None:
+        """Find the position of a metric at any length of a list; None where it was not measured."""
+        return next((position for position, column in enumerate(self.columns) if column.metric.partition("@")[0] == metric), None)
+
     def best(self, position: int) -> float | None:
         """Find the best value of a column; None where better is not known."""
         values = [measure.value for _, measure in self.measured(position)]
@@ -233,6 +247,8 @@ class ComparedModels:
     singles: tuple[Single, ...]
     levels: tuple[Comparison, ...] = ()  # tiers of each level of a hierarchy, coarse to fine
     reliability: tuple[ReliabilityBin, ...] = ()  # of the tiers that the headline is about
+    variants: tuple[Comparison, ...] = ()  # of recommendations: all that is in them, and ours with other settings
+    groups: tuple[Comparison, ...] = ()  # of recommendations, by GROUPS
 
     @property
     def headline(self) -> Comparison | None:
@@ -257,19 +273,29 @@ def describe_back_test(
         cases = replace(where, model=None, minus=None)
         if where.bin is not None:
             continue  # see read_reliability
+        if where.users is not None and where.users.startswith("cluster "):
+            continue
         if where.model is not None and not row["metric"].startswith("n_"):
             compared.setdefault(cases, []).append(row)
         else:
             singles.append(_describe_single(row, cases))
     of_levels = [compare(name_cases(Slice(level=level)), compared.pop(Slice(level=level), [])) for level in levels]
     of_levels = [comparison for comparison in of_levels if comparison.models]
+    groups = [
+        compare(name_cases(cases), compared.pop(cases))
+        for cases in sorted(compared, key=lambda cases: (str(cases.items), GROUPS.index(cases.users) if cases.users in GROUPS else -1))
+        if cases.users in GROUPS
+    ]
     comparisons = sorted((compare(name_cases(cases), found) for cases, found in compared.items()), key=lambda c: c.cases)
+    of_lists = [c for c in comparisons if c.cases]
     return ComparedModels(
         cutoff=as_of - timedelta(days=horizon_days),
         horizon_days=horizon_days,
         # Earlier versions also measured all levels together, which has no meaning.
         tiers=None if of_levels else next((c for c in comparisons if not c.cases), None),
-        recommendations=tuple(c for c in comparisons if c.cases),
+        recommendations=tuple(c.keep(lambda model: VARIANT.fullmatch(model) is None) for c in of_lists),
+        variants=tuple(of_lists),
+        groups=tuple(groups),
         singles=tuple(dict.fromkeys(singles)),
         levels=tuple(of_levels),
         reliability=read_reliability(rows, levels[-1] if levels else None),
@@ -312,6 +338,8 @@ def describe_metric(metric: str) -> Column:
 
 def name_cases(cases: Slice) -> str:
     """Name a slice without a model: ``all items``, ``level: department``, or nothing for everything."""
+    if cases.users in GROUPS and replace(cases, users=None) in CASES:
+        return f"{CASES[replace(cases, users=None)]}: {cases.users}"
     return CASES.get(cases, str(cases).replace("=", ": ").replace(",", ", "))
 
 

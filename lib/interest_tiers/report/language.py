@@ -74,9 +74,9 @@ class Language:
         return f"{self.translate(base)}{at}{k}"
 
     def name_cases(self, cases: str) -> str:
-        """Translate the name of a part of the cases, such as ``all items`` or ``level: kind``."""
+        """Translate the name of a part of the cases, such as ``all items`` or ``all items: most active third``."""
         key, colon, value = cases.partition(": ")
-        return f"{self.translate(key)}{colon}{value}" if colon else self.translate(cases)
+        return f"{self.translate(key)}{colon}{self.translate(value)}" if colon else self.translate(cases)
 
     def number(self, value: float | None) -> str:
         return numbers.format_number(value)

@@ -30,7 +30,7 @@ STORIES_OPEN = 8
 DRAWN_FOR_TIERS = ("J", "macro_f1")
 DRAWN_FOR_RECOMMENDATIONS = ("ndcg", "recall", "coverage")
 #: What is set against accuracy.
-ACCURACY, VARIETY = "ndcg", ("coverage", "intra_list_diversity", "novelty")
+ACCURACY, VARIETY = "ndcg", ("coverage", "diversity", "miscalibration")
 
 
 def render(content: Content, language: Language | None = None) -> str:
@@ -89,6 +89,7 @@ def draw_pictures(content: Content, language: Language) -> dict[str, Picture | N
 def _draw_back_test(back_test: ComparedModels, language: Language) -> dict[str, Picture | None]:
     tiers = [back_test.headline] if back_test.headline else []
     lists = [comparison.keep(lambda model: not _is_ablated(model)) for comparison in back_test.recommendations]
+    variants = [comparison.keep(lambda model: not _is_ablated(model)) for comparison in back_test.variants]
     ablated = [c for c in (c.keep(_is_ablated) for c in back_test.recommendations) if c.models]
     [accuracy] = _find_metrics(lists, [ACCURACY])[:1] or [""]
     return {
@@ -97,7 +98,7 @@ def _draw_back_test(back_test: ComparedModels, language: Language) -> dict[str, 
         "reliability": draw_reliability(back_test.reliability, language) if back_test.reliability else None,
         "recommendation_metrics": draw_comparisons(lists, _find_metrics(lists, DRAWN_FOR_RECOMMENDATIONS), language),
         "recommendation_differences": draw_differences(lists, accuracy, language),
-        "trade_offs": draw_trade_offs(back_test.recommendations, accuracy, _find_metrics(lists, VARIETY), language),
+        "trade_offs": draw_trade_offs(variants, accuracy, _find_metrics(lists, VARIETY), language),
         "ablation": draw_differences(ablated, accuracy, language),
     }
 

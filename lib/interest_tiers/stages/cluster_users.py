@@ -21,7 +21,7 @@ from interest_tiers.slices import Slice
 from interest_tiers.stages.context import StageContext
 from interest_tiers.stages.inputs import read_item_days, read_pairs, read_text_embeddings
 from interest_tiers.stages.results import Measurement, StageResult
-from interest_tiers.storage.schemas import CLUSTER_MODELS, CLUSTERS, INTERESTS, ITEMS, USER_CLUSTERS, USER_VECTORS
+from interest_tiers.storage.schemas import CLUSTER_MODELS, CLUSTERS, INTERESTS, ITEMS, USER_CLUSTERS, USER_VECTORS, USERS
 
 #: Settings that a model does not depend on: they decide how it is used.
 _OF_USE = {"max_memberships", "min_membership", "stay_within", "refit_days", "max_population_stability_index", "max_distance_growth"}
@@ -46,7 +46,8 @@ def run(context: StageContext) -> StageResult:
     n_vectors = context.replace_day(USER_VECTORS, clustered.vectors)
     names = interests.select("interest_id", "name")
     centroids = {} if model is None else dict(zip(model.cluster_ids, model.centroids, strict=True))
-    described = describe_clusters(clustered.user_clusters, pairs, names, had, items, centroids, memory.previous)
+    users = None if context.config.users is None else context.read_or_empty(USERS)
+    described = describe_clusters(clustered.user_clusters, pairs, names, had, items, centroids, memory.previous, users)
     n_clusters = context.replace_day(CLUSTERS, described.withColumn("model_version", version))
     n_rows = context.replace_day(USER_CLUSTERS, clustered.user_clusters.withColumn("model_version", version))
     n_users = pairs.select("user_id").distinct().count()

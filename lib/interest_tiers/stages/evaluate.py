@@ -40,7 +40,7 @@ from interest_tiers.training.leakage import require_encoder_before
 from interest_tiers.training.model_store import ModelStore
 
 
-def preflight(context: StageContext, ablate: bool = False) -> list[str]:
+def preflight(context: StageContext, thorough: bool = False) -> list[str]:
     """Check what the training of the back-test needs, and that the language model saw no day that is held back."""
     if context.known_as_of is None:
         return preflight_training(context, None)
@@ -54,10 +54,10 @@ def _require_encoder(context: StageContext, cutoff: date) -> None:
     require_encoder_before(folder, cutoff, f"The back-test as of {cutoff}")
 
 
-def run(context: StageContext, ablate: bool = False) -> StageResult:
+def run(context: StageContext, thorough: bool = False) -> StageResult:
     """Compute everything as of one horizon before as_of, and compare it with what users did since.
 
-    ablate: judge the lists also of rankers without each group of features
+    thorough: also judge the lists of rankers without each group of features, and of MLlib's ALS
     """
     config, method = context.config, tier_method(context)
     cutoff = context.as_of - timedelta(days=config.tiers.horizon_days)
@@ -74,7 +74,7 @@ def run(context: StageContext, ablate: bool = False) -> StageResult:
     measurements = [
         *_measure_tiers(context, predicted),
         *_measure_clusters(test, config, context),
-        *_as_measurements(_judge_lists(context, test, cutoff, ablate)),
+        *_as_measurements(_judge_lists(context, test, cutoff, thorough)),
     ]
     context.write_metrics(measurements)
     return StageResult(
@@ -82,10 +82,10 @@ def run(context: StageContext, ablate: bool = False) -> StageResult:
     )
 
 
-def _judge_lists(context: StageContext, test: BackTest, cutoff: date, ablate: bool) -> Mapping[Slice, Mapping[str, Estimate]]:
+def _judge_lists(context: StageContext, test: BackTest, cutoff: date, thorough: bool) -> Mapping[Slice, Mapping[str, Estimate]]:
     """Train the ranker that would have served the cutoff, in a folder of the back-test, and judge its lists.
 
-    ablate: train it again without each group of features
+    thorough: train it again without each group of features, and judge MLlib's ALS
     """
     config, models = context.config, ranker_models(context)
     items_at = item_inputs_at(context, tier_inputs_at(context, test.inputs, cutoff))
@@ -98,9 +98,9 @@ def _judge_lists(context: StageContext, test: BackTest, cutoff: date, ablate: bo
     if not isinstance(trained, str):
         store.keep_in_use(training.folder)
         rankers = {COMPUTED_LISTS: trained, "without_ranker": without}
-        if ablate:
+        if thorough:
             rankers |= {f"without_{group}": training.train_without(group) for group in GROUPS}
-    return judge_lists(test, config, items_at(cutoff).vectors, rankers, context.materialise)
+    return judge_lists(test, config, items_at(cutoff).vectors, rankers, thorough, context.materialise)
 
 
 def _stored_tiers(context: StageContext, cutoff: date) -> DataFrame | None:

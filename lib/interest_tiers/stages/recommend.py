@@ -8,13 +8,13 @@ from datetime import date
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from interest_tiers.recommend.composition import prepare_ranking, rank_items
+from interest_tiers.recommend.composition import TierFrames, prepare_ranking, rank_items
 from interest_tiers.recommend.knowledge import sum_use
 from interest_tiers.recommend.ranker import Ranker
 from interest_tiers.recommend.reasons import explain, share_in_clusters
 from interest_tiers.recommend.training import ItemInputs, Kind, RankerSetup, RankerTraining, ranker_day
 from interest_tiers.stages.context import StageContext
-from interest_tiers.stages.inputs import read_tier_inputs, tier_inputs_at
+from interest_tiers.stages.inputs import read_pairs, read_tier_inputs, tier_inputs_at
 from interest_tiers.stages.models import lineage_of, ranker_models
 from interest_tiers.stages.results import StageResult
 from interest_tiers.storage.schemas import CLUSTERS, INTERESTS, ITEMS, RECOMMENDATIONS, USER_CLUSTERS, USER_TIERS
@@ -37,7 +37,8 @@ def run(context: StageContext) -> StageResult:
     rankers = set_up_ranker(context, items_at, ranker_models(context), [kind], ranker_day(as_of, config)).read_or_train()
     tiers, current = context.read(USER_TIERS, as_of), items_at(as_of)
     use = sum_use(current.days, as_of, context.materialise)
-    ready = prepare_ranking(use, current.vectors, config)
+    frames = TierFrames(read_pairs(context, finest=True), tiers) if config.calibration else None
+    ready = prepare_ranking(use, current.vectors, config, tiers=frames)
     ranker = None if isinstance(rankers, str) else rankers[kind]
     ranked = context.materialise("ranked", rank_items(ready, ranker, config, config.repeats))
     user_clusters, clusters = context.read(USER_CLUSTERS, as_of), context.read(CLUSTERS, as_of)

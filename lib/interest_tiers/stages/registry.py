@@ -123,13 +123,14 @@ STAGES: tuple[Stage, ...] = (
             ),
         ),
         preflight=_function_of("assign_tiers", "preflight"),
+        follows=("train_tiers",),
     ),
     Stage(
         "cluster_users",
         "compute user vectors, give users clusters of users who are alike, describe the clusters",
         _function_of("cluster_users", "run"),
         reads=(INTERACTIONS, ITEMS, ITEM_INTERESTS, USER_INTERESTS, INTERESTS),
-        may_read=(TEXT_EMBEDDINGS,),
+        may_read=(TEXT_EMBEDDINGS, USERS),
         writes=(CLUSTER_MODELS, USER_VECTORS, CLUSTERS, USER_CLUSTERS, METRICS),
         sections=("behaviours", "interests", "embedding", "clustering"),
     ),
@@ -137,7 +138,7 @@ STAGES: tuple[Stage, ...] = (
         "recommend",
         "rank the items to show each user next, with reasons",
         _function_of("recommend", "run"),
-        reads=(INTERACTIONS, ITEMS, ITEM_INTERESTS, USER_TIERS, USER_CLUSTERS, CLUSTERS, INTERESTS),
+        reads=(INTERACTIONS, ITEMS, ITEM_INTERESTS, USER_INTERESTS, USER_TIERS, USER_CLUSTERS, CLUSTERS, INTERESTS),
         may_read=(TEXT_EMBEDDINGS, USERS),
         writes=(RECOMMENDATIONS,),
         sections=("behaviours", "interests", "embedding", "tiers", "recommend"),
@@ -151,7 +152,7 @@ STAGES: tuple[Stage, ...] = (
         may_read=(ITEM_INTERESTS, TEXT_EMBEDDINGS, USER_TIERS),
         writes=(METRICS,),
         sections=("behaviours", "interests", "augmentation", "embedding", "tiers", "clustering", "recommend", "evaluation"),
-        options=(Option("ablate", "judge lists also without each group of the ranker's features; takes minutes"),),
+        options=(Option("thorough", "also judge rankers without each group of features, and MLlib's ALS; takes minutes"),),
         preflight=_function_of("evaluate", "preflight"),
     ),
     Stage(
@@ -233,6 +234,23 @@ def select_stages(first: str, last: str) -> tuple[Stage, ...]:
     if not part:
         raise ConfigError(f"--from {first} --to {last}: {last} comes before {first}. The order is {', '.join(names)}")
     return part
+
+
+def dependencies_of(stage: Stage) -> tuple[Stage, ...]:
+    """Return the earlier stages of the pipeline that must have ended before a stage begins, without those that others of them wait for."""
+    earlier = STAGES[: STAGES.index(stage)]
+    needed = [each for each in earlier if _feeds(each, stage)]
+    implied = {name for each in needed for name in _ancestors(each)}
+    return tuple(each for each in needed if each.name not in implied)
+
+
+def _feeds(earlier: Stage, stage: Stage) -> bool:
+    return earlier.name in stage.follows or any(table in (*stage.reads, *stage.may_read) for table in earlier.writes)
+
+
+def _ancestors(stage: Stage) -> set[str]:
+    direct = dependencies_of(stage)
+    return {each.name for each in direct}.union(*(_ancestors(each) for each in direct))
 
 
 def writers_of(table: Table) -> Sequence[Stage]:

@@ -265,9 +265,12 @@ CLUSTERS = Table(
         _required("model_version", STRING, "see cluster_models"),
         _optional("previous_size", LONG, "size on the latest earlier day; null where nobody was in it, and in rows of earlier versions"),
         _optional("top_items", STRINGS, "texts of items, or ids where there are none, most characteristic first"),
+        _optional("top_attributes", ArrayType(StructType([_optional("name", STRING, ""), _optional("value", STRING, ""), _optional(
+            "share", DOUBLE, "of the cluster's users who have the attribute"), _optional("lift", DOUBLE, "share over that of all users"),
+        ])), "attributes of users that set the cluster apart, the most characteristic first; null in rows of earlier versions"),
     ]),
     partition_by="as_of",
-    added=("previous_size", "top_items"),
+    added=("previous_size", "top_items", "top_attributes"),
     constraints={"size_is_positive": "size >= 1", "silhouette_range": "silhouette IS NULL OR silhouette BETWEEN -1 AND 1"},
 )  # fmt: skip
 
