@@ -26,7 +26,7 @@ USERS ?= 1 5 20
 LIST_USERS ?= 0.1 1
 
 .PHONY: bench bench-clusters bench-embedding bench-gpu bench-pipeline bench-recommend bench-scale bench-tiers
-.PHONY: docs help demo test test-cluster test-fast test-lane lint clean clean-all tools
+.PHONY: docs messages help demo test test-cluster test-fast test-lane lint clean clean-all tools
 
 help: ## say what the targets do (the default)
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 24
@@ -65,6 +65,12 @@ docs: tools .venv/installed ## write the pages that are generated from the code
 	.venv/bin/python -m interest_tiers.config.document > docs/configuration.md
 	.venv/bin/python -m interest_tiers.stages.document docs/running.md
 	.venv/bin/python -m interest_tiers.stages.databricks conf/databricks
+
+messages: tools .venv/installed ## update the messages of the report in its other languages; then translate the new ones
+	mkdir -p build
+	.venv/bin/pybabel --quiet extract --mapping pyproject.toml --no-location --sort-output --output build/report.pot lib/interest_tiers/report
+	.venv/bin/pybabel --quiet update --domain report --input-file build/report.pot --output-dir lib/interest_tiers/report/locale \
+	  --no-fuzzy-matching --ignore-obsolete --omit-header --width 120
 
 bench: tools .venv/installed bench-embedding bench-tiers ## rows a second of clean and aggregate (SIZES, SKEW in million rows), and what follows
 	.venv/bin/python -m benchmarks.run --sizes $(SIZES) --skew $(SKEW)

@@ -30,9 +30,10 @@ setup(
     },
     package_data={
         "interest_tiers.conf": ["*.conf", "*.yaml"],
-        "interest_tiers.report": ["*.html", "*.js"],
+        "interest_tiers.report": ["*.css", "*.html", "*.js", "locale/*/LC_MESSAGES/*.po"],
     },
     install_requires=[
+        "babel>=2.14,<3",
         "deltalake>=1.6,<2",
         "jinja2>=3.1,<4",
         "matplotlib>=3.7.2,<4",

@@ -12,15 +12,18 @@ from pyspark.sql import SparkSession
 from tests.jobs.shop import Made, Shop, command_of, make_shop, require_success, shop_config, submit
 
 #: Small enough for seconds. Two processes everywhere, since their number decides the order in which gradients are summed.
-NETWORK = {"epochs": 2, "batch_size": 64, "width": 16, "layers": 1, "members": 1, "cuts": 1, "min_epoch_steps": 8, "num_processes": 2}
+NETWORK = {
+    "epochs": 4, "batch_size": 64, "width": 32, "layers": 1, "members": 1, "cuts": 1, "min_epoch_steps": 32, "checkpoint_steps": 8,
+    "num_processes": 2,
+}  # fmt: skip
 
 
 @pytest.fixture(scope="session")
 def shop(shared_folder: Path) -> Shop:
-    """50 users per group: a fifth is held out, and both halves of it need ten."""
+    """Users enough that ten judge the network."""
     folder = shared_folder / "cluster-shop"
     with FileLock(shared_folder / "cluster-shop.lock"):
-        made = make_shop(folder, users_per_group=50)
+        made = make_shop(folder, users_per_group=100)
         tree = shop_config(folder)
         tree["tiers"] = {"horizon_days": 30, "training": NETWORK}
         made.config.write_text(yaml.safe_dump(tree), encoding="utf-8")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -208,6 +209,29 @@ def test_slots_of_executors_that_register_late_are_waited_for(spark: SparkSessio
     monkeypatch.setattr(type(spark.sparkContext), "defaultParallelism", property(lambda self: next(registered)))
     check_processes(spark, 4, "tiers.training.num_processes")
     assert list(registered) == []
+
+
+@pytest.mark.parametrize("on_a_cluster", [True, False])
+def test_a_lost_executor_starts_the_training_again_from_its_checkpoint(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, on_a_cluster: bool
+) -> None:
+    starts: list[int] = []
+
+    def run(self: TorchDistributor, function: Callable[..., Trained], ready: TrainingPlan[LanguageTraining]) -> Trained:
+        starts.append(len(starts))
+        if len(starts) == 1:
+            raise RuntimeError("Could not recover from a failed barrier ResultStage. [...] ExecutorLostFailure (executor 1 exited)")
+        return function(ready)
+
+    monkeypatch.setattr(distribution, "runs_locally", lambda spark: not on_a_cluster)
+    monkeypatch.setattr(TorchDistributor, "run", run)
+    plan = plan_in(tmp_path, SETTINGS.model_copy(update={"epochs": 1}))
+    if on_a_cluster:
+        assert [epoch.step for epoch in run_training(spark, plan).epochs] == [5]
+        assert len(starts) == 2
+    else:
+        with pytest.raises(TrainingError, match="ExecutorLostFailure"):
+            run_training(spark, plan)
 
 
 def test_with_dynamic_allocation_a_single_process_trains_on_the_driver(

@@ -61,7 +61,7 @@ COMPUTED_TIERS, STORED_TIERS = "user_tiers", "stored_user_tiers"
 COMPUTED_LISTS = "recommender"
 
 #: Settings of recommend by which the trade-off between NDCG and the spread of lists is measured, beside those of the config.
-EXPLORATIONS, DIVERSITIES, CALIBRATIONS = (0.05, 0.1, 0.2, 0.4), (0.2, 0.5), (0.1, 0.3)
+EXPLORATIONS, DIVERSITIES, CALIBRATIONS = (0.05, 0.08, 0.1, 0.2), (0.2, 0.5), (0.0, 0.3)
 
 #: The baselines whose lists are judged by groups of users too: the strongest ones and the plainest one.
 GROUPED_BASELINES = ("tifu_knn", "ease", "own_frequency", "popularity")

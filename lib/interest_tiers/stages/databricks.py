@@ -98,6 +98,7 @@ def arguments_of(stage: Stage) -> list[str]:
         "--log-format=json",
         # Every task names the same settings: models are told apart by them.
         f"--set=tiers.training.folder={VOLUME}/models/tiers",
+        f"--set=recommend.training.folder={VOLUME}/models/ranker",
         "--set=tiers.training.num_processes=${var.gpu_workers}",
     ]
     if any(option.name == "report_to" for option in stage.options):

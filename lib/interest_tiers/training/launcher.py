@@ -24,6 +24,10 @@ from interest_tiers.training.loop import LOG, Task, Trained, TrainingPlan, train
 #: TorchDistributor finds a free port and releases it before the processes use it, so that another program may take it first.
 PORT_TAKEN, STARTS = re.compile("EADDRINUSE|address already in use", re.IGNORECASE), 3
 
+#: How a training on a cluster fails where an executor dies: Spark does not repeat a barrier stage whose results it collects.
+#: A process that fails by itself reports that first; only one whose peer vanished fails first by its connection.
+LOST_EXECUTOR = re.compile("ExecutorLostFailure|Connection closed by peer|Connection reset by peer|Broken pipe")
+
 #: How a process reports that its settings diverge (see loop).
 DIVERGED = re.compile(r"process \d+ of \d+ failed with FloatingPointError: ")
 
@@ -66,6 +70,7 @@ def run_training(spark: SparkSession, plan: TrainingPlan[Task]) -> Trained:
     """Train by TorchDistributor: on the driver's machine in local mode, else one process per barrier task.
 
     A single process trains on the driver also where executors come and go (dynamic allocation). A process that fails ends the others.
+    Where an executor is lost, the training starts again from its last checkpoint.
     Raises TrainingError with its traceback, or with the signal that killed it; DivergedError where the loss or the gradient was not a
     number.
     """
@@ -88,8 +93,11 @@ def run_training(spark: SparkSession, plan: TrainingPlan[Task]) -> Trained:
             reason = _find_signal(plan, output.last) or _read_failure(plan) or str(error)
             if DIVERGED.search(reason):
                 raise DivergedError(reason) from error
-            if attempt == STARTS or not PORT_TAKEN.search(reason):
+            is_lost = not on_driver and LOST_EXECUTOR.search(reason) is not None
+            if attempt == STARTS or not (is_lost or PORT_TAKEN.search(reason)):
                 raise TrainingError(reason) from error
+            if is_lost:
+                LOG.warning("an executor was lost: the training starts again from its last checkpoint in %s", plan.checkpoints)
     raise AssertionError  # the last attempt returns or raises
 
 
