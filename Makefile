@@ -54,7 +54,7 @@ test-lane: .venv-$(LANE)/installed ## unit tests and a pipeline with the version
 .venv-%/installed: setup.py lanes/%.txt
 	"$(LANE_PYTHON)" -m venv --clear .venv-$*
 	.venv-$*/bin/pip install --quiet --disable-pip-version-check --constraint lanes/$*.txt setuptools wheel
-	.venv-$*/bin/pip install --quiet --disable-pip-version-check --no-build-isolation --constraint lanes/$*.txt -e ".[spark,demo,notebooks,test]"
+	.venv-$*/bin/pip install --quiet --disable-pip-version-check --no-build-isolation --constraint lanes/$*.txt -e ".[spark,demo,notebooks,search,test]"
 	touch $@
 
 lint: tools .venv/installed ## ruff (rules and format) and mypy

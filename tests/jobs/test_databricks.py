@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ import yaml
 from databricks.bundles.jobs import Job
 from pyspark.sql import SparkSession
 
+from interest_tiers.stages import stage_commands
 from interest_tiers.stages.command_line import run_task
 from interest_tiers.stages.databricks import ENTRY_POINT, PACKAGE, render
 from interest_tiers.stages.registry import STAGES
@@ -90,6 +92,25 @@ def test_the_entry_point_is_one_of_the_package_and_raises_where_a_command_fails(
     monkeypatch.setattr(sys, "argv", ["run", "clean", "--config=none.yaml", "--warehouse=w"])
     with pytest.raises(RuntimeError, match="interest-tiers clean ended with exit code 2"):
         entry.load()()
+
+
+@pytest.mark.unit
+@pytest.mark.parametrize("key", TASKS)
+def test_the_command_line_of_every_task_is_understood(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Through typer and the options of stages, up to where Spark would start."""
+    understood: list[tuple[str, dict[str, Any]]] = []
+    monkeypatch.setattr(stage_commands, "_open", lambda given, name: SimpleNamespace(name=name))
+    monkeypatch.setattr(
+        stage_commands, "_check_and_run", lambda stages, context, options, given: understood.append((stages[0].name, dict(given))) or {}
+    )
+    monkeypatch.setattr(sys, "argv", ["run", *(filled(each, {}) for each in TASKS[key]["python_wheel_task"]["parameters"])])
+    run_task()
+    ((stage, given),) = understood
+    assert (stage, given["warehouse"], given["as_of"]) == (key, "main.interest_tiers", AS_OF)
+    volume = "/Volumes/main/interest_tiers/files"
+    assert given["config"] == f"{volume}/config.yaml"
+    assert f"tiers.training.folder={volume}/models/tiers" in given["set"]
+    assert given.get("report_to") == (f"{volume}/report/index.html" if key == "report" else None)
 
 
 def test_every_task_runs_in_local_mode_in_the_order_of_the_bundle(
