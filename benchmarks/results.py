@@ -9,10 +9,11 @@ import argparse
 import json
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 from interest_tiers.config import TIERS, load_config
@@ -32,6 +33,9 @@ METRICS = ("J", "macro_f1", "ndcg@10", "n_pairs", "n_users", *(f"calibration_err
 PACKAGES = ("pyspark", "torch", "xgboost-cpu")
 
 LANGUAGE = Language()
+
+#: Characters of a line.
+WIDTH = 118
 
 
 def read_figures(location: str) -> dict[str, Any]:
@@ -86,8 +90,9 @@ def render(figures: dict[str, Any]) -> str:
         *(f"For {comparison.cases}, {sentence}" for comparison in lists for sentence in comparison.judge(LANGUAGE)),
         _describe_calibration(back_test.tiers),
     ]
-    lines += ["", *(f"- {sentence}" for sentence in sentences), ""]
-    lines += [f"Measured on {figures['measured']}: {figures['machine']}; interest-tiers {figures['code']}, {packages}."]
+    lines += ["", *(line for sentence in sentences for line in wrap(f"- {sentence}", WIDTH, subsequent_indent="  ")), ""]
+    measured = f"Measured on {figures['measured']}: {figures['machine']}; interest-tiers {figures['code']}, {packages}."
+    lines += wrap(measured, WIDTH)
     return "\n".join(lines)
 
 
@@ -108,15 +113,16 @@ def _cells(model: ModelMeasures, positions: Sequence[tuple[int, bool]]) -> list[
     cells = []
     for position, is_compared in positions:
         measure, difference = model.measures[position], model.differences[position]
-        cells.append("" if measure is None else _with_interval(f"{measure.value:.3f}", measure.lower, measure.upper, ".3f"))
+        cells.append("" if measure is None else _with_interval(measure.value, measure.lower, measure.upper, LANGUAGE.decimal))
         if is_compared:
-            shown = "" if difference is None else _with_interval(f"{difference.value:+.3f}", difference.lower, difference.upper, "+.3f")
-            cells.append(shown)
+            cells.append(
+                "" if difference is None else _with_interval(difference.value, difference.lower, difference.upper, LANGUAGE.signed)
+            )
     return cells
 
 
-def _with_interval(value: str, lower: float | None, upper: float | None, form: str) -> str:
-    return value if lower is None or upper is None else f"{value} [{lower:{form}}, {upper:{form}}]"
+def _with_interval(value: float, lower: float | None, upper: float | None, write: Callable[[float], str]) -> str:
+    return write(value) if lower is None or upper is None else f"{write(value)} [{write(lower)}, {write(upper)}]"
 
 
 def _mark(name: str, is_ours: bool) -> str:
