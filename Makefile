@@ -23,10 +23,11 @@ SKEW ?= 15
 MILLIONS ?= 50
 PIPELINE_SIZES ?= 1.47 14.7 44
 USERS ?= 1 5 20
+WAREHOUSE ?= build/demo
 LIST_USERS ?= 0.1 1
 
 .PHONY: bench bench-clusters bench-embedding bench-gpu bench-pipeline bench-recommend bench-scale bench-tiers
-.PHONY: docs messages help demo test test-cluster test-fast test-lane lint clean clean-all tools
+.PHONY: docs messages results help demo test test-cluster test-fast test-lane lint clean clean-all tools
 
 help: ## say what the targets do (the default)
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 24
@@ -65,6 +66,9 @@ docs: tools .venv/installed ## write the pages that are generated from the code
 	.venv/bin/python -m interest_tiers.config.document > docs/configuration.md
 	.venv/bin/python -m interest_tiers.stages.document docs/running.md
 	.venv/bin/python -m interest_tiers.stages.databricks conf/databricks
+
+results: tools .venv/installed ## set the figures of build/demo into README.md and docs/results.md; with WAREHOUSE= the stored ones
+	.venv/bin/python -m benchmarks.results $(WAREHOUSE)
 
 messages: tools .venv/installed ## update the messages of the report in its other languages; then translate the new ones
 	mkdir -p build

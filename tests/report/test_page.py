@@ -40,6 +40,8 @@ MEASURES = [
         ("ndcg@5", "items=all,model=popularity,minus=recommender", -0.263),
         ("coverage@5", "items=all,model=recommender", 0.4),
         ("coverage@5", "items=all,model=popularity", 0.02),
+        ("ndcg@5", "items=all,model=ease", 0.2),
+        ("coverage@5", "items=all,model=ease", 0.1),
         ("ndcg@5", "items=all,model=without_text", 0.521),
         ("ndcg@5", "items=all,model=without_text,minus=recommender", -0.01),
         ("mean_probability_core", "bin=2,model=user_tiers", 0.17),
@@ -219,7 +221,7 @@ def test_the_back_test_says_when_and_which_direction_is_better(html: str) -> Non
     assert "computed as of the cutoff 2017-10-02, from data before that day only" in text
     assert "in the 91 days from 2017-10-02 up to 2018-01-01" in text
     assert (
-        "For J and calibration errors lower is better; for the other metrics higher is better, but for novelty and the Gini index" in text
+        "For J, calibration errors and miscalibration lower is better; for the other metrics higher is better, but for novelty and the Gini index" in text
     )
     assert "For all items, NDCG@5 (higher is better): recommender 0.531, best baseline, popularity, 0.268 (+98.1 %)" in text
 

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from interest_tiers.config import TIERS
-from interest_tiers.report.canvas import INK, LINE, OTHERS, OURS, QUIET, Picture, draw_picture, shorten_name
+from interest_tiers.report.canvas import INK, LINE, OTHERS, OURS, QUIET, Picture, choose_look, draw_picture, shorten
 from interest_tiers.report.comparison import Comparison, Difference, Measure, ModelMeasures
 from interest_tiers.report.language import Language
 from interest_tiers.report.plots import TIER_NAMES
@@ -17,6 +17,9 @@ from interest_tiers.report.reliability import ReliabilityBin
 
 #: Height of a row of models, and of what a panel has around them, in inches.
 ROW, FRAME = 0.34, 1.05
+
+#: Models from which a comparison has a chart of accuracy and variety.
+TRADE_OFF_MODELS = 3
 
 
 def draw_comparisons(comparisons: Sequence[Comparison], metrics: Sequence[str], language: Language) -> Picture | None:
@@ -71,20 +74,24 @@ def draw_differences(comparisons: Sequence[Comparison], metric: str, language: L
 
 
 def draw_trade_offs(comparisons: Sequence[Comparison], accuracy: str, others: Sequence[str], language: Language) -> Picture | None:
-    """Draw every model by its accuracy and by each of other metrics; None where no comparison has two of them.
+    """Draw every model by its accuracy and by each of other metrics; None where no comparison has enough models with both.
 
     accuracy, others: metrics such as ``ndcg@10``
     """
     shown = [m for m in others if any(_find(c, accuracy) is not None and _find(c, m) is not None for c in comparisons)]
-    rows = [c for c in comparisons if _find(c, accuracy) is not None and any(_find(c, m) is not None for m in shown)]
+    enough = [c for c in comparisons if len(c.models) >= TRADE_OFF_MODELS]
+    rows = [c for c in enough if _find(c, accuracy) is not None and any(_find(c, m) is not None for m in shown)]
     if not rows:
         return None
+
+    models = list(dict.fromkeys(model.model for c in rows for model in c.models))
 
     def draw(figure: Figure) -> None:
         panels = figure.subplots(len(rows), len(shown), squeeze=False)
         for row, comparison in zip(panels, rows, strict=True):
             for axes, metric in zip(row, shown, strict=True):
-                _draw_trade_off(axes, comparison, accuracy, metric, language)
+                _draw_trade_off(axes, comparison, accuracy, metric, models, language)
+            row[-1].legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1), fontsize=8.5)
 
     alternative = " ".join(
         language.gettext(
@@ -145,7 +152,7 @@ def _draw_panel(axes: Axes, comparison: Comparison, metric: str, with_names: boo
     name = language.name_metric(metric if position is None else comparison.columns[position].name)
     axes.set_title(f"{name}\n{language.name_cases(comparison.cases)}" if comparison.cases else name)
     axes.xaxis.set_major_locator(MaxNLocator(4))
-    names = [shorten_name(language.translate(m.name)) for m in comparison.models]
+    names = [shorten(language.translate(m.name)) for m in comparison.models]
     axes.set_yticks(list(places.values()), names if with_names else [""] * len(places))
     axes.set_ylim(-0.6, len(places) - 0.25)
     axes.margins(x=0.16)
@@ -173,7 +180,7 @@ def _draw_differences(
         axes.annotate(
             language.signed(difference.value), (difference.value, place), (0, 7), textcoords="offset points", ha="center", fontsize=8.5
         )
-    axes.set_yticks(range(len(listed)), [shorten_name(language.translate(model.name)) for model, _ in reversed(listed)])
+    axes.set_yticks(range(len(listed)), [shorten(language.translate(model.name)) for model, _ in reversed(listed)])
     title = language.gettext(
         "%(metric)s: model minus %(reference)s",
         metric=language.name_metric(comparison.columns[position].name),
@@ -186,7 +193,8 @@ def _draw_differences(
     axes.tick_params(length=0, labelbottom=True)
 
 
-def _draw_trade_off(axes: Axes, comparison: Comparison, accuracy: str, metric: str, language: Language) -> None:
+def _draw_trade_off(axes: Axes, comparison: Comparison, accuracy: str, metric: str, models: Sequence[str], language: Language) -> None:
+    """Draw the models of one comparison. models: of all comparisons, which decide on colours."""
     x, y = _find(comparison, accuracy), _find(comparison, metric)
     axes.set_title(language.name_cases(comparison.cases))
     axes.grid()
@@ -194,17 +202,17 @@ def _draw_trade_off(axes: Axes, comparison: Comparison, accuracy: str, metric: s
     if x is None or y is None:
         axes.axis("off")
         return
-    points = [(m, a.value, b.value) for m in comparison.models if (a := m.measures[x]) is not None and (b := m.measures[y]) is not None]
-    # Names above and below by turns, from left to right, so that neighbours do not cover each other.
-    for turn, (model, across, up) in enumerate(sorted(points, key=lambda point: point[1])):
-        is_ours = model is comparison.models[0]
-        axes.plot([across], [up], "o", color=OURS if is_ours else OTHERS, markersize=8 if is_ours else 6)
-        axes.annotate(
-            shorten_name(language.translate(model.name), 24), (across, up), (0, 7 if turn % 2 else -13), textcoords="offset points",
-            ha="center", fontsize=7.5, weight="bold" if is_ours else "normal",
-        )  # fmt: skip
+    for place, model in enumerate(comparison.models):
+        across, up, is_ours = model.measures[x], model.measures[y], place == 0
+        if across is not None and up is not None:
+            colour, marker = choose_look(models.index(model.model))
+            edge = INK if is_ours else "white"
+            size = 11 if is_ours else 8
+            name = shorten(language.translate(model.name))
+            axes.plot([across.value], [up.value], marker, color=colour, markersize=size, markeredgecolor=edge, label=name)
+    axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.set(xlabel=language.name_metric(comparison.columns[x].name), ylabel=language.name_metric(comparison.columns[y].name))
-    axes.margins(0.22)
+    axes.margins(0.1)
     axes.spines[:].set_color(LINE)
 
 

@@ -66,10 +66,20 @@ def label_right(axes: Axes, x: float, y: float, text: str, distance: float = 5) 
     axes.annotate(text, (x, y), (distance, 0), textcoords="offset points", va="center", fontsize=9)
 
 
-def shorten_name(name: str, length: int = LABEL_LENGTH) -> str:
-    """Shorten a name for a chart's margin, and leave out what XML cannot hold."""
-    printable = calm("".join(c if c.isprintable() else " " for c in name))
+def shorten(text: str, length: int = LABEL_LENGTH) -> str:
+    """Shorten a text for a chart's margin, and leave out what XML cannot hold."""
+    printable = "".join(c if c.isprintable() else " " for c in text)
     return printable if len(printable) <= length else f"{printable[: length - 1].rstrip()}…"
+
+
+def shorten_name(name: str, length: int = LABEL_LENGTH) -> str:
+    """Set a name of an interest or a cluster in sentence case, and shorten it."""
+    return shorten(calm(name), length)
+
+
+def choose_look(place: int) -> tuple[str, str]:
+    """Choose colour and marker by a place in an order; neighbours differ in both or in colour."""
+    return CLUSTER_COLOURS[place % len(CLUSTER_COLOURS)], CLUSTER_MARKERS[place // len(CLUSTER_COLOURS) % len(CLUSTER_MARKERS)]
 
 
 def wrap_name(name: str) -> str:

@@ -10,13 +10,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from interest_tiers.report.canvas import (
-    CLUSTER_COLOURS,
-    CLUSTER_MARKERS,
     INK,
     OTHERS,
     OURS,
     QUIET,
     Picture,
+    choose_look,
     draw_picture,
     shorten_name,
     wrap_name,
@@ -41,7 +40,7 @@ def draw_user_map(user_map: UserMap, clusters: Sequence[Cluster], language: Lang
         middles = []
         for place, cluster in enumerate(shown):
             own = points[owners == cluster.cluster_id]
-            colour, marker = _cluster_look(place)
+            colour, marker = choose_look(place)
             axes.scatter(own[:, 0], own[:, 1], s=size, color=colour, marker=marker, alpha=0.65, linewidths=0, rasterized=True)
             middles.append(np.median(own, axis=0))
         axes.set(xticks=[], yticks=[], facecolor="#fafbfc")
@@ -75,7 +74,7 @@ def draw_user_silhouettes(user_map: UserMap, clusters: Sequence[Cluster], langua
         top, ticks = 0.0, []
         for place, _, own in shown:
             heights = top - np.arange(len(own))[::-1]
-            axes.fill_betweenx(heights, 0, own, color=_cluster_look(place)[0], alpha=0.85, linewidth=0, step="mid", rasterized=True)
+            axes.fill_betweenx(heights, 0, own, color=choose_look(place)[0], alpha=0.85, linewidth=0, step="mid", rasterized=True)
             ticks.append(float(heights.mean()))
             top -= len(own) + SILHOUETTE_GAP * total
         mean = float(np.nanmean(values))
@@ -142,7 +141,7 @@ def _label_in_margins(axes: Axes, clusters: Sequence[Cluster], middles: np.ndarr
 
 
 def _label_cluster(axes: Axes, cluster: Cluster, place: int, middle: np.ndarray, side: str, at: float) -> None:
-    colour, marker = _cluster_look(place)
+    colour, marker = choose_look(place)
     edge, align = (-0.02, "right") if side == "left" else (1.02, "left")
     line: dict[str, Any] = {"arrowstyle": "-", "color": QUIET, "linewidth": 0.7, "shrinkA": 2, "shrinkB": 3}
     axes.annotate(
@@ -169,8 +168,3 @@ def _spread(heights: Sequence[float], gap: float) -> list[float]:
         spread[place] = max(spread[place], floor)
         floor = spread[place] + gap
     return spread
-
-
-def _cluster_look(place: int) -> tuple[str, str]:
-    """Choose colour and marker of a cluster by its place in the order of size."""
-    return CLUSTER_COLOURS[place % len(CLUSTER_COLOURS)], CLUSTER_MARKERS[place // len(CLUSTER_COLOURS) % len(CLUSTER_MARKERS)]
