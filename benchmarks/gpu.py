@@ -199,7 +199,7 @@ def measure_embedding(device: str, seconds: float) -> Figures:
 
 
 def measure_fine_tuning(device: str, seconds: float) -> Figures:
-    """Measure steps/s of the contrastive objective, and the loss before and after on one batch."""
+    """Measure steps/s of the contrastive objective in both precisions, and the loss in fp32 before and after on one batch."""
     settings = FineTuning()
     n_pairs = settings.batch_size if device == "cuda" else 8
     objective: Any = objective_of(settings, read_model_folder(Embedding().model), device)
@@ -215,7 +215,11 @@ def measure_fine_tuning(device: str, seconds: float) -> Figures:
             "log_frequency": pa.array(np.zeros(n_pairs, np.float32)),
         }
     )
-    return _train(objective, rows, device, seconds, settings.learning_rate) | {"pairs a step": float(n_pairs)}
+    parts = 2 if device == "cuda" else 1
+    exact = _train(objective, rows, device, seconds / parts, settings.learning_rate) | {"pairs a step": float(n_pairs)}
+    if device == "cuda":
+        exact["steps/s bf16"] = _train(objective, rows, device, seconds / parts, settings.learning_rate, in_bf16=True)["steps/s"]
+    return exact
 
 
 def measure_tiers(device: str, seconds: float, n_rows: int) -> Figures:
@@ -287,13 +291,14 @@ def _run_out_of_memory() -> Figures:
     return {"batches tried by the card": float(encoder.phases.batches), "finite": str(bool(np.isfinite(vectors).all()))}
 
 
-def _train(objective: Any, rows: Any, device: str, seconds: float, learning_rate: float) -> Figures:
-    """Take steps on one batch for some seconds; returns steps/s and the losses."""
+def _train(objective: Any, rows: Any, device: str, seconds: float, learning_rate: float, in_bf16: bool = False) -> Figures:
+    """Take steps on one batch for some seconds, in bf16 as fine_tuning.precision does it; returns steps/s and the losses."""
     optimiser = torch.optim.AdamW(objective.network.parameters(), lr=learning_rate)
     losses: list[float] = []
 
     def step() -> None:
-        loss, value = objective.training_loss(objective.network, rows)
+        with torch.autocast(device, dtype=torch.bfloat16, enabled=in_bf16):
+            loss, value = objective.training_loss(objective.network, rows)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
