@@ -221,7 +221,8 @@ def test_the_back_test_says_when_and_which_direction_is_better(html: str) -> Non
     assert "computed as of the cutoff 2017-10-02, from data before that day only" in text
     assert "in the 91 days from 2017-10-02 up to 2018-01-01" in text
     assert (
-        "For J, calibration errors and miscalibration lower is better; for the other metrics higher is better, but for novelty and the Gini index" in text
+        "For J, calibration errors and miscalibration lower is better; for the other metrics higher is better, but for novelty and the Gini index"
+        in text
     )
     assert "For all items, NDCG@5 (higher is better): recommender 0.531, best baseline, popularity, 0.268 (+98.1 %)" in text
 
