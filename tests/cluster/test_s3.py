@@ -20,6 +20,8 @@ from tests.jobs.shop import AS_OF, REPOSITORY, Made, Shop, require_success, run_
 
 BUCKET = "tiers"
 
+pytestmark = pytest.mark.whole
+
 #: The server takes any. They are nowhere but in the environment.
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "a-key", "AWS_SECRET_ACCESS_KEY": "a-secret", "AWS_REGION": "us-east-1"}
 

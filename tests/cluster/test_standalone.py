@@ -17,6 +17,8 @@ from tests.cluster.standalone import HOST, StandaloneCluster, start_cluster, wai
 from tests.jobs.compared import LASTING, assert_same_rows
 from tests.jobs.shop import Made, Shop, command_of, require_success, submit
 
+pytestmark = pytest.mark.whole
+
 SETTINGS = {"spark.driver.host": HOST}
 VARIABLES = {"SPARK_LOCAL_IP": HOST}
 
