@@ -194,7 +194,7 @@ def judge_lists(
     use = sum_use(of_items, test.cutoff, prefixed(materialise, "lists"), settings.min_item_users)
     catalogue = materialise("catalogue", measure_popularity(use.used.where("is_had").select("user_id", "item_id")))
     after = _days_after(of_items, test.cutoff)
-    known = materialise("users", sample_active_users(after, settings.max_users))
+    known = materialise("users", sample_known_users(after, use.active, settings.max_users))
     truth = materialise("truth", find_future_items(after, use.used, catalogue, known))
     finest = test.pairs.where(F.col("level") == config.interests.n_levels)
     ready = prepare_ranking(use, vectors, recommend, known, tiers=TierFrames(finest, test.tiers))
@@ -249,10 +249,15 @@ def judge_clusters(test: BackTest, config: Config, materialise: Materialise) -> 
     return {**measured, **lists}
 
 
-def sample_active_users(after: DataFrame, max_users: int) -> DataFrame:
-    """Take the users active in the horizon, (user_id); above max_users those with the smallest hashes."""
-    active = after.select("user_id").distinct()
-    return sample_by_hash(active, "user_id", max_users, active.count())
+def sample_known_users(after: DataFrame, active: DataFrame, max_users: int) -> DataFrame:
+    """Take the users active in the horizon who were there before it, (user_id); above max_users those with the smallest hashes.
+
+    Users who came later get no list from anybody: to score them 0 would say how many there were.
+
+    active: (user_id, ...) before the cutoff
+    """
+    known = after.select("user_id").distinct().join(active.select("user_id"), "user_id", "left_semi")
+    return sample_by_hash(known, "user_id", max_users, known.count())
 
 
 def has_both_sides(item_days: DataFrame, cutoff: date) -> bool:
