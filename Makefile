@@ -23,9 +23,11 @@ SKEW ?= 15
 MILLIONS ?= 50
 PIPELINE_SIZES ?= 1.47 14.7 44
 USERS ?= 1 5 20
+WAREHOUSE ?= build/demo
 LIST_USERS ?= 0.1 1
 
-.PHONY: bench bench-clusters bench-embedding bench-pipeline bench-recommend bench-tiers docs help demo test test-fast lint clean clean-all tools
+.PHONY: bench bench-clusters bench-embedding bench-gpu bench-pipeline bench-recommend bench-scale bench-tiers
+.PHONY: docs messages results help demo test test-cluster test-fast test-lane lint clean clean-all tools
 
 help: ## say what the targets do (the default)
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 24
@@ -39,6 +41,22 @@ test: lint ## lint, then every test
 test-fast: tools .venv/installed ## the tests that start no JVM, within a minute
 	.venv/bin/pytest --numprocesses 2 --dist loadfile -m "unit and not slow"
 
+test-cluster: tools .venv/installed ## jobs on a standalone cluster and on S3, both on loopback; also from an archived environment
+	.venv/bin/pytest -m cluster tests/cluster
+
+LANE ?= databricks-15.4
+LANE_PYTHON ?= $(if $(findstring 15.4,$(LANE)),python3.11,python3.12)
+
+test-lane: .venv-$(LANE)/installed ## unit tests and a pipeline with the versions of a platform (LANE of lanes/)
+	INTEREST_TIERS_SPARK_SETTINGS=lanes/$(LANE).conf .venv-$(LANE)/bin/pytest -m "unit and not slow"
+	INTEREST_TIERS_SPARK_SETTINGS=lanes/$(LANE).conf .venv-$(LANE)/bin/pytest tests/jobs/test_databricks.py
+
+.venv-%/installed: setup.py lanes/%.txt
+	"$(LANE_PYTHON)" -m venv --clear .venv-$*
+	.venv-$*/bin/pip install --quiet --disable-pip-version-check --constraint lanes/$*.txt setuptools wheel
+	.venv-$*/bin/pip install --quiet --disable-pip-version-check --no-build-isolation --constraint lanes/$*.txt -e ".[spark,demo,notebooks,search,test]"
+	touch $@
+
 lint: tools .venv/installed ## ruff (rules and format) and mypy
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
@@ -47,6 +65,16 @@ lint: tools .venv/installed ## ruff (rules and format) and mypy
 docs: tools .venv/installed ## write the pages that are generated from the code
 	.venv/bin/python -m interest_tiers.config.document > docs/configuration.md
 	.venv/bin/python -m interest_tiers.stages.document docs/running.md
+	.venv/bin/python -m interest_tiers.stages.databricks conf/databricks
+
+results: tools .venv/installed ## set the figures of build/demo into README.md and docs/results.md; with WAREHOUSE= the stored ones
+	.venv/bin/python -m benchmarks.results $(WAREHOUSE)
+
+messages: tools .venv/installed ## update the messages of the report in its other languages; then translate the new ones
+	mkdir -p build
+	.venv/bin/pybabel --quiet extract --mapping pyproject.toml --no-location --sort-output --output build/report.pot lib/interest_tiers/report
+	.venv/bin/pybabel --quiet update --domain report --input-file build/report.pot --output-dir lib/interest_tiers/report/locale \
+	  --no-fuzzy-matching --ignore-obsolete --omit-header --width 120
 
 bench: tools .venv/installed bench-embedding bench-tiers ## rows a second of clean and aggregate (SIZES, SKEW in million rows), and what follows
 	.venv/bin/python -m benchmarks.run --sizes $(SIZES) --skew $(SKEW)
@@ -68,6 +96,12 @@ bench-recommend: tools .venv/installed ## seconds, memory and shuffled bytes of 
 bench-pipeline: tools .venv/installed ## seconds and memory of the whole pipeline (PIPELINE_SIZES in million rows), beside SCRIPT
 	mkdir -p build/bench
 	.venv/bin/python -m benchmarks.pipeline --sizes $(PIPELINE_SIZES) $(if $(SCRIPT),--script $(SCRIPT))
+
+bench-scale: PIPELINE_SIZES = 1.5 15 75
+bench-scale: bench-pipeline bench-clusters ## what docs/scale.md is computed from: the whole pipeline, and clusters of many users
+
+bench-gpu: tools .venv/installed ## embedding, fine-tuning and networks on a card, within eight minutes; a CPU runs it too
+	.venv/bin/python -m benchmarks.gpu --out benchmarks/results/gpu.json
 
 clean: ## remove build/ and caches; keep .venv
 	rm -rf build spark-warehouse metastore_db derby.log .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -28,7 +28,7 @@ from interest_tiers.config import TierTraining
 from interest_tiers.spark import session
 from interest_tiers.tiers.model import BATCH_ROWS, RECORD, load_network, predict_pairs, save_network, score_batches
 from interest_tiers.tiers.tier_training import Scaling, TierTask, build_shape
-from interest_tiers.tiers.training_rows import PetastormRows, RowBatch, stored_batches
+from interest_tiers.tiers.training_rows import RowBatch, TrainingRows, stored_batches
 from interest_tiers.training.loop import Rows, TrainingPlan, train
 
 PROJECT = Path(__file__).parents[1]
@@ -122,7 +122,7 @@ class TimedTask(TierTask):
         return self.timed[-1]
 
 
-def _in_memory(rows: PetastormRows, batch_size: int) -> RowBatch:
+def _in_memory(rows: TrainingRows, batch_size: int) -> RowBatch:
     """Read the first ROWS_IN_MEMORY rows into one matrix."""
     return RowBatch.join([rows.rows(step) for step in range(ROWS_IN_MEMORY // batch_size)])
 

@@ -48,11 +48,13 @@ hypothesis_settings.load_profile("repeatable")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark each test by what it starts: a job (tests/jobs), a Spark session, or neither (unit)."""
+    """Mark each test by what it starts: a job (tests/jobs, tests/cluster), a Spark session, or neither (unit)."""
     for item in items:
-        if item.get_closest_marker("spark") is not None:
+        if "cluster" in item.path.parts:
+            item.add_marker("cluster")
+        if any(item.get_closest_marker(mark) is not None for mark in ("spark", "unit")):
             continue
-        in_jobs, in_session = "jobs" in item.path.parts, "spark" in getattr(item, "fixturenames", ())
+        in_jobs, in_session = not {"jobs", "cluster"}.isdisjoint(item.path.parts), "spark" in getattr(item, "fixturenames", ())
         item.add_marker("jobs" if in_jobs else "spark" if in_session else "unit")
 
 

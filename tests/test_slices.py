@@ -19,6 +19,7 @@ TEXTS = {
     "model=user_tiers": Slice(model="user_tiers"),
     "level=department,model=rule": Slice(level="department", model="rule"),
     "items=new,model=popularity": Slice(items="new", model="popularity"),
+    "bin=14,model=user_tiers": Slice(bin=14, model="user_tiers"),
     "since=2018-01-01": Slice(since=date(2018, 1, 1)),
     "since=2018-01-01,of=p_core": Slice(since=date(2018, 1, 1), of="p_core"),
     "level=kind,model=rule,minus=user_tiers": Slice(level="kind", model="rule", minus="user_tiers"),

@@ -11,9 +11,12 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from interest_tiers.errors import InterestTiersError
+from interest_tiers.errors import ConfigError, InterestTiersError
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+
+#: Packages that a platform brings, or the extra spark.
+OF_SPARK = ("delta", "py4j", "pyspark")
 
 
 def parse_day(text: str) -> date:
@@ -47,6 +50,11 @@ def end_with_exit_code(command: Function) -> Function:
             notes = "".join(f"\n{note}" for note in getattr(error, "__notes__", ()))
             print(f"error: {error}{notes}", file=sys.stderr, flush=True)
             raise typer.Exit(error.exit_code) from error
+        except ModuleNotFoundError as error:
+            if error.name not in OF_SPARK:
+                raise
+            print(f"error: {error.name} is not installed. Without a platform's Spark: pip install 'interest-tiers[spark]'", file=sys.stderr)
+            raise typer.Exit(ConfigError.exit_code) from error
         raise typer.Exit(code or 0)
 
     return run  # type: ignore[return-value]

@@ -11,12 +11,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
+from packaging.version import Version
 from pyspark.sql import Column
 from pyspark.sql import functions as F
 from scipy.stats import bootstrap
 
 BUCKETS = 500
 SEED = 17
+
+#: Argument of SciPy's bootstrap for the random numbers; renamed in 1.15.
+RANDOM = "rng" if Version(scipy.__version__) >= Version("1.15") else "random_state"
 
 
 @dataclass(frozen=True)
@@ -50,7 +55,7 @@ def estimate(groups: Sequence[np.ndarray], statistic: Callable[..., np.ndarray],
         n_resamples=samples,
         batch=200,
         method="percentile",
-        rng=np.random.default_rng(SEED),
+        **{RANDOM: np.random.default_rng(SEED)},
     )
     return Estimate(value, float(resampled.confidence_interval.low), float(resampled.confidence_interval.high))
 

@@ -7,7 +7,7 @@ from datetime import date
 from typing import Any
 
 #: Types of the keys that are no plain text.
-_PARSERS: dict[str, Any] = {"k": int, "since": date.fromisoformat}
+_PARSERS: dict[str, Any] = {"k": int, "bin": int, "since": date.fromisoformat}
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,7 @@ class Slice:
     k: int | None = None  # number of clusters
     since: date | None = None  # the earlier day that drift is measured from
     of: str | None = None  # the column that drift is measured on
+    bin: int | None = None  # of a probability, from 0
     model: str | None = None
     minus: str | None = None  # the reference model
     others: tuple[tuple[str, str], ...] = ()  # keys that this version does not know
@@ -36,7 +37,7 @@ class Slice:
 
     @classmethod
     def parse(cls, text: str) -> Slice:
-        """Read a slice. Raises ValueError where k is no number or since no day."""
+        """Read a slice. Raises ValueError where k or bin is no number or since no day."""
         known: dict[str, Any] = {}
         others = []
         for part in text.split(","):

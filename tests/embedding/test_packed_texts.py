@@ -18,7 +18,7 @@ from interest_tiers.embedding.export import _packed
 from interest_tiers.embedding.model_folder import FAMILIES, Pooling, read_model_folder
 from interest_tiers.embedding.openvino_encoder import build_inputs
 from interest_tiers.embedding.packed_texts import PACKABLE, SHORTEST, UNIT, explain_unpackable, pack
-from tests.embedding.folders import MODEL, small_gpt
+from tests.embedding.folders import MODEL, small_gpt, with_new_transformers
 
 SIZE = {
     "vocab_size": 100, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
@@ -89,6 +89,7 @@ def test_a_text_is_pooled_from_its_own_tokens(pooling: Pooling, expected: list[l
     assert vectors.tolist() == expected
 
 
+@with_new_transformers
 @pytest.mark.parametrize("kind", sorted(PACKABLE["BERT"] | PACKABLE["GPT"]))
 def test_a_text_becomes_in_a_row_what_it_becomes_alone(tmp_path: Path, kind: str) -> None:
     torch.manual_seed(3)

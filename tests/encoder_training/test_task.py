@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -195,16 +196,48 @@ def test_processes_that_could_not_run_together_are_refused(spark: SparkSession, 
     monkeypatch.setattr(distribution, "_local_cards", lambda: 1)
     with pytest.raises(ConfigError, match="num_processes is 2, and there are 1 GPUs"):
         check_processes(spark, 2, "fine_tuning.num_processes")
-    monkeypatch.setattr(distribution, "_is_local", lambda spark: False)
+    monkeypatch.setattr(distribution, "runs_locally", lambda spark: False)
     check_processes(spark, 2, "fine_tuning.num_processes")
+    monkeypatch.setattr(distribution, "SLOT_SECONDS", 0.0)
     with pytest.raises(ConfigError, match="num_processes is 3; the cluster has 2 task slots"):
         check_processes(spark, 3, "fine_tuning.num_processes")
+
+
+def test_slots_of_executors_that_register_late_are_waited_for(spark: SparkSession, monkeypatch: pytest.MonkeyPatch) -> None:
+    registered = iter([2, 2, 4])
+    monkeypatch.setattr(distribution, "runs_locally", lambda spark: False)
+    monkeypatch.setattr(type(spark.sparkContext), "defaultParallelism", property(lambda self: next(registered)))
+    check_processes(spark, 4, "tiers.training.num_processes")
+    assert list(registered) == []
+
+
+@pytest.mark.parametrize("on_a_cluster", [True, False])
+def test_a_lost_executor_starts_the_training_again_from_its_checkpoint(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, on_a_cluster: bool
+) -> None:
+    starts: list[int] = []
+
+    def run(self: TorchDistributor, function: Callable[..., Trained], ready: TrainingPlan[LanguageTraining]) -> Trained:
+        starts.append(len(starts))
+        if len(starts) == 1:
+            raise RuntimeError("Could not recover from a failed barrier ResultStage. [...] ExecutorLostFailure (executor 1 exited)")
+        return function(ready)
+
+    monkeypatch.setattr(distribution, "runs_locally", lambda spark: not on_a_cluster)
+    monkeypatch.setattr(TorchDistributor, "run", run)
+    plan = plan_in(tmp_path, SETTINGS.model_copy(update={"epochs": 1}))
+    if on_a_cluster:
+        assert [epoch.step for epoch in run_training(spark, plan).epochs] == [5]
+        assert len(starts) == 2
+    else:
+        with pytest.raises(TrainingError, match="ExecutorLostFailure"):
+            run_training(spark, plan)
 
 
 def test_with_dynamic_allocation_a_single_process_trains_on_the_driver(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(distribution, "_is_local", lambda spark: False)
+    monkeypatch.setattr(distribution, "runs_locally", lambda spark: False)
     monkeypatch.setattr(distribution, "_is_dynamic", lambda spark: True)
     check_processes(spark, 1, "fine_tuning.num_processes")
     with pytest.raises(ConfigError, match=r"num_processes is 2: .*spark.dynamicAllocation.enabled rules out. Set it to false"):

@@ -12,7 +12,14 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.testing import assertDataFrameEqual
 from sklearn.metrics import ndcg_score
 
-from interest_tiers.evaluation.ranking_quality import find_future_items, measure_lists, name_lists
+from interest_tiers.evaluation.ranking_quality import (
+    ACTIVITY,
+    find_future_items,
+    group_by_activity,
+    measure_groups,
+    measure_lists,
+    name_lists,
+)
 from interest_tiers.intervals import Estimate
 from interest_tiers.slices import Slice
 
@@ -188,3 +195,30 @@ def ideal_truncated(relevance: np.ndarray, scores: np.ndarray, k: int) -> float:
     ndcg = ndcg_score(relevance[None], strict[None], k=n_listed)
     ideal = {n: sum(1 / log2(rank + 1) for rank in range(1, int(min(relevance.sum(), n)) + 1)) for n in (n_listed, k)}
     return float(ndcg * ideal[n_listed] / ideal[k])
+
+
+def test_groups_of_users_are_measured_each_by_itself(spark: SparkSession) -> None:
+    """u1 hits at rank 1, u2 at rank 2, u3 not at all; u1 is in two groups."""
+    lists = spark.createDataFrame(
+        [("all", model, user, item, rank) for model in ("m", "n") for user in ("u1", "u2", "u3") for rank, item in ((1, "a"), (2, "b"))],
+        LISTS,
+    )
+    truth = spark.createDataFrame([("all", "u1", "a"), ("all", "u2", "b"), ("all", "u3", "c")], TRUTH)
+    popularity = spark.createDataFrame([("a", 0.5), ("b", 0.5), ("c", 0.5)], CATALOGUE)
+    groups = spark.createDataFrame([("u1", "early"), ("u1", "both"), ("u2", "both"), ("u3", "late")], "user_id string, users string")
+    found = measure_groups(lists, truth, popularity, groups, 2, 100, "m")
+    ndcg = {(where.users, where.model): metrics["ndcg@2"].value for where, metrics in found.items() if where.minus is None}
+    second = 1 / log2(3)
+    assert ndcg == pytest.approx(
+        {(users, m): v for users, v in (("early", 1), ("both", (1 + second) / 2), ("late", 0)) for m in ("m", "n")}
+    )
+    assert {where.items for where in found} == {"all"}
+    assert found[Slice(users="both", items="all", model="n", minus="m")]["ndcg@2"].value == pytest.approx(0)
+    assert {str(where) for where in found} >= {"users=both,items=all,model=m"}
+
+
+def test_users_are_parted_by_their_days_of_activity(spark: SparkSession) -> None:
+    active = spark.createDataFrame([(f"u{days}", days) for days in (1, 2, 3, 4, 5, 6, 100)], "user_id string, active_days bigint")
+    users = active.where("active_days < 100").select("user_id")
+    found = {row["user_id"]: row["users"] for row in group_by_activity(active, users).collect()}
+    assert found == {f"u{days}": ACTIVITY[(days - 1) // 2] for days in range(1, 7)}

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
+from sklearn.calibration import calibration_curve
 from sklearn.metrics import f1_score, recall_score
 
 from interest_tiers.config import TIERS
@@ -51,7 +52,9 @@ def measured(predicted: DataFrame) -> dict[Slice, dict[str, Estimate]]:
 @pytest.fixture(scope="module")
 def quality(measured: dict[Slice, dict[str, Estimate]]) -> dict[str, dict[str, Estimate]]:
     """The models by themselves."""
-    return {where.model: metrics for where, metrics in measured.items() if where.model is not None and where.minus is None}
+    return {
+        where.model: metrics for where, metrics in measured.items() if where.model is not None and where.minus is None and where.bin is None
+    }
 
 
 def said_by(model: str, rule_tier: pd.Series) -> tuple[list[str], np.ndarray]:
@@ -121,6 +124,20 @@ def test_calibration_errors_are_those_of_numpy(quality: dict[str, dict[str, Esti
         bins = np.minimum((p * 15).astype(int), 14)
         apart = [abs(p[bins == b].mean() - came_true[bins == b].mean()) * (bins == b).mean() for b in np.unique(bins)]
         assert quality[model][f"calibration_error_{tier}"].value == pytest.approx(sum(apart), abs=1e-9)
+
+
+def test_bins_of_the_reference_are_those_of_scikit_learn(predicted: DataFrame, pairs: pd.DataFrame) -> None:
+    measured = measure_tiers(predicted, samples=10, reference="rule_calibrated")
+    bins = {where: values for where, values in measured.items() if where.bin is not None}
+    assert {where.model for where in bins} == {"rule_calibrated"}, "of the reference alone"
+    for place, tier in enumerate(TIERS):
+        _, probabilities = said_by("rule_calibrated", pairs["rule_tier"])
+        had = (pairs["label"] == tier).to_numpy()
+        observed, mean = calibration_curve(had, probabilities[:, place], n_bins=15)
+        of_tier = [values for _, values in sorted(bins.items(), key=lambda each: each[0].bin or 0) if f"observed_share_{tier}" in values]
+        assert [values[f"observed_share_{tier}"].value for values in of_tier] == pytest.approx(list(observed), abs=1e-12)
+        assert [values[f"mean_probability_{tier}"].value for values in of_tier] == pytest.approx(list(mean), abs=1e-12)
+        assert sum(values[f"n_pairs_{tier}"].value for values in of_tier) == len(pairs)
 
 
 def test_every_model_is_judged(quality: dict[str, dict[str, Estimate]]) -> None:

@@ -33,7 +33,7 @@ def test_this_machine_is_well(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_python_and_java_have_their_versions() -> None:
-    assert not check_python((3, 11)).is_fault and check_python((3, 12)).is_fault
+    assert not check_python((3, 11)).is_fault and not check_python((3, 12)).is_fault and check_python((3, 13)).is_fault
     assert judge_java("java", 'openjdk version "17.0.15" 2025-04-15').found == '"17.0.15" at java'
     assert not judge_java("java", 'openjdk version "17.0.15" 2025-04-15').is_fault
     assert judge_java("java", 'openjdk version "21" 2023-09-19').is_fault

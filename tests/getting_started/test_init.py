@@ -51,6 +51,14 @@ def test_a_shop_with_semicolons_and_german_days(tmp_path: Path) -> None:
     assert (config.quality.min_rows, config.quality.min_users) == (200, 20)
 
 
+def test_hashtags_of_posts_are_interests(tmp_path: Path) -> None:
+    rows = [
+        f"@u{n % 40},p{n % 25},like,{at(n):%Y-%m-%d %H:%M:%S},A post {n % 25} to read,#{'run' if n % 25 % 2 else 'cook'}" for n in range(N)
+    ]
+    config = init(tmp_path, write_csv(tmp_path / "likes.csv", "userHandle,postId,action,createdAt,postText,hashtag", rows))
+    assert (config.items.columns.category, config.interests.source) == ("hashtag", "category")
+
+
 def test_ratings_of_films_with_genres(tmp_path: Path) -> None:
     rows = [f"{n % 40},{n % 50},{n % 9 / 2 + 1},{int(at(n).timestamp())}" for n in range(N)]
     ratings = write_csv(tmp_path / "ratings.csv", "userId,movieId,rating,timestamp", rows)

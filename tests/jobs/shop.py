@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -58,11 +58,11 @@ class Made:
     printed: str
 
 
-def make_shop(folder: Path, seed_after: int = 0) -> Shop:
+def make_shop(folder: Path, seed_after: int = 0, users_per_group: int = USERS_PER_GROUP) -> Shop:
     """Write the shop's files and config, but where they are already. seed_after changes what happens from AS_OF on, and nothing before."""
     items = _items()
-    before = _purchases(items, FIRST_DAY, AS_OF, seed=1)
-    after = _purchases(items, AS_OF, LAST_DAY, seed=100 + seed_after)
+    before = _purchases(items, FIRST_DAY, AS_OF, 1, users_per_group)
+    after = _purchases(items, AS_OF, LAST_DAY, 100 + seed_after, users_per_group)
     good = pd.concat([before, after])
     bad = pd.DataFrame(
         [
@@ -125,9 +125,17 @@ def shop_config(folder: Path) -> dict[str, object]:
 
 
 def submit(
-    stage: str, *arguments: str, master: str = "local[2]", properties: str = "conf/spark-defaults.conf"
+    stage: str,
+    *arguments: str,
+    master: str = "local[2]",
+    properties: str = "conf/spark-defaults.conf",
+    settings: Mapping[str, str] | None = None,
+    variables: Mapping[str, str] | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """Run a job by a real spark-submit, as a user of the repository does; with the plans of users on CLUSTER alone."""
+    """Run a job by a real spark-submit, as a user of the repository does; with the plans of users on CLUSTER alone.
+
+    settings: of Spark, over all others. variables: of the environment.
+    """
     binaries = Path(sys.executable).parent
     command = [
         str(binaries / "spark-submit"), "--master", master, "--properties-file", properties,
@@ -136,9 +144,11 @@ def submit(
     ]  # fmt: skip
     if master != CLUSTER:
         command += [part for key, value in PLAIN_PLANS.items() for part in ("--conf", f"{key}={value}")]
+    command += [part for key, value in (settings or {}).items() for part in ("--conf", f"{key}={value}")]
     command += [f"jobs/{stage}.py", *arguments]
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYSPARK_", "SPARK_"))}
     environment["PATH"] = f"{binaries}{os.pathsep}{environment['PATH']}"
+    environment |= variables or {}
     return subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False, timeout=900)
 
 
@@ -181,13 +191,13 @@ def _items() -> pd.DataFrame:
     return pd.DataFrame([*rows, {"product": "gift", "category": "GIFT CARDS", "title": "Gift card"}])
 
 
-def _purchases(items: pd.DataFrame, first: date, last: date, seed: int) -> pd.DataFrame:
+def _purchases(items: pd.DataFrame, first: date, last: date, seed: int, users_per_group: int) -> pd.DataFrame:
     """Every user comes about every fifth day and mostly touches the categories of the group, some items more than others."""
     random = np.random.default_rng(seed)
     by_category = {category: list(products) for category, products in items.groupby("category")["product"]}
     rows = []
     for group_place, categories in enumerate(GROUPS.values()):
-        for user in range(USERS_PER_GROUP):
+        for user in range(users_per_group):
             taste = random.dirichlet([1.5] * len(categories))
             for day in range((last - first).days):
                 if random.random() > 0.2:
@@ -210,7 +220,7 @@ def _purchases(items: pd.DataFrame, first: date, last: date, seed: int) -> pd.Da
                     )
                     rows.append(
                         {
-                            "visitor": f"{group_place * USERS_PER_GROUP + user}.0",
+                            "visitor": f"{group_place * users_per_group + user}.0",
                             "product": product,
                             "at": at.strftime("%Y-%m-%d %H:%M:%S"),
                             "action": "purchase" if random.random() < 0.6 else "view",

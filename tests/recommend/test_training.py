@@ -14,6 +14,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from interest_tiers.config import Recommend
+from interest_tiers.recommend import training
 from interest_tiers.recommend.composition import prepare_ranking, rank_items
 from interest_tiers.recommend.examples import list_cutoffs
 from interest_tiers.recommend.item_use import find_used
@@ -126,6 +127,17 @@ def test_a_model_is_trained_once_and_recorded(days: DataFrame, vectors: DataFram
     RankerTraining(replace(training.setup), DAY, ["all"]).read_or_train()
     assert (training.folder / "all.ubj").stat().st_mtime_ns == before
     assert RankerTraining(training.setup, DAY, ["new"]).fingerprint != training.fingerprint
+
+
+def test_an_earlier_cutoff_is_added_only_where_users_are_few(
+    days: DataFrame, vectors: DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    setup = set_up(tmp_path, days, vectors)
+    assert len(RankerTraining(setup, DAY, ["new"]).examples[1]) == 2
+    monkeypatch.setattr(training, "ENOUGH_USERS", 50)
+    examples, counts = RankerTraining(setup, DAY, ["new"]).examples
+    assert len(counts) == 1 and counts[0] >= 50
+    assert len(examples["label"]) == len(examples["features"]) > 0
 
 
 def test_too_few_users_or_days_are_said(days: DataFrame, vectors: DataFrame, tmp_path: Path) -> None:

@@ -50,8 +50,8 @@ def sources(spark: SparkSession, user_tiers: DataFrame, interests: DataFrame) ->
         user_vectors=frame([("u1", [0.6, 0.8, 0.0])], "user_id string, vector array<float>"),
         clusters=frame([("a", "Milk and bread", 2), ("b", "Beer", 1)], "cluster_id string, name string, size long"),
         user_clusters=frame(
-            [("u1", "b", 0.25, False), ("u1", "a", 0.75, True), ("u2", "a", 1.0, True), ("u3", "b", 1.0, True)],
-            "user_id string, cluster_id string, membership double, is_primary boolean",
+            [("u1", "b", 0.25, False, None), ("u1", "a", 0.75, True, 0.5), ("u2", "a", 1.0, True, 0.4), ("u3", "b", 1.0, True, None)],
+            "user_id string, cluster_id string, membership double, is_primary boolean, silhouette double",
         ),
         recommendations=frame(
             [*listed, ("u3", 1, "i1", 1.0, "milk", "core", "")],

@@ -32,11 +32,13 @@ def test_the_map_samples_users_by_hash_and_puts_most_variance_on_its_first_axis(
         [(u, [0.0, y, 0.0]) for u, y in zip(user_ids, places, strict=True)], "user_id string, vector array<float>"
     )
     owners = spark.createDataFrame(
-        [(u, f"c{n}", True) for n, u in enumerate(user_ids)], "user_id string, cluster_id string, is_primary boolean"
+        [(u, f"c{n}", True, 0.1 * n if n else None) for n, u in enumerate(user_ids)],
+        "user_id string, cluster_id string, is_primary boolean, silhouette double",
     )
     user_map = clusters.project_users(vectors, owners)
     assert user_map is not None
     assert user_map.n_users == 6
+    assert user_map.silhouettes == (None, 0.1, 0.2, pytest.approx(0.3))
     assert user_map.cluster_ids == ("c0", "c1", "c2", "c3")
     assert sorted(abs(x) for x, _ in user_map.points) == pytest.approx([2, 2, 4, 4])
     assert [y for _, y in user_map.points] == pytest.approx([0, 0, 0, 0])

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from interest_tiers.report.comparison import Column, Difference, Measure, Single, compare, describe_back_test, describe_metric
+from interest_tiers.report.language import Language
 
 DAY = date(2018, 1, 1)
 
@@ -101,9 +102,11 @@ def test_verdicts_hold_us_against_the_best_baseline() -> None:
     back_test = describe_back_test(ROWS, DAY, horizon_days=91)
     assert back_test is not None and back_test.tiers is not None
     all_items, new_items = back_test.recommendations
-    assert back_test.tiers.verdicts == ("J (lower is better): calibrated rule 0.376, best baseline, class prior, 0.421 (−10.7 %).",)
-    assert all_items.verdicts == ("NDCG@10 (higher is better): recommender 0.550, best baseline, own frequency, 0.500 (+10.0 %).",)
-    assert new_items.verdicts[0].endswith("0.080 (+50.0 %).")
+    assert back_test.tiers.judge(Language()) == (
+        "J (lower is better): calibrated rule 0.376, best baseline, class prior, 0.421 (−10.7 %).",
+    )
+    assert all_items.judge(Language()) == ("NDCG@10 (higher is better): recommender 0.550, best baseline, own frequency, 0.500 (+10.0 %).",)
+    assert new_items.judge(Language())[0].endswith("0.080 (+50.0 %).")
 
 
 def difference(metric: str, where: str, value: float, lower: float | None, upper: float | None) -> dict[str, Any]:
@@ -139,7 +142,7 @@ def test_a_paired_difference_is_better_or_worse_where_its_interval_excludes_zero
 
 
 def test_verdicts_are_by_the_paired_difference_and_not_by_overlap() -> None:
-    assert compare("", PAIRED).verdicts == (
+    assert compare("", PAIRED).judge(Language()) == (
         "J (lower is better): computed tiers 0.300, best baseline, rule on past evidence, 0.310 (−3.2 %). "
         "The baseline is worse: paired difference +0.010, 95 % interval +0.002 to +0.018.",
         "Macro-F1 (higher is better): computed tiers 0.500, best baseline, rule on past evidence, 0.510 (−2.0 %). "
@@ -153,7 +156,9 @@ def test_a_baseline_can_be_better() -> None:
         difference("ndcg@5", "items=all,model=popularity,minus=recommender", 0.1, 0.05, 0.15),
     ]  # fmt: skip
     assert (
-        compare("all items", rows).verdicts[0].endswith("The baseline is better: paired difference +0.100, 95 % interval +0.050 to +0.150.")
+        compare("all items", rows)
+        .judge(Language())[0]
+        .endswith("The baseline is better: paired difference +0.100, 95 % interval +0.050 to +0.150.")
     )
 
 
@@ -182,3 +187,21 @@ def test_a_hierarchy_is_judged_by_its_finest_level_and_never_as_a_whole() -> Non
     assert [m.measures[0] for m in back_test.headline.models] == [Measure(0.2), Measure(0.3)]
     assert back_test.headline.others[0].differences == (Difference(0.1, 0.05, 0.15, "worse"),)
     assert back_test.recommendations == ()
+
+
+def test_variants_and_groups_stand_apart_from_the_tables_of_models() -> None:
+    rows = [
+        *ROWS,
+        measure("ndcg@10", "items=all,model=recommender_exploration_0.05", 0.53, 0.02),
+        measure("ndcg@10", "users=most active third,items=all,model=recommender", 0.6, 0.02),
+        measure("ndcg@10", "users=least active third,items=all,model=recommender", 0.3, 0.02),
+        measure("ndcg@10", "users=cluster c01,items=all,model=recommender", 0.5, 0.02),
+    ]
+    back_test = describe_back_test(rows, DAY, horizon_days=91)
+    assert back_test is not None
+    assert {c.cases: [m.model for m in c.models] for c in back_test.recommendations} == {
+        "all items": ["recommender", "own_frequency"], "items new to the user": ["recommender", "popularity"],
+    }  # fmt: skip
+    assert [m.model for m in back_test.variants[0].models] == ["recommender", "own_frequency", "recommender_exploration_0.05"]
+    assert [c.cases for c in back_test.groups] == ["all items: least active third", "all items: most active third"]
+    assert Language("zh").name_cases(back_test.groups[0].cases).endswith("最不活跃的三分之一")

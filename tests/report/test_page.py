@@ -13,14 +13,16 @@ from xml.etree import ElementTree
 
 import pytest
 
+from interest_tiers.report.cluster_plots import _spread
+from interest_tiers.report.cluster_profiles import ClusterChange, ClusterHistory, Profile, ProfileBar
 from interest_tiers.report.clusters import Cluster, SilhouetteChoice, UserMap
 from interest_tiers.report.comparison import describe_back_test
 from interest_tiers.report.content import Content
 from interest_tiers.report.flows import Flow, Flows
 from interest_tiers.report.interest_map import InterestPoint
+from interest_tiers.report.language import Language
 from interest_tiers.report.numbers import format_decimal, format_number, format_percent
 from interest_tiers.report.page import STORIES_OPEN, draw_pictures, render
-from interest_tiers.report.plots import _spread
 from interest_tiers.report.quality import Check, DataQuality, ReasonQuality, SourceQuality
 from interest_tiers.report.rows import QuarantineReason, StageRun, Totals
 from interest_tiers.report.stories import Story, StoryCluster, StoryInterest, StoryRecommendation
@@ -36,6 +38,15 @@ MEASURES = [
         ("ndcg@5", "items=all,model=recommender", 0.531),
         ("ndcg@5", "items=all,model=popularity", 0.268),
         ("ndcg@5", "items=all,model=popularity,minus=recommender", -0.263),
+        ("coverage@5", "items=all,model=recommender", 0.4),
+        ("coverage@5", "items=all,model=popularity", 0.02),
+        ("ndcg@5", "items=all,model=ease", 0.2),
+        ("coverage@5", "items=all,model=ease", 0.1),
+        ("ndcg@5", "items=all,model=without_text", 0.521),
+        ("ndcg@5", "items=all,model=without_text,minus=recommender", -0.01),
+        ("mean_probability_core", "bin=2,model=user_tiers", 0.17),
+        ("observed_share_core", "bin=2,model=user_tiers", 0.19),
+        ("n_pairs_core", "bin=2,model=user_tiers", 120.0),
     ]
 ]
 CONTENT = Content(
@@ -75,7 +86,7 @@ CONTENT = Content(
     ),
     core_interests=(CoreInterest(HOSTILE, 100, 20), CoreInterest("TEA", 22, 131)),
     clusters=(Cluster("a", HOSTILE, 900, 0.75, 0.5, (HOSTILE, "TEA")), Cluster("b", "Tea", 300, 0.25, None, ())),
-    user_map=UserMap(((0.0, 1.0), (1.0, 0.0), (-1.0, 0.0)), ("a", "b", "a"), (0.4, 0.2), 1234),
+    user_map=UserMap(((0.0, 1.0), (1.0, 0.0), (-1.0, 0.0)), ("a", "b", "a"), (0.4, 0.2), 1234, (0.6, None, -0.1)),
     silhouettes=SilhouetteChoice(((8, 0.4), (12, 0.3)), 8),
     stories=(
         Story(
@@ -93,6 +104,11 @@ CONTENT = Content(
     flows=Flows(date(2017, 10, 1), (Flow("core", 100, (0.7, 0.2, 0.1, 0.0)), Flow("none", 5, (0.0, 0.0, 1.0, 0.0))), 0.61, 1200, 34, 5),
     interest_points=tuple(InterestPoint(name, x, x, 9, 3, (HOSTILE,)) for name, x in ((HOSTILE, 0.1), ("TEA", 0.5), ("RED WINE", 0.9))),
     back_test=describe_back_test(MEASURES, DAY, 91),
+    profiles=(Profile("a", HOSTILE, (ProfileBar(HOSTILE, 0.2, 4.0), ProfileBar("TEA", 0.1, 1.25))), Profile("b", "Tea", ())),
+    history=ClusterHistory(
+        date(2017, 12, 1),
+        (ClusterChange("split", HOSTILE, "Tea", 40), ClusterChange("died", "OLD WINE", "", 0), ClusterChange("kept", "Tea", "", 9)),
+    ),
 )
 
 
@@ -179,7 +195,7 @@ def test_hostile_texts_are_escaped_wherever_they_stand(html: str) -> None:
 
 def test_every_chart_has_a_text_and_is_whole(html: str) -> None:
     images = re.findall(r'<img src="data:image/svg\+xml;base64,([^"]+)" alt="([^"]+)">', html)
-    assert len(images) == 6
+    assert len(images) == 12
     for source, alternative in images:
         assert len(alternative) > 40
         ElementTree.fromstring(base64.b64decode(source))
@@ -204,7 +220,7 @@ def test_the_back_test_says_when_and_which_direction_is_better(html: str) -> Non
     text = text_of(html)
     assert "computed as of the cutoff 2017-10-02, from data before that day only" in text
     assert "in the 91 days from 2017-10-02 up to 2018-01-01" in text
-    assert "For J and calibration errors lower is better; for all other metrics higher is better." in text
+    assert "For J, calibration errors and miscalibration lower is better; for the other metrics higher is better" in text
     assert "For all items, NDCG@5 (higher is better): recommender 0.531, best baseline, popularity, 0.268 (+98.1 %)" in text
 
 
@@ -225,7 +241,7 @@ def test_levels_of_a_hierarchy_have_tables_of_their_own_and_the_finest_is_drawn(
     for expected in ("Tiers against the baselines, level: department", "Tiers against the baselines, level: kind", "For level: kind, J"):
         assert expected in text, expected
     assert "all levels" not in text and "For level: department" not in text
-    picture = draw_pictures(replace(CONTENT, back_test=back_test))["tier_metrics"]
+    picture = draw_pictures(replace(CONTENT, back_test=back_test), Language())["tier_metrics"]
     assert picture is not None and "level: kind" in picture.alternative and "department" not in picture.alternative
 
 
@@ -297,7 +313,9 @@ def test_many_clusters_and_missing_intervals_can_be_drawn() -> None:
     clusters = tuple(Cluster(str(n), f"Cluster {n} with a name too long for one line", 10, 0.02, 0.1, ()) for n in range(40))
     user_map = UserMap(tuple((float(n), float(n % 7)) for n in range(40)), tuple(map(str, range(40))), (0.5, 0.1), 40)
     measures = [{**row, "lower": None, "upper": None} for row in MEASURES[:2]]
-    pictures = draw_pictures(replace(CONTENT, clusters=clusters, user_map=user_map, back_test=describe_back_test(measures, DAY, 91)))
+    pictures = draw_pictures(
+        replace(CONTENT, clusters=clusters, user_map=user_map, back_test=describe_back_test(measures, DAY, 91)), Language()
+    )
     assert pictures["user_map"] is not None and pictures["tier_metrics"] is not None
     assert pictures["recommendation_metrics"] is None
 

@@ -13,10 +13,11 @@ try:
     with hide_ivy_report():
         script = 'import sys, time; print(":: loading settings :: url", file=sys.stderr); '
         script += 'print("26/11/30 WARN NativeCodeLoader: Unable to load native-hadoop library", file=sys.stderr); '
-        script += 'print("WARN of Spark", file=sys.stderr, flush=True); '
+        script += 'print("WARN of Spark", file=sys.stderr, flush=True); print("started", flush=True); '
         script += 'time.sleep(0.5); print(":: after the start", file=sys.stderr, end="", flush=True)'
-        child = subprocess.Popen([sys.executable, "-c", script])
-        time.sleep(0.3)
+        child = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)
+        child.stdout.readline()
+        time.sleep(0.1)
         if FAILS:
             raise OSError("no jars")
 except OSError as error:

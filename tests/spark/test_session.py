@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 from py4j.java_gateway import JVMView
+from pyspark.errors import AnalysisException
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
@@ -120,6 +121,17 @@ def test_comet_adds_to_the_packaged_settings_and_keeps_their_jars(monkeypatch: p
     assert settings["spark.jars.packages"].startswith(f"{packaged['spark.jars.packages']},org.apache.datafusion:comet-spark-spark3.5_2.12:")
 
 
+@pytest.mark.parametrize("manager", ["kubernetes", "yarn"])
+def test_settings_of_cluster_managers_decide_on_no_rows(manager: str) -> None:
+    text = (Path(__file__).parents[2] / "conf" / f"{manager}.conf").read_text(encoding="utf-8")
+    settings = session.read_settings(text)
+    assert (settings["spark.dynamicAllocation.enabled"], settings["spark.eventLog.enabled"]) == ("false", "true")
+    assert settings.keys() & packaged_settings().keys() <= {"spark.driver.memory"}
+    # What is commented out must hold too, once the comment sign is gone.
+    commented = session.read_settings("\n".join(line[2:] for line in text.splitlines() if line.startswith("# spark.")))
+    assert commented["spark.dynamicAllocation.enabled"] == "true" and all(commented.values())
+
+
 def test_packaged_settings_are_the_lines_of_the_file_without_comments() -> None:
     settings = packaged_settings()
     lines = (Path(__file__).parents[2] / "conf" / "spark-defaults.conf").read_text(encoding="utf-8").splitlines()
@@ -155,11 +167,40 @@ def test_executors_run_the_interpreter_of_the_driver(spark: SparkSession) -> Non
     assert spark.sparkContext.parallelize([0], 1).map(lambda _: sys.executable).first() == sys.executable
 
 
-def test_a_session_without_delta_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    without_delta = SimpleNamespace(conf=SimpleNamespace(get=lambda key, default=None: default))
-    monkeypatch.setattr(SparkSession.Builder, "getOrCreate", lambda builder: without_delta)
-    with pytest.raises(ConfigError, match=r"has no Delta Lake.*--properties-file conf/spark-defaults\.conf"):
-        build_session("no delta")
+def refused(monkeypatch: pytest.MonkeyPatch, session_without: object) -> str:
+    """Return the message of a session that is refused."""
+    monkeypatch.setattr(SparkSession.Builder, "getOrCreate", lambda builder: session_without)
+    with pytest.raises(ConfigError) as refusal:
+        build_session("refused")
+    return str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["[DATA_SOURCE_NOT_FOUND] Failed to find the data source: delta.", "[DELTA_CONFIGURE_SPARK_SESSION_WITH_EXTENSION_AND_CATALOG] This"],
+)
+def test_a_session_without_delta_is_refused(monkeypatch: pytest.MonkeyPatch, said: str) -> None:
+    def load(path: str) -> None:
+        raise AnalysisException(said)
+
+    reader = SimpleNamespace(format=lambda name: SimpleNamespace(load=load))
+    message = refused(monkeypatch, SimpleNamespace(_jvm=object(), read=reader))
+    assert "has no Delta Lake" in message and "--properties-file conf/spark-defaults.conf" in message
+
+
+def test_delta_is_found_by_trying_it_whatever_the_settings_say(spark: SparkSession, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(type(spark.conf), "get", lambda conf, key, default=None: default)
+    session._require_delta(spark)
+
+
+def test_spark_connect_is_refused_before_any_stage(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Connect:
+        @property
+        def _jvm(self) -> None:
+            raise AttributeError("[JVM_ATTRIBUTE_NOT_SUPPORTED] Attribute `_jvm` is not supported in Spark Connect")
+
+    message = refused(monkeypatch, Connect())
+    assert "shared or serverless" in message and "dedicated (single user) access" in message
 
 
 def test_missing_java_is_said_before_spark_starts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -38,13 +38,16 @@ def test_both_readers_agree(spark: SparkSession, location: str) -> None:
         assert near[1][1] == pytest.approx((2 - 2 * 0.6) ** 0.5, abs=1e-6)
 
 
-def test_a_folder_is_read_without_spark_unless_asked(tmp_path: Path) -> None:
+def test_a_folder_and_s3_are_read_without_spark_unless_asked(tmp_path: Path) -> None:
     def build() -> SparkSession:
         raise AssertionError("no session is built before a row is read")
 
     assert isinstance(open_rows(str(tmp_path), build), FolderRows)
     assert isinstance(open_rows(f"file://{tmp_path}", build), FolderRows)
-    for location in ("main.tiers", "s3a://bucket/tiers"):
+    for location in ("s3a://bucket/tiers", "s3://bucket/tiers"):
+        assert isinstance(open_rows(location, build), FolderRows)
+        assert isinstance(open_rows(location, build, by_spark=True), SparkRows)
+    for location in ("main.tiers", "abfss://box@account.dfs.core.windows.net/tiers", "gs://bucket/tiers"):
         assert isinstance(open_rows(location, build), SparkRows)
     assert isinstance(open_rows(str(tmp_path), build, by_spark=True), SparkRows)
 

@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import petastorm
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -17,17 +16,21 @@ from sklearn.metrics import f1_score, log_loss
 
 from interest_tiers.config import TierTraining
 from interest_tiers.errors import DivergedError
+from interest_tiers.tiers import training_rows
 from interest_tiers.tiers.model import MODEL, Decision, load_network, score_batches
 from interest_tiers.tiers.networks import TierNetwork, signed_log
 from interest_tiers.tiers.objective import objective_j
 from interest_tiers.tiers.shapes import SEQUENCE_CHANNELS, RowBatch, Scaling
 from interest_tiers.tiers.tier_training import TierTask, build_shape, limit_batch
-from interest_tiers.tiers.training_rows import PetastormRows, stored_batches
+from interest_tiers.tiers.training_rows import TrainingRows, reads_by_petastorm, stored_batches
 from interest_tiers.tiers.tuning import choose_decision, expected_macro_f1, fit_calibration
 from interest_tiers.training.launcher import run_training
 from interest_tiers.training.loop import TrainingPlan, train
 from tests.embedding.folders import bert_of_words
 from tests.killed import killed_before
+
+#: Marks what needs petastorm, which cannot read with the pyarrow of newer platforms.
+with_petastorm = pytest.mark.skipif(not reads_by_petastorm(), reason="petastorm is missing, or pyarrow is too new for it")
 
 FEATURES = ("days", "gap")
 LENGTH = 4
@@ -167,28 +170,40 @@ def test_a_training_that_diverges_is_told_from_one_that_fails(spark: SparkSessio
         run_training(spark, plan)
 
 
-def test_an_epoch_of_two_processes_holds_every_row_once(tmp_path: Path) -> None:
+@pytest.mark.parametrize("by_petastorm", [pytest.param(True, marks=with_petastorm), False])
+def test_an_epoch_of_two_processes_holds_every_row_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by_petastorm: bool) -> None:
     """600 rows in nine row groups of unequal size: what both see of the first turn is all that there is."""
+    monkeypatch.setattr(training_rows, "reads_by_petastorm", lambda: by_petastorm)
     write_rows(tmp_path / "rows", 600, seed=1)
     every = np.concatenate([rows.features[:, 0] for rows in stored_batches(tmp_path / "rows", 100)])
-    readers = [PetastormRows(str(tmp_path / "rows"), 20, 17, rank, 2, 10) for rank in (0, 1)]
+    readers = [TrainingRows(str(tmp_path / "rows"), 20, 17, rank, 2, 10) for rank in (0, 1)]
     seen = [np.concatenate([reader.rows(step).features[:, 0] for step in range(10)]) for reader in readers]
     assert not set(seen[0]) & set(seen[1])
     assert set(np.concatenate(seen)) <= set(every)
-    again = PetastormRows(str(tmp_path / "rows"), 20, 17, 0, 2, 10)
+    again = TrainingRows(str(tmp_path / "rows"), 20, 17, 0, 2, 10)
     assert np.array_equal(again.rows(13).features, readers[0].rows(13).features, equal_nan=True)
-    alone = PetastormRows(str(tmp_path / "rows"), 60, 17, 0, 1, 10)
+    alone = TrainingRows(str(tmp_path / "rows"), 60, 17, 0, 1, 10)
     turn = np.concatenate([alone.rows(step).features[:, 0] for step in range(10)])
     assert sorted(turn) == sorted(every)
     assert not np.array_equal(turn[:60], alone.rows(10).features[:, 0])
 
 
+def test_more_processes_than_row_groups_are_refused_without_petastorm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training_rows, "reads_by_petastorm", lambda: False)
+    write_rows(tmp_path / "rows", 600, seed=1)
+    with pytest.raises(ValueError, match="9 row groups for 10 processes: use fewer"):
+        TrainingRows(str(tmp_path / "rows"), 1, 17, 9, 10, 10).rows(0)
+
+
+@with_petastorm
 def test_rows_are_the_same_where_a_gpu_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_rows(tmp_path / "rows", 600, seed=1)
 
     def features_of_steps() -> np.ndarray:
-        rows = PetastormRows(str(tmp_path / "rows"), 60, 17, 0, 1, 10)
+        rows = TrainingRows(str(tmp_path / "rows"), 60, 17, 0, 1, 10)
         return np.concatenate([rows.rows(step).features for step in range(25)])
+
+    import petastorm
 
     pools: list[str] = []
     petastorm_reader = petastorm.make_batch_reader

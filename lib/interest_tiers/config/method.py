@@ -202,7 +202,7 @@ class Recommend(Section):
         0.0, ge=0, le=1, description="How far lists reach into the catalogue: scores are divided by (1 + users of the item) to this power."
     )
     calibration: float = Field(
-        0.0, ge=0, le=1, description="Weight of the user's tiers against scores: the tiers in a list follow those of what the user does."
+        0.1, ge=0, le=1, description="Weight of the user's tiers against scores: the tiers in a list follow those of what the user does."
     )
     training: RankerTraining = Field(default_factory=RankerTraining, description="How the ranker is trained.")
 

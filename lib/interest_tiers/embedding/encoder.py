@@ -13,6 +13,7 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
+from packaging.version import Version
 
 from interest_tiers.config import Precision
 from interest_tiers.embedding.model_folder import ModelFolder, Pooling, read_model_folder
@@ -104,7 +105,7 @@ class SentenceEncoder(Encoder):
         torch.set_num_threads(threads)
         self._device = device
         dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
-        self._model = AutoModel.from_pretrained(self._folder.path, trust_remote_code=False, use_safetensors=True, dtype=dtype)
+        self._model = AutoModel.from_pretrained(self._folder.path, trust_remote_code=False, use_safetensors=True, **_dtype_argument(dtype))
         self._model.eval().to(device)
 
     def _batches(self, tokens: TokenIds, batch_tokens: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -117,7 +118,7 @@ class SentenceEncoder(Encoder):
 
         try:
             return self._forward(ids)
-        except torch.OutOfMemoryError:
+        except torch.cuda.OutOfMemoryError:
             if len(ids) == 1:
                 raise
         torch.cuda.empty_cache()
@@ -132,6 +133,13 @@ class SentenceEncoder(Encoder):
             hidden = self._model(input_ids=padded, attention_mask=mask).last_hidden_state
             vectors: np.ndarray = torch.nn.functional.normalize(pooled(hidden, mask, self._folder.pooling), dim=1).cpu().numpy()
         return vectors
+
+
+def _dtype_argument(dtype: torch.dtype) -> dict[str, torch.dtype]:
+    """Return the argument of from_pretrained that sets the type of the weights; its name changed with transformers 4.56."""
+    import transformers
+
+    return {"dtype" if Version(transformers.__version__) >= Version("4.56") else "torch_dtype": dtype}
 
 
 class TextTokenizer:

@@ -13,6 +13,7 @@ from interest_tiers.embedding.backends import require_backend
 from interest_tiers.embedding.model_folder import read_model_folder
 from interest_tiers.embedding.spark_nlp import require_jars
 from interest_tiers.errors import ConfigError
+from interest_tiers.spark.workers import runs_locally
 
 
 def preflight(config: Embedding, spark: SparkSession) -> None:
@@ -20,7 +21,7 @@ def preflight(config: Embedding, spark: SparkSession) -> None:
     require_backend(config)
     if config.backend == "sparknlp":
         require_jars(spark)
-    if (spark.sparkContext.master or "").partition("[")[0] != "local":
+    if not runs_locally(spark):
         require_model_on_workers(config.model, spark)
 
 

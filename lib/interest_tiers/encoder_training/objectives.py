@@ -36,9 +36,8 @@ def loaded_model(folder: ModelFolder, objective: str) -> Any:
     from transformers import AutoModel, AutoModelForCausalLM
 
     kind = AutoModel if objective == "contrastive" else AutoModelForCausalLM
-    loaded: Any = kind.from_pretrained(
-        folder.path, trust_remote_code=False, use_safetensors=True, dtype=torch.float32, output_loading_info=True
-    )
+    # fp32 is the default, whatever type the file has.
+    loaded: Any = kind.from_pretrained(folder.path, trust_remote_code=False, use_safetensors=True, output_loading_info=True)
     model, info = loaded
     head = [name for name in info["missing_keys"] if "head" in name]
     if objective == "next_token" and head:

@@ -21,7 +21,14 @@ from interest_tiers.evaluation.cluster_quality import measure_interest_lift, mea
 from interest_tiers.evaluation.factorisation import list_by_als
 from interest_tiers.evaluation.lists import Contender, list_items
 from interest_tiers.evaluation.next_basket import list_by_neighbours, weigh_baskets
-from interest_tiers.evaluation.ranking_quality import find_future_items, measure_lists, measure_lists_as_wholes, measure_popularity
+from interest_tiers.evaluation.ranking_quality import (
+    find_future_items,
+    group_by_activity,
+    measure_groups,
+    measure_lists,
+    measure_lists_as_wholes,
+    measure_popularity,
+)
 from interest_tiers.interests.composition import InterestMethod, sum_pairs
 from interest_tiers.interests.evidence import PAIR
 from interest_tiers.intervals import Estimate
@@ -54,7 +61,10 @@ COMPUTED_TIERS, STORED_TIERS = "user_tiers", "stored_user_tiers"
 COMPUTED_LISTS = "recommender"
 
 #: Settings of recommend by which the trade-off between NDCG and the spread of lists is measured, beside those of the config.
-EXPLORATIONS, DIVERSITIES, CALIBRATIONS = (0.05, 0.1, 0.2, 0.4), (0.2, 0.5), (0.1, 0.3)
+EXPLORATIONS, DIVERSITIES, CALIBRATIONS = (0.05, 0.08, 0.1, 0.2), (0.2, 0.5), (0.0, 0.3)
+
+#: The baselines whose lists are judged by groups of users too: the strongest ones and the plainest one.
+GROUPED_BASELINES = ("tifu_knn", "ease", "own_frequency", "popularity")
 
 #: The lists that are judged, and whether a user's own items may be in them.
 KINDS: tuple[tuple[Kind, bool], ...] = (("all", True), ("new", False))
@@ -184,7 +194,7 @@ def judge_lists(
     use = sum_use(of_items, test.cutoff, prefixed(materialise, "lists"), settings.min_item_users)
     catalogue = materialise("catalogue", measure_popularity(use.used.where("is_had").select("user_id", "item_id")))
     after = _days_after(of_items, test.cutoff)
-    known = materialise("users", sample_active_users(after, settings.max_users))
+    known = materialise("users", sample_known_users(after, use.active, settings.max_users))
     truth = materialise("truth", find_future_items(after, use.used, catalogue, known))
     finest = test.pairs.where(F.col("level") == config.interests.n_levels)
     ready = prepare_ranking(use, vectors, recommend, known, tiers=TierFrames(finest, test.tiers))
@@ -201,7 +211,12 @@ def judge_lists(
     measured = measure_lists(ranked, truth, catalogue, k, settings.bootstrap_samples, COMPUTED_LISTS)
     for part, of_part in measure_lists_as_wholes(ranked, truth).items():
         measured[part] |= {f"{name}@{k}": value for name, value in of_part.items()}
-    return measured
+    in_clusters = test.clustered.user_clusters.where("is_primary").select(
+        "user_id", F.concat(F.lit("cluster "), "cluster_id").alias("users")
+    )
+    groups = group_by_activity(use.active, known).unionByName(in_clusters)
+    shown = ranked.where(F.col("model").isin(COMPUTED_LISTS, *GROUPED_BASELINES))
+    return measured | measure_groups(shown, truth, catalogue, groups, k, settings.bootstrap_samples, COMPUTED_LISTS)
 
 
 def _name_contenders(rankers: Mapping[str, Mapping[Kind, Ranker | None]], config: Recommend) -> list[Contender]:
@@ -234,10 +249,15 @@ def judge_clusters(test: BackTest, config: Config, materialise: Materialise) -> 
     return {**measured, **lists}
 
 
-def sample_active_users(after: DataFrame, max_users: int) -> DataFrame:
-    """Take the users active in the horizon, (user_id); above max_users those with the smallest hashes."""
-    active = after.select("user_id").distinct()
-    return sample_by_hash(active, "user_id", max_users, active.count())
+def sample_known_users(after: DataFrame, active: DataFrame, max_users: int) -> DataFrame:
+    """Take the users active in the horizon who were there before it, (user_id); above max_users those with the smallest hashes.
+
+    Users who came later get no list from anybody: to score them 0 would say how many there were.
+
+    active: (user_id, ...) before the cutoff
+    """
+    known = after.select("user_id").distinct().join(active.select("user_id"), "user_id", "left_semi")
+    return sample_by_hash(known, "user_id", max_users, known.count())
 
 
 def has_both_sides(item_days: DataFrame, cutoff: date) -> bool:

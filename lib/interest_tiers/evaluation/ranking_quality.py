@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -43,6 +44,9 @@ def name_lists(items: str, model: str, lists: DataFrame) -> DataFrame:
     return lists.select(F.lit(items).alias("items"), F.lit(model).alias("model"), "user_id", "item_id", "rank")
 
 
+#: Thirds of the judged users.
+ACTIVITY = ("least active third", "medium active third", "most active third")
+
 #: Means over users.
 PER_USER = ("ndcg", "recall", "precision", "map", "hit_rate")
 
@@ -78,6 +82,40 @@ def measure_lists(
                 name: estimate([sums[f"{name}_difference"].to_numpy(), users], divide_sums, samples) for name in metrics
             }
     return measured
+
+
+def group_by_activity(active: DataFrame, users: DataFrame) -> DataFrame:
+    """Put users into thirds by their days of activity: (user_id, users), users ACTIVITY. Equal numbers of days are never parted.
+
+    active: (user_id, active_days, ...)
+    """
+    known = active.join(users, "user_id", "left_semi").select("user_id", "active_days")
+    bounds = known.agg(F.percentile_approx("active_days", [1 / 3, 2 / 3]).alias("bounds"))
+    least, medium, most = (F.lit(name) for name in ACTIVITY)
+    third = (
+        F.when(F.col("active_days") <= F.col("bounds")[0], least).when(F.col("active_days") <= F.col("bounds")[1], medium).otherwise(most)
+    )
+    return known.crossJoin(F.broadcast(bounds)).select("user_id", third.alias("users"))  # one row
+
+
+def measure_groups(
+    lists: DataFrame, truth: DataFrame, popularity: DataFrame, groups: DataFrame, k: int, samples: int, reference: str
+) -> dict[Slice, dict[str, Estimate]]:
+    """Measure the lists of groups of users, each by itself. See measure_lists, for the slices with users=GROUP as well.
+
+    groups: (user_id, users), a user may be in several; names have no comma and no equals sign
+    """
+    parted = F.concat_ws("=", "items", "users").alias("items")
+
+    def part(frame: DataFrame) -> DataFrame:
+        return frame.join(groups, "user_id").select(parted, *[name for name in frame.columns if name != "items"])
+
+    measured = measure_lists(part(lists), part(truth), popularity, k, samples, reference)
+    named = {}
+    for where, metrics in measured.items():
+        items, _, users = str(where.items).partition("=")
+        named[replace(where, items=items, users=users)] = metrics
+    return named
 
 
 def measure_lists_as_wholes(lists: DataFrame, truth: DataFrame) -> dict[Slice, dict[str, Estimate]]:

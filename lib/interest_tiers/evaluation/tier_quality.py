@@ -33,17 +33,19 @@ def measure_tiers(predicted: DataFrame, samples: int, reference: str, within: Sl
     predicted: (model, user_id, label, tier, p_core, p_secondary, p_marginal)
     reference: the model that J and macro-F1 of the others are compared with. within: the slice of these rows, such as a level
     Returns:   for model=A the metrics below; for model=A,minus=reference the paired differences of J and macro_f1, where both models
-               predict the same pairs
+               predict the same pairs; for bin=N,model=reference what a reliability diagram shows
 
     J: the mean over users of the mean over a user's interests of the squared error (see tiers.objective). Its difference is the mean
     over users of the model's error minus that of the reference.
     calibration_error_TIER: pairs in CALIBRATION_BINS bins of equal width by the tier's p. The mean over pairs of the bin's
     |mean p - share of the tier| (expected calibration error, Naeini et al. 2015). It has no interval: a resample of the same users
     has a larger error than they have, however well calibrated.
+    mean_probability_TIER, observed_share_TIER, n_pairs_TIER: of one of these bins.
     """
     errors = _sum_errors(predicted, reference)
     confusions = _count_confusions(predicted)
-    calibration_errors = _measure_calibration(predicted)
+    bins = _count_bins(predicted)
+    calibration_errors = _measure_calibration(bins)
     measured: dict[Slice, dict[str, Estimate]] = {}
     for model, sums in errors.items():
         measured[replace(within, model=model)] = {
@@ -56,7 +58,7 @@ def measure_tiers(predicted: DataFrame, samples: int, reference: str, within: Sl
                 "J": estimate([sums["difference"].to_numpy(), sums["users"].to_numpy()], divide_sums, samples),
                 "macro_f1": estimate_difference(_cells(confusions[model]), _cells(confusions[reference]), macro_f1_of_cells, samples),
             }
-    return measured
+    return measured | _measure_reliability(bins, replace(within, model=reference))
 
 
 def macro_f1_of_cells(*cells: np.ndarray, axis: int = -1) -> np.ndarray:
@@ -103,21 +105,36 @@ def _has_same_pairs(model: str, confusions: np.ndarray, reference: str, of_refer
     return is_same
 
 
-def _measure_calibration(predicted: DataFrame) -> Mapping[str, dict[str, Estimate]]:
-    """Measure the calibration error of every tier, per model."""
+def _count_bins(predicted: DataFrame) -> pd.DataFrame:
+    """Count pairs by the probability of every tier: model, tier, bin, n, sum of p, and y, the number that had the tier."""
     of_tiers = [
-        F.struct(F.lit(tier).alias("of_tier"), F.col(p).alias("p"), (F.col("label") == tier).cast("double").alias("y"))
+        F.struct(F.lit(tier).alias("tier"), F.col(p).alias("p"), (F.col("label") == tier).cast("double").alias("y"))
         for tier, p in zip(TIERS, PROBABILITIES, strict=True)
     ]
     bin_ = F.least(F.floor(F.col("of.p") * CALIBRATION_BINS), F.lit(CALIBRATION_BINS - 1)).alias("bin")
     rows = predicted.select("model", F.explode(F.array(*of_tiers)).alias("of"))
-    gap = F.abs(F.sum("of.p") - F.sum("of.y")).alias("gap")
-    bins = rows.groupBy("model", "of.of_tier", bin_).agg(F.count(F.lit(1)).alias("n"), gap)
+    bins = rows.groupBy("model", "of.tier", bin_).agg(F.count(F.lit(1)).alias("n"), F.sum("of.p").alias("p"), F.sum("of.y").alias("y"))
+    return bins.orderBy("model", "tier", "bin").toPandas()  # models times tiers times bins
+
+
+def _measure_calibration(bins: pd.DataFrame) -> Mapping[str, dict[str, Estimate]]:
+    """Measure the calibration error of every tier, per model. bins: see _count_bins."""
     errors: dict[str, dict[str, Estimate]] = {}
-    summed = bins.groupBy("model", "of_tier").agg((F.sum("gap") / F.sum("n")).alias("error"))
-    for row in summed.orderBy("model", "of_tier").collect():  # three rows a model
-        errors.setdefault(row["model"], {})[f"calibration_error_{row['of_tier']}"] = Estimate(row["error"])
+    for (model, tier), of_tier in bins.groupby(["model", "tier"]):
+        error = float((of_tier["p"] - of_tier["y"]).abs().sum() / of_tier["n"].sum())
+        errors.setdefault(str(model), {})[f"calibration_error_{tier}"] = Estimate(error)
     return errors
+
+
+def _measure_reliability(bins: pd.DataFrame, where: Slice) -> dict[Slice, dict[str, Estimate]]:
+    """Measure every bin of one model. bins: see _count_bins. where: the slice of the model."""
+    measured: dict[Slice, dict[str, Estimate]] = {}
+    own = bins[bins["model"] == where.model]
+    for tier, number, n, p, y in zip(*(own[column].tolist() for column in ("tier", "bin", "n", "p", "y")), strict=True):
+        of_bin = measured.setdefault(replace(where, bin=number), {})
+        of_bin[f"mean_probability_{tier}"], of_bin[f"observed_share_{tier}"] = Estimate(p / n), Estimate(y / n)
+        of_bin[f"n_pairs_{tier}"] = Estimate(float(n))
+    return measured
 
 
 def _classification(confusions: np.ndarray, samples: int) -> dict[str, Estimate]:

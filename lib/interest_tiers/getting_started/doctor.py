@@ -22,6 +22,12 @@ LEAST_FREE_BYTES, WORKER_BYTES = 5 * GIBIBYTE, 1 * GIBIBYTE
 
 JAVA_SECONDS = 20
 
+#: 3.12 is that of newer Databricks runtimes.
+PYTHONS = ((3, 11), (3, 12))
+
+#: Packages that bring the same module.
+ALTERNATIVES = {"xgboost": "xgboost-cpu"}
+
 UNITS = {"k": 1024, "m": 1024**2, "g": GIBIBYTE, "t": 1024 * GIBIBYTE}
 
 
@@ -48,9 +54,9 @@ def examine(config: str | None, overrides: Sequence[str], warehouse: str | None)
 
 
 def check_python(found: tuple[int, ...]) -> Check:
-    """Require the Python that all packages are proven with."""
+    """Require a Python that Spark and the packages are tested with."""
     text = ".".join(map(str, found))
-    return Check("Python", text, "" if found == (3, 11) else "Python 3.11 is needed: make PYTHON=/path/to/python3.11 demo")
+    return Check("Python", text, "" if found in PYTHONS else "Python 3.11 is needed: make PYTHON=/path/to/python3.11 demo")
 
 
 def check_packages() -> Iterator[Check]:
@@ -64,17 +70,27 @@ def check_packages() -> Iterator[Check]:
         return
     faults = []
     for requirement in asked:
-        if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
+        # A run in local mode needs Spark too, which platforms bring themselves.
+        if requirement.marker is not None and not requirement.marker.evaluate({"extra": "spark"}):
             continue
-        try:
-            found = version(requirement.name)
-        except PackageNotFoundError:
-            faults.append(f"{requirement} is missing")
+        found = _find_version(requirement.name)
+        if found is None:
+            faults.append(f"{requirement.name}{requirement.specifier} is missing")
             continue
         if not requirement.specifier.contains(found, prereleases=True):
             faults.append(f"{requirement.name} is {found}, not {requirement.specifier}")
-    advice = "pip install -r requirements.lock, in an environment of its own" if faults else ""
+    advice = "pip install -r requirements.lock, or pip install 'interest-tiers[spark]', in an environment of its own" if faults else ""
     yield Check("packages", "; ".join(faults) or "as required", advice)
+
+
+def _find_version(package: str) -> str | None:
+    """Return the installed version of a package, or of one that brings the same module."""
+    for name in (package, ALTERNATIVES.get(package)):
+        try:
+            return version(name) if name else None
+        except PackageNotFoundError:
+            continue
+    return None
 
 
 def check_java() -> Check:

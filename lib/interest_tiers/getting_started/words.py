@@ -49,7 +49,7 @@ PROPERTIES_OF_ITEMS = _words("brand maker manufacturer artist author department 
 #: Words of categories, the likelier first.
 CATEGORIES = (
     "category", "categories", "genre", "genres", "subreddit", "aisle", "section", "department", "cuisine", "topic", "class", "subject",
-    "group", "family", "channel", "tag", "tags",
+    "group", "family", "channel", "community", "hashtag", "hashtags", "tag", "tags",
 )  # fmt: skip
 
 #: Words of behaviours, with the weight of one day.

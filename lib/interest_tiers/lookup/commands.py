@@ -1,4 +1,4 @@
-"""The commands show, similar, cluster and history. They start no JVM where the warehouse is a local folder."""
+"""The commands show, similar, cluster and history. They start no JVM where the warehouse is a local folder or on S3."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PANEL = "Look up"
 
 User = Annotated[str, typer.Argument(metavar="USER", help="The user_id.")]
 Day = Annotated[Any, typer.Option("--as-of", parser=parse_day, metavar="YYYY-MM-DD", help="Default: the newest day.")]
-Spark = Annotated[bool, typer.Option("--spark", help="Read a local folder by Spark too; catalogs and other file systems always are.")]
+Spark = Annotated[bool, typer.Option("--spark", help="Read a local folder and S3 by Spark too; all else always is.")]
 Limit = Annotated[int, typer.Option("--limit", min=1, max=100, help="Print at most so many users.")]
 
 

@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 
 
 def open_warehouse(location: str, by_spark: bool = False) -> RowReader:
-    """Open a local folder without a JVM, and everything else by the running or a new Spark session.
+    """Open a local folder or one on S3 without a JVM, and everything else by the running or a new Spark session.
 
-    by_spark: read a local folder by Spark too.
+    by_spark: read these by Spark too.
     """
     return open_rows(location, _build_session, by_spark)
 

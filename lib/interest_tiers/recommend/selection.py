@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -48,6 +48,8 @@ def select_items(
     item_ids: (candidates,)
     Returns:  positions of the selected candidates, those of one user in order; and their ranks from 1
     """
+    if candidates.tiers is None:
+        selection = replace(selection, calibration=0.0)
     allowed = np.flatnonzero(candidates.pair < 0) if not selection.repeats else np.arange(len(scores))
     values = _lift_rare_items(scores, candidates.code, knowledge.table.counts.users, selection.exploration)
     order = allowed[np.lexsort((item_ids[allowed].astype(str), -values[allowed], candidates.user[allowed]))]
@@ -94,7 +96,7 @@ def _select_apart(order: np.ndarray, candidates: Candidates, values: np.ndarray,
     is_open, score = pool >= 0, values[pool]
     nearest, count = np.zeros(pool.shape), np.zeros(pool.shape, dtype=np.int64)
     everyone = np.arange(len(pool))
-    follows = selection.calibration > 0 and candidates.tiers is not None
+    follows = selection.calibration > 0
     if follows:
         assert candidates.tiers is not None and candidates.target is not None  # together
         tiers, target = np.where(is_open[:, :, None], candidates.tiers[pool], 0), candidates.target[np.unique(user)][:, None]

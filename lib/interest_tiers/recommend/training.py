@@ -33,7 +33,10 @@ from interest_tiers.training.record import Lineage, write_json
 RECORD = "ranker.json"
 
 #: Version of the model's form. Raise it when features or files change; older models are trained again.
-FORM = 1
+FORM = 2
+
+#: Users of the training cutoffs from which no earlier cutoff is added: it would cost as much again as the first.
+ENOUGH_USERS = 2_000
 
 #: The items that a model ranks: own and new ones, or new ones alone.
 Kind = Literal["all", "new"]
@@ -99,7 +102,7 @@ class RankerTraining:
 
     @cached_property
     def cutoffs(self) -> list[date]:
-        """The cutoffs of the examples, latest first; none where the data are too short."""
+        """The cutoffs that examples may have, latest first; none where the data are too short."""
         first = self._known_days["first"]
         return [] if first is None else list_cutoffs(self.day, self.setup.horizon_days, first)
 
@@ -110,7 +113,7 @@ class RankerTraining:
         parts = [
             training.model_dump(mode="json", exclude={"folder", "every_days"}), self.setup.config.max_items, self.setup.horizon_days,
             self.setup.min_item_users, self.setup.lineage.embedding, sorted(self.kinds), FEATURES, SETTINGS, ROUNDS,
-            known["n"], known["hash"], self.day.isoformat(), FORM, __version__,
+            known["n"], known["hash"], self.day.isoformat(), FORM, ENOUGH_USERS, __version__,
         ]  # fmt: skip
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
@@ -131,7 +134,8 @@ class RankerTraining:
         settings, store = self.setup.config.training, self.setup.store
         if not self.cutoffs:
             return f"the data before {self.day} are too short for a horizon of {self.setup.horizon_days} days"
-        examples, n_users = self.examples
+        examples, counts = self.examples
+        n_users = counts[0]
         if n_users < settings.min_users:
             return f"{n_users:,} users can teach it, fewer than recommend.training.min_users ({settings.min_users:,})"
         if not 0 < examples["label"].sum() < len(examples["label"]):
@@ -141,7 +145,7 @@ class RankerTraining:
             finished.mkdir(parents=True, exist_ok=True)
             for kind in self.kinds:
                 (finished / f"{kind}.ubj").write_bytes(self._fit(kind).model)
-            write_json(finished / RECORD, self._record(examples, n_users))
+            write_json(finished / RECORD, self._record(examples, counts))
             store.publish(finished, self.day, self.fingerprint)
         store.point(self.setup.lineage.name, self.day, self.fingerprint)
         return None
@@ -158,10 +162,16 @@ class RankerTraining:
         return Ranker(fit_ranker(read, examples["label"][rows], examples["weight"][rows], training.seed, training.threads), features)
 
     @cached_property
-    def examples(self) -> tuple[dict[str, np.ndarray], int]:
-        """The examples of all cutoffs, of at most max_users users each, and the number of users of the latest cutoff."""
-        parts, counts = zip(*(self._examples_at(cutoff) for cutoff in self.cutoffs), strict=True)
-        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}, counts[0]
+    def examples(self) -> tuple[dict[str, np.ndarray], list[int]]:
+        """The examples of at most max_users users a cutoff, and the users of each cutoff that was needed to have ENOUGH_USERS."""
+        parts: list[dict[str, np.ndarray]] = []
+        counts: list[int] = []
+        for cutoff in self.cutoffs:
+            if sum(counts) < ENOUGH_USERS:
+                part, n_users = self._examples_at(cutoff)
+                parts.append(part)
+                counts.append(n_users)
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}, counts
 
     def _examples_at(self, cutoff: date) -> tuple[dict[str, np.ndarray], int]:
         setup, inputs = self.setup, self.setup.inputs_at(cutoff)
@@ -180,15 +190,15 @@ class RankerTraining:
         ready.knowledge.destroy()
         return _read_examples(rows), n_users
 
-    def _record(self, examples: dict[str, np.ndarray], n_users: int) -> dict[str, Any]:
+    def _record(self, examples: dict[str, np.ndarray], counts: list[int]) -> dict[str, Any]:
         return {
             **self.setup.lineage.describe(),
             "as_of": self.day.isoformat(),
             "fingerprint": self.fingerprint,
             "kinds": list(self.kinds),
-            "cutoffs": [cutoff.isoformat() for cutoff in self.cutoffs],
+            "cutoffs": [cutoff.isoformat() for cutoff in self.cutoffs[: len(counts)]],
             "labels_complete_by": self.day.isoformat(),
-            "users": n_users,
+            "users": counts[0],
             "examples": {
                 "own": int(examples["is_own"].sum()),
                 "new": int((~examples["is_own"]).sum()),

@@ -39,6 +39,7 @@ class UserMap:
     cluster_ids: tuple[str, ...]  # one per point
     explained: tuple[float, float]  # share of the sample's variance along each axis
     n_users: int  # in all
+    silhouettes: tuple[float | None, ...] = ()  # one per point
 
 
 @dataclass(frozen=True)
@@ -93,14 +94,14 @@ def project_users(user_vectors: DataFrame, user_clusters: DataFrame) -> UserMap 
     """Project a sample of user vectors on two principal components; None with fewer than three users or two dimensions.
 
     user_vectors:  (user_id, vector array<float>[d])
-    user_clusters: (user_id, cluster_id, is_primary)
+    user_clusters: (user_id, cluster_id, is_primary, silhouette)
 
     The sample is the MAP_USERS_LIMIT users with the smallest SHA-256 of their id, so it is the same every time.
     """
     hashed = user_vectors.select("user_id", "vector", F.sha2("user_id", 256).alias("hash"))
-    primary = user_clusters.where("is_primary").select("user_id", "cluster_id")
+    primary = user_clusters.where("is_primary").select("user_id", "cluster_id", "silhouette")
     sample = hashed.orderBy("hash").limit(MAP_USERS_LIMIT).join(primary, "user_id")
-    rows = sample.orderBy("hash").select("vector", "cluster_id").collect()
+    rows = sample.orderBy("hash").select("vector", "cluster_id", "silhouette").collect()
     if len(rows) < 3 or len(rows[0]["vector"]) < 2:
         return None
     vectors = np.array([row["vector"] for row in rows], dtype=np.float64)
@@ -111,6 +112,7 @@ def project_users(user_vectors: DataFrame, user_clusters: DataFrame) -> UserMap 
         cluster_ids=tuple(row["cluster_id"] for row in rows),
         explained=(float(components.explained_variance_ratio_[0]), float(components.explained_variance_ratio_[1])),
         n_users=user_vectors.count(),
+        silhouettes=tuple(row["silhouette"] for row in rows),
     )
 
 

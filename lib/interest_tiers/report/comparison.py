@@ -2,84 +2,111 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Any
 
+from interest_tiers.report.language import N_, Language
+from interest_tiers.report.reliability import ReliabilityBin, read_reliability
 from interest_tiers.slices import Slice
 
 #: Rows of metrics that are read at most: a few dozen measures of a few models.
 MEASURES_LIMIT = 5000
 
-#: Display name of a metric, and the direction that is better. The part before ``@`` is looked up.
-METRICS = {
-    "J": ("J", "lower"),
-    "macro_f1": ("Macro-F1", "higher"),
-    "recall_core": ("Recall, core", "higher"),
-    "recall_secondary": ("Recall, secondary", "higher"),
-    "recall_marginal": ("Recall, marginal", "higher"),
-    "calibration_error_core": ("Calibration error, core", "lower"),
-    "calibration_error_secondary": ("Calibration error, secondary", "lower"),
-    "calibration_error_marginal": ("Calibration error, marginal", "lower"),
-    "ndcg": ("NDCG", "higher"),
-    "recall": ("Recall", "higher"),
-    "precision": ("Precision", "higher"),
-    "map": ("MAP", "higher"),
-    "hit_rate": ("Hit rate", "higher"),
-    "coverage": ("Catalogue coverage", "higher"),
-    "interest_lift": ("Interest lift", "higher"),
-    "list_lift": ("List lift", "higher"),
+#: Display name of a metric, and the direction that is better; None where neither is. The part before ``@`` is looked up.
+METRICS: Mapping[str, tuple[str, str | None]] = {
+    "J": (N_("J"), "lower"),
+    "macro_f1": (N_("Macro-F1"), "higher"),
+    "recall_core": (N_("Recall, core"), "higher"),
+    "recall_secondary": (N_("Recall, secondary"), "higher"),
+    "recall_marginal": (N_("Recall, marginal"), "higher"),
+    "calibration_error_core": (N_("Calibration error, core"), "lower"),
+    "calibration_error_secondary": (N_("Calibration error, secondary"), "lower"),
+    "calibration_error_marginal": (N_("Calibration error, marginal"), "lower"),
+    "ndcg": (N_("NDCG"), "higher"),
+    "recall": (N_("Recall"), "higher"),
+    "precision": (N_("Precision"), "higher"),
+    "map": (N_("MAP"), "higher"),
+    "hit_rate": (N_("Hit rate"), "higher"),
+    "coverage": (N_("Catalogue coverage"), "higher"),
+    "interest_lift": (N_("Interest lift"), "higher"),
+    "list_lift": (N_("List lift"), "higher"),
+    "diversity": (N_("Diversity within lists"), "higher"),
+    "miscalibration": (N_("Miscalibration to tiers"), "lower"),
+    "novelty": (N_("Novelty"), None),
+    "gini": (N_("Gini index of exposure"), None),
 }
 
 #: Display names of the models: ours first, baselines last.
 MODELS = {
-    "user_tiers": "Computed tiers",
-    "stored_user_tiers": "Stored tiers",
-    "recommender": "Recommender",
-    "without_ranker": "Recommender without a ranker",
-    "without_repeat": "Ranker without own use",
-    "without_co_use": "Ranker without co-use",
-    "without_text": "Ranker without texts",
-    "without_adoption": "Ranker without item statistics",
-    "without_interest": "Ranker without interests",
-    "without_user": "Ranker without user statistics",
-    "gradient_boosting": "Gradient boosting",
-    "rule_calibrated": "Calibrated rule",
-    "rule_calibrated_argmax": "Calibrated rule, likeliest tier",
-    "rule_recent_calibrated": "Calibrated rule, last horizon",
-    "rule_recent_calibrated_argmax": "Calibrated rule, last horizon, likeliest tier",
-    "rule": "Rule on past evidence",
-    "rule_recent": "Rule on the last horizon",
-    "class_prior": "Class prior",
-    "tifu_knn": "TIFU-KNN",
-    "own_popularity_0.5": "Own days + 0.5 x popularity",
-    "own_popularity_8": "Own days + 8 x popularity",
-    "own_frequency": "Own frequency",
-    "ease": "EASE",
-    "pure_svd": "PureSVD",
-    "item_knn": "Item kNN",
-    "rp3beta": "RP3beta",
-    "adopters_14d": "New users of 14 days",
-    "popularity": "Popularity",
-    "clusters": "Clusters",
-    "cluster_popularity": "Popularity in the user's clusters",
-    "user_popularity": "Popularity by users",
+    "user_tiers": N_("Computed tiers"),
+    "stored_user_tiers": N_("Stored tiers"),
+    "recommender": N_("Recommender"),
+    "without_ranker": N_("Recommender without a ranker"),
+    "without_repeat": N_("Ranker without own use"),
+    "without_co_use": N_("Ranker without co-use"),
+    "without_text": N_("Ranker without texts"),
+    "without_adoption": N_("Ranker without item statistics"),
+    "without_interest": N_("Ranker without interests"),
+    "without_user": N_("Ranker without user statistics"),
+    "gradient_boosting": N_("Gradient boosting"),
+    "rule_calibrated": N_("Calibrated rule"),
+    "rule_calibrated_argmax": N_("Calibrated rule, likeliest tier"),
+    "rule_recent_calibrated": N_("Calibrated rule, last horizon"),
+    "rule_recent_calibrated_argmax": N_("Calibrated rule, last horizon, likeliest tier"),
+    "rule": N_("Rule on past evidence"),
+    "rule_recent": N_("Rule on the last horizon"),
+    "class_prior": N_("Class prior"),
+    "tifu_knn": N_("TIFU-KNN"),
+    "up_cf": N_("UP-CF@r"),
+    "own_popularity_0.5": N_("Own days + 0.5 x popularity"),
+    "own_popularity_8": N_("Own days + 8 x popularity"),
+    "own_frequency": N_("Own frequency"),
+    "ease": N_("EASE"),
+    "als": N_("ALS"),
+    "pure_svd": N_("PureSVD"),
+    "item_knn": N_("Item kNN"),
+    "rp3beta": N_("RP3beta"),
+    "adopters_14d": N_("New users of 14 days"),
+    "popularity": N_("Popularity"),
+    "clusters": N_("Clusters"),
+    "cluster_popularity": N_("Popularity in the user's clusters"),
+    "user_popularity": N_("Popularity by users"),
 }
 #: Models that need none of this project's.
 BASELINES = (
-    "gradient_boosting", "rule", "rule_recent", "class_prior", "tifu_knn", "own_popularity_0.5", "own_popularity_8", "own_frequency",
-    "ease", "pure_svd", "item_knn", "rp3beta", "adopters_14d", "popularity",
+    "gradient_boosting", "rule", "rule_recent", "class_prior", "tifu_knn", "up_cf", "own_popularity_0.5", "own_popularity_8",
+    "own_frequency", "ease", "als", "pure_svd", "item_knn", "rp3beta", "adopters_14d", "popularity",
 )  # fmt: skip
+
+#: The name of a model that is ours with another setting, such as recommender_exploration_0.05.
+VARIANT = re.compile(r"recommender_(?P<setting>[a-z]+)_(?P<value>[0-9.]+)")
+
+#: Groups of users whose lists are shown; the metrics also have those of clusters.
+GROUPS = (N_("least active third"), N_("medium active third"), N_("most active third"))
+
+#: Verdicts on a difference.
+BETTER, WORSE, NO_DIFFERENCE = N_("better"), N_("worse"), N_("no difference shown")
+
+#: Which direction is better, in words.
+DIRECTIONS = {"lower": N_("lower is better"), "higher": N_("higher is better"), None: ""}
 
 #: The metrics on which a sentence compares our first model with the best baseline.
 JUDGED_BY = ("J", "macro_f1", "ndcg")
 
+#: Names of measures that compare no models.
+SINGLES = (
+    N_("pairs"), N_("users"), N_("silhouette"), N_("silhouette chosen"), N_("null silhouette"), N_("excess silhouette"),
+    N_("agreement of halves"), N_("smallest share"), N_("activity explained"), N_("tiers"), N_("level"),
+)  # fmt: skip
+
 #: Display names of slices; others are shown as ``key: value``.
 CASES = {
-    Slice(items="all"): "all items",
-    Slice(items="new"): "items new to the user",
-    Slice(users="clustered", items="new"): "items new to the user, by clusters alone",
+    Slice(items="all"): N_("all items"),
+    Slice(items="new"): N_("items new to the user"),
+    Slice(users="clustered", items="new"): N_("items new to the user, by clusters alone"),
 }
 
 
@@ -138,6 +165,14 @@ class Comparison:
         found = ((model, model.measures[position]) for model in self.models)
         return tuple((model, measure) for model, measure in found if measure is not None)
 
+    def keep(self, is_kept: Callable[[str], bool]) -> Comparison:
+        """Keep the models whose key meets a condition."""
+        return replace(self, models=tuple(model for model in self.models if is_kept(model.model)))
+
+    def find(self, metric: str) -> int | None:
+        """Find the position of a metric at any length of a list; None where it was not measured."""
+        return next((position for position, column in enumerate(self.columns) if column.metric.partition("@")[0] == metric), None)
+
     def best(self, position: int) -> float | None:
         """Find the best value of a column; None where better is not known."""
         values = [measure.value for _, measure in self.measured(position)]
@@ -161,14 +196,13 @@ class Comparison:
         """The models that have differences."""
         return tuple(model for model in self.models if any(model.differences))
 
-    @property
-    def verdicts(self) -> tuple[str, ...]:
-        """A sentence per judged metric that our first model and a baseline have."""
+    def judge(self, language: Language) -> tuple[str, ...]:
+        """Write a sentence per judged metric that our first model and a baseline have."""
         judged = [position for position, column in enumerate(self.columns) if column.metric.partition("@")[0] in JUDGED_BY]
-        sentences = (self._judge(position) for position in judged)
+        sentences = (self._judge(position, language) for position in judged)
         return tuple(sentence for sentence in sentences if sentence is not None)
 
-    def _judge(self, position: int) -> str | None:
+    def _judge(self, position: int, language: Language) -> str | None:
         """Compare our first model with the best baseline; None where one of them is missing."""
         column, measured = self.columns[position], self.measured(position)
         ours = [pair for pair in measured if pair[0].model not in BASELINES]
@@ -177,12 +211,19 @@ class Comparison:
             return None
         best = min if column.better == "lower" else max
         (model, value), (baseline, rival) = ours[0], best(baselines, key=lambda pair: pair[1].value)
-        relative = "" if rival.value == 0 else f" ({format_signed(100 * (value.value / rival.value - 1), 1)} %)"
+        relative = "" if rival.value == 0 else f" ({language.signed(100 * (value.value / rival.value - 1), 1)} %)"
         difference = baseline.differences[position] if model.model == self.reference else None
-        return (
-            f"{column.name} ({column.better} is better): {_uncapitalise(model.name)} {value.value:.3f}, "
-            f"best baseline, {_uncapitalise(baseline.name)}, {rival.value:.3f}{relative}.{_describe_difference(difference)}"
+        judged = language.gettext(
+            "%(metric)s (%(better)s): %(model)s %(value)s, best baseline, %(baseline)s, %(other)s%(relative)s.",
+            metric=language.name_metric(column.name),
+            better=language.translate(DIRECTIONS[column.better]),
+            model=name_within_sentence(model, language),
+            value=language.decimal(value.value),
+            baseline=name_within_sentence(baseline, language),
+            other=language.decimal(rival.value),
+            relative=relative,
         )
+        return judged if difference is None else f"{judged} {_describe_difference(difference, language)}"
 
 
 @dataclass(frozen=True)
@@ -205,6 +246,9 @@ class ComparedModels:
     recommendations: tuple[Comparison, ...]
     singles: tuple[Single, ...]
     levels: tuple[Comparison, ...] = ()  # tiers of each level of a hierarchy, coarse to fine
+    reliability: tuple[ReliabilityBin, ...] = ()  # of the tiers that the headline is about
+    variants: tuple[Comparison, ...] = ()  # of recommendations: all that is in them, and ours with other settings
+    groups: tuple[Comparison, ...] = ()  # of recommendations, by GROUPS
 
     @property
     def headline(self) -> Comparison | None:
@@ -227,21 +271,34 @@ def describe_back_test(
     for row in rows:
         where = Slice.parse(row["slice"])
         cases = replace(where, model=None, minus=None)
+        if where.bin is not None:
+            continue  # see read_reliability
+        if where.users is not None and where.users.startswith("cluster "):
+            continue
         if where.model is not None and not row["metric"].startswith("n_"):
             compared.setdefault(cases, []).append(row)
         else:
             singles.append(_describe_single(row, cases))
     of_levels = [compare(name_cases(Slice(level=level)), compared.pop(Slice(level=level), [])) for level in levels]
     of_levels = [comparison for comparison in of_levels if comparison.models]
+    groups = [
+        compare(name_cases(cases), compared.pop(cases))
+        for cases in sorted(compared, key=lambda cases: (str(cases.items), GROUPS.index(cases.users) if cases.users in GROUPS else -1))
+        if cases.users in GROUPS
+    ]
     comparisons = sorted((compare(name_cases(cases), found) for cases, found in compared.items()), key=lambda c: c.cases)
+    of_lists = [c for c in comparisons if c.cases]
     return ComparedModels(
         cutoff=as_of - timedelta(days=horizon_days),
         horizon_days=horizon_days,
         # Earlier versions also measured all levels together, which has no meaning.
         tiers=None if of_levels else next((c for c in comparisons if not c.cases), None),
-        recommendations=tuple(c for c in comparisons if c.cases),
+        recommendations=tuple(c.keep(lambda model: VARIANT.fullmatch(model) is None) for c in of_lists),
+        variants=tuple(of_lists),
+        groups=tuple(groups),
         singles=tuple(dict.fromkeys(singles)),
         levels=tuple(of_levels),
+        reliability=read_reliability(rows, levels[-1] if levels else None),
     )
 
 
@@ -281,33 +338,38 @@ def describe_metric(metric: str) -> Column:
 
 def name_cases(cases: Slice) -> str:
     """Name a slice without a model: ``all items``, ``level: department``, or nothing for everything."""
+    if cases.users in GROUPS and replace(cases, users=None) in CASES:
+        return f"{CASES[replace(cases, users=None)]}: {cases.users}"
     return CASES.get(cases, str(cases).replace("=", ": ").replace(",", ", "))
 
 
-def format_signed(number: float, places: int = 3) -> str:
-    """Format a number with its sign, such as ``+0.045``."""
-    return f"{number:+,.{places}f}".replace("-", "\N{MINUS SIGN}")
+def name_within_sentence(model: ModelMeasures, language: Language) -> str:
+    """Name a model within a sentence."""
+    name = language.translate(model.name)
+    return name if name[1:2].isupper() else f"{name[:1].lower()}{name[1:]}"
 
 
 def _judge_difference(column: Column, difference: Measure | None) -> Difference | None:
     """Decide by whether the interval excludes 0; None where there is no interval."""
     if difference is None or difference.lower is None or difference.upper is None:
         return None
-    verdict = "no difference shown"
+    verdict = NO_DIFFERENCE
     if difference.lower > 0 or difference.upper < 0:
         is_higher = difference.lower > 0
-        named = {"higher": ("worse", "better"), "lower": ("better", "worse"), None: ("lower", "higher")}
+        named = {"higher": (WORSE, BETTER), "lower": (BETTER, WORSE), None: (N_("lower"), N_("higher"))}
         verdict = named[column.better][is_higher]
     return Difference(difference.value, difference.lower, difference.upper, verdict)
 
 
-def _describe_difference(difference: Difference | None) -> str:
+def _describe_difference(difference: Difference, language: Language) -> str:
     """Describe a baseline's difference in a sentence."""
-    if difference is None:
-        return ""
-    value, lower, upper = (format_signed(number) for number in (difference.value, difference.lower, difference.upper))
-    verdict = "No difference is shown" if difference.verdict == "no difference shown" else f"The baseline is {difference.verdict}"
-    return f" {verdict}: paired difference {value}, 95 % interval {lower} to {upper}."
+    sentences = {
+        BETTER: N_("The baseline is better: paired difference %(value)s, 95 %% interval %(lower)s to %(upper)s."),
+        WORSE: N_("The baseline is worse: paired difference %(value)s, 95 %% interval %(lower)s to %(upper)s."),
+    }
+    nothing = N_("No difference is shown: paired difference %(value)s, 95 %% interval %(lower)s to %(upper)s.")
+    value, lower, upper = (language.signed(number) for number in (difference.value, difference.lower, difference.upper))
+    return language.gettext(sentences.get(difference.verdict, nothing), value=value, lower=lower, upper=upper)
 
 
 def _describe_single(row: Mapping[str, Any], cases: Slice) -> Single:
@@ -327,7 +389,3 @@ def _spell_out(name: str) -> str:
 def _sort_names(names: Iterable[str], known: Mapping[str, Any]) -> list[str]:
     places = {name: place for place, name in enumerate(known)}
     return sorted(set(names), key=lambda name: (places.get(name.partition("@")[0], len(places)), name))
-
-
-def _uncapitalise(name: str) -> str:
-    return f"{name[:1].lower()}{name[1:]}"

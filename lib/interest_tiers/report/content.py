@@ -14,6 +14,7 @@ from typing import Any
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from interest_tiers.report.cluster_profiles import ClusterHistory, Profile, build_profiles, read_history
 from interest_tiers.report.clusters import Cluster, SilhouetteChoice, UserMap, describe_silhouettes, list_clusters, project_users
 from interest_tiers.report.comparison import MEASURES_LIMIT, ComparedModels, describe_back_test
 from interest_tiers.report.flows import Flows, count_flows
@@ -54,6 +55,8 @@ class Content:
     flows: Flows | None = None  # None on the first day
     interest_points: tuple[InterestPoint, ...] = ()
     levels: tuple[LevelTiers, ...] = ()  # of a hierarchy, coarse to fine
+    profiles: tuple[Profile, ...] = ()
+    history: ClusterHistory | None = None  # None where the model of the clusters is not on record
 
     @property
     def run_ids(self) -> tuple[str, ...]:
@@ -116,7 +119,15 @@ def build_content(
         else None,
         interest_points=map_interests(sources.interests),
         levels=tuple(LevelTiers(level, summarise_tiers(select_level(sources, number))) for number, level in enumerate(levels, start=1)),
+        profiles=build_profiles(sources.clusters, sources.user_clusters, _select_finest_pairs(sources, levels), sources.interests),
+        history=read_history(sources.cluster_models, sources.clusters, sources.all_clusters)
+        if sources.cluster_models is not None and sources.all_clusters is not None
+        else None,
     )
+
+
+def _select_finest_pairs(sources: Sources, levels: Sequence[str]) -> DataFrame:
+    return sources.user_interests.where(F.col("level") == len(levels)) if levels else sources.user_interests
 
 
 def _collect_measures(metrics: DataFrame | None, as_of: date) -> list[dict[str, Any]]:

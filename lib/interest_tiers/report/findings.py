@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from interest_tiers.report.comparison import name_within_sentence
+from interest_tiers.report.language import Language
 from interest_tiers.report.naming import calm
-from interest_tiers.report.numbers import format_decimal, format_number, format_percent
 
 if TYPE_CHECKING:
     from interest_tiers.report.content import Content
@@ -25,86 +26,111 @@ class Finding:
     section: str
 
 
-def list_findings(content: Content) -> tuple[Finding, ...]:
+def list_findings(content: Content, language: Language) -> tuple[Finding, ...]:
     """Answer the five questions."""
-    return (
-        _who(content),
-        _care_about(content),
-        _what_changed(content),
-        _how_good(content),
-        _trusted(content),
-    )
+    return tuple(answer(content, language) for answer in (_who, _care_about, _what_changed, _how_good, _trusted))
 
 
-def _who(content: Content) -> Finding:
-    figure = f"{format_number(content.totals.users)} users"
+def _who(content: Content, language: Language) -> Finding:
+    question = language.gettext("Who are the users?")
+    figure = language.ngettext("%(n)s user", "%(n)s users", content.totals.users)
     if not content.clusters:
-        return Finding("Who are the users?", figure, "They form no clusters.", "clusters")
+        return Finding(question, figure, language.gettext("They form no clusters."), "clusters")
     largest = content.clusters[0]
-    groups = "one group" if len(content.clusters) == 1 else f"{len(content.clusters)} groups of users with similar interests"
-    answer = f"In {groups}. The largest has {format_percent(largest.share, 0)} of them: {calm(largest.name)}."
-    return Finding("Who are the users?", figure, answer, "clusters")
+    answer = language.ngettext(
+        "In one group. The largest has %(share)s of them: %(name)s.",
+        "In %(n)s groups of users with similar interests. The largest has %(share)s of them: %(name)s.",
+        len(content.clusters),
+        share=language.percent(largest.share, 0),
+        name=calm(largest.name),
+    )
+    return Finding(question, figure, answer, "clusters")
 
 
-def _care_about(content: Content) -> Finding:
+def _care_about(content: Content, language: Language) -> Finding:
     core = content.tiers.tiers[0]
-    figure = f"{format_number(core.median_per_user)} core interest{'' if core.median_per_user == 1 else 's'}"
-    named = ", ".join(
-        f"{calm(interest.name)} ({format_percent(interest.core_users / max(content.tiers.users, 1), 0)} of the users)"
+    figure = language.ngettext("%(n)s core interest", "%(n)s core interests", core.median_per_user)
+    named = language.gettext(", ").join(
+        language.gettext(
+            "%(interest)s (%(share)s of the users)",
+            interest=calm(interest.name),
+            share=language.percent(interest.core_users / max(content.tiers.users, 1), 0),
+        )
         for interest in content.core_interests[:NAMED_INTERESTS]
     )
-    answer = "The median number per user." + (f" Most often core: {named}." if named else "")
-    return Finding("What do they care about?", figure, answer, "tiers")
+    answer = language.gettext("The median number per user.")
+    if named:
+        answer = f"{answer} {language.gettext('Most often core: %(interests)s.', interests=named)}"
+    return Finding(language.gettext("What do they care about?"), figure, answer, "tiers")
 
 
-def _what_changed(content: Content) -> Finding:
-    flows, question = content.flows, "What changed?"
+def _what_changed(content: Content, language: Language) -> Finding:
+    flows, question, today = content.flows, language.gettext("What changed?"), language.day(content.as_of)
     if flows is None or flows.kept is None:
-        return Finding(
-            question, "First day", f"No earlier day than {content.as_of} has tiers. The next run will be compared with it.", "tiers"
-        )
-    answer = (
-        f"Of the interests that are core on {flows.since} or on {content.as_of}, this share is core on both days. "
-        f"{format_number(flows.new_users)} users are new, {format_number(flows.gone_users)} have no tiers any more."
+        answer = language.gettext("No earlier day than %(day)s has tiers. The next run will be compared with it.", day=today)
+        return Finding(question, language.gettext("First day"), answer, "tiers")
+    answer = language.gettext(
+        "Of the interests that are core on %(since)s or on %(day)s, this share is core on both days. "
+        "%(new)s users are new, %(gone)s have no tiers any more.",
+        since=language.day(flows.since),
+        day=today,
+        new=language.number(flows.new_users),
+        gone=language.number(flows.gone_users),
     )
-    return Finding(question, f"{format_percent(flows.kept, 0)} kept", answer, "tiers")
+    return Finding(question, language.gettext("%(share)s kept", share=language.percent(flows.kept, 0)), answer, "tiers")
 
 
-def _how_good(content: Content) -> Finding:
-    question = "How good are the predictions?"
+def _how_good(content: Content, language: Language) -> Finding:
+    question = language.gettext("How good are the predictions?")
     headline = None if content.back_test is None else content.back_test.headline
     position = -1 if headline is None else next((place for place, column in enumerate(headline.columns) if column.metric == "J"), -1)
     measured = () if headline is None or position < 0 else headline.measured(position)
     if content.back_test is None or not measured:
-        return Finding(question, "Unknown", "The back-test has not been run for this day: run the stages evaluate and report.", "back-test")
+        answer = language.gettext("The back-test has not been run for this day: run the stages evaluate and report.")
+        return Finding(question, language.gettext("Unknown"), answer, "back-test")
     (_, value), *others = measured
-    answer = f"J of the tiers on the {content.back_test.horizon_days} days held back, where 0 is perfect."
+    answers = [language.gettext("J of the tiers on the %(days)s days held back, where 0 is perfect.", days=content.back_test.horizon_days)]
     if others:
         best, other = min(others, key=lambda pair: pair[1].value)
         difference = best.differences[position]
-        named = f"the best other model, {best.name[:1].lower()}{best.name[1:]}, with {format_decimal(other.value)}"
+        named = {"model": name_within_sentence(best, language), "value": language.decimal(other.value)}
         if difference is None:
-            answer += f" Compare {named}."
+            answers.append(language.gettext("Compare the best other model, %(model)s, with %(value)s.", **named))
         elif difference.verdict == "worse":
-            answer += f" That is better than {named}: the paired difference excludes 0."
+            answers.append(
+                language.gettext(
+                    "That is better than the best other model, %(model)s, with %(value)s: the paired difference excludes 0.", **named
+                )
+            )
         elif difference.verdict == "better":
-            answer += f" That is worse than {named}: the paired difference excludes 0."
+            answers.append(
+                language.gettext(
+                    "That is worse than the best other model, %(model)s, with %(value)s: the paired difference excludes 0.", **named
+                )
+            )
         else:
-            answer += f" No difference is shown from {named}."
-    return Finding(question, f"J {format_decimal(value.value)}", answer, "back-test")
+            answers.append(language.gettext("No difference is shown from the best other model, %(model)s, with %(value)s.", **named))
+    return Finding(question, f"J {language.decimal(value.value)}", " ".join(answers), "back-test")
 
 
-def _trusted(content: Content) -> Finding:
-    quality, question = content.quality, "Can the data be trusted?"
+def _trusted(content: Content, language: Language) -> Finding:
+    quality, question = content.quality, language.gettext("Can the data be trusted?")
     if quality is None:
-        return Finding(question, "Unknown", "No run of clean has measured the data yet.", "quality")
+        return Finding(question, language.gettext("Unknown"), language.gettext("No run of clean has measured the data yet."), "quality")
     read = sum(source.rows_in for source in quality.sources)
     unusable = sum(source.quarantined for source in quality.sources)
-    share = format_percent(unusable / read) if read else format_percent(0)
+    figure = language.gettext("%(share)s unusable", share=language.percent(unusable / read if read else 0.0))
+    checks = len(quality.checks)
     if quality.failed:
-        limits = f"{quality.failed} of {len(quality.checks)} limits of the config {'is' if quality.failed == 1 else 'are'} not met."
+        limits = language.ngettext(
+            "%(n)s of %(all)s limits of the config is not met.",
+            "%(n)s of %(all)s limits of the config are not met.",
+            quality.failed,
+            all=checks,
+        )
+    elif checks:
+        limits = language.gettext("All %(all)s limits of the config are met.", all=checks)
     else:
-        limits = f"All {len(quality.checks)} limits of the config are met." if quality.checks else "The config sets no limit."
-    return Finding(
-        question, f"{share} unusable", f"Of the {format_number(read)} rows that the newest run of clean read. {limits}", "quality"
-    )
+        limits = language.gettext("The config sets no limit.")
+    answer = language.gettext("Of the %(rows)s rows that the newest run of clean read.", rows=language.number(read))
+    return Finding(question, figure, f"{answer} {limits}", "quality")

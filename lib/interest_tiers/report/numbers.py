@@ -21,14 +21,17 @@ def format_percent(value: float | None, places: int = 1) -> str:
     return MISSING if value is None else f"{100 * value:.{places}f}\N{NO-BREAK SPACE}%"
 
 
+def format_signed(value: float, places: int = 3) -> str:
+    """Format a number with its sign, such as ``+0.045``."""
+    return f"{value:+,.{places}f}".replace("-", "\N{MINUS SIGN}")
+
+
 def format_measure(value: float | None, unit: str) -> str:
-    """Format a measure of data quality in its unit (see quality.Check)."""
+    """Format a measure of data quality in a unit without words (see quality.Check)."""
     if value is None:
         return MISSING
     if unit == "share":
         return format_percent(value)
     if unit == "factor":
         return f"{value:,.2f}\N{NO-BREAK SPACE}×"
-    if unit == "days":
-        return f"{value:,.0f}\N{NO-BREAK SPACE}{'day' if value == 1 else 'days'}"
     return format_number(value) if unit == "count" else f"{value:,.6g}"

@@ -31,7 +31,7 @@ if (search) {
     if (further && words.length) {
       further.open = true;
     }
-    found.textContent = n + " of " + users.length + " users";
+    found.textContent = found.dataset.text.replace("{found}", n).replace("{all}", users.length);
   };
   search.addEventListener("input", show);
   document.getElementById("explorer").hidden = false;

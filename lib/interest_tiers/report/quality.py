@@ -8,20 +8,22 @@ from dataclasses import dataclass
 from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
+from interest_tiers.report.language import N_
+
 #: Rows that are read at most: a run measures every source and every reason that the config names.
 MEASURES_LIMIT = 5000
 
 #: Display name of a measure with a limit, its unit, and the side of the limit on which it must lie.
 CHECKS: Mapping[str, tuple[str, str, str]] = {
-    "quarantine_rate": ("rows that cannot be used", "share", "at most"),
-    "rate_of_reason": ("rows with one reason", "share", "at most"),
-    "missing_rate": ("missing values", "share", "at most"),
-    "volume_change": ("rows read, against the run before, larger over smaller", "factor", "at most"),
-    "newest_event_age_days": ("age of the newest event", "days", "at most"),
-    "interactions": ("interactions left", "count", "at least"),
-    "users": ("users left", "count", "at least"),
-    "catalogue_rate": ("interactions whose item the catalogue has", "share", "at least"),
-    "undecodable_rate": ("rows with bytes outside the encoding", "share", "at most"),
+    "quarantine_rate": (N_("rows that cannot be used"), "share", N_("at most")),
+    "rate_of_reason": (N_("rows with one reason"), "share", N_("at most")),
+    "missing_rate": (N_("missing values"), "share", N_("at most")),
+    "volume_change": (N_("rows read, against the run before, larger over smaller"), "factor", N_("at most")),
+    "newest_event_age_days": (N_("age of the newest event"), "days", N_("at most")),
+    "interactions": (N_("interactions left"), "count", N_("at least")),
+    "users": (N_("users left"), "count", N_("at least")),
+    "catalogue_rate": (N_("interactions whose item the catalogue has"), "share", N_("at least")),
+    "undecodable_rate": (N_("rows with bytes outside the encoding"), "share", N_("at most")),
 }
 
 
@@ -139,7 +141,7 @@ def _checks(measures: Sequence[Row]) -> tuple[Check, ...]:
 
 
 def _check(row: Row) -> Check:
-    name, unit, side = CHECKS.get(row["measure"], (row["measure"].replace("_", " "), "number", "limit"))
+    name, unit, side = CHECKS.get(row["measure"], (row["measure"].replace("_", " "), "number", N_("limit")))
     return Check(row["source"], name, row["subject"], row["value"], row["limit"], unit, side, row["passed"])
 
 

@@ -9,12 +9,16 @@ from datetime import date
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from interest_tiers.report.language import N_
 from interest_tiers.report.sources import Sources
 
 #: Stages whose tables hold one state and not one per as_of: their newest run wrote what is there now.
 UNDATED_STAGES = ("clean", "embed")
 
 REASONS_LIMIT = 50
+
+#: How a run of a stage can end.
+STATUSES = (N_("done"), N_("failed"), N_("refused"))
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ class Sources:
     Tables with a column as_of hold the rows of one day; interactions hold the rows before it. The other tables are whole.
     metrics, runs and data_quality are None where the warehouse has no such table.
     earlier_tiers are the user_tiers of earlier_day, the last day before this one; None on the first day.
+    cluster_models is whole, and all_clusters has the clusters of this day and the days before; both None where none is recorded.
     """
 
     interactions: DataFrame
@@ -36,6 +37,8 @@ class Sources:
     data_quality: DataFrame | None = None
     earlier_tiers: DataFrame | None = None
     earlier_day: date | None = None
+    cluster_models: DataFrame | None = None
+    all_clusters: DataFrame | None = None
 
 
 def add_interest_name(rows: DataFrame, interests: DataFrame) -> DataFrame:

@@ -6,13 +6,15 @@ import logging
 import os
 import re
 import sys
+import tempfile
 from collections.abc import Mapping
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from importlib.resources import files
 from pathlib import Path
+from uuid import uuid4
 
 import pyspark
-from pyspark import SparkConf
+from py4j.protocol import Py4JError
 from pyspark.sql import SparkSession
 
 from interest_tiers.errors import ConfigError
@@ -25,6 +27,9 @@ FURTHER_SETTINGS = "INTEREST_TIERS_SPARK_SETTINGS"
 
 #: Setting: whether Spark draws progress bars.
 PROGRESS = "spark.ui.showConsoleProgress"
+
+#: What errors say where a session lacks Delta's jar, or its extension and catalog.
+WITHOUT_DELTA = ("DATA_SOURCE_NOT_FOUND", "Failed to find data source", "Failed to find the data source", "DELTA_CONFIGURE_SPARK_SESSION")
 
 #: Settings that Spark's own spark-defaults.conf may change for sessions built in Python. The others decide on rows or jars.
 OPERATOR_SETTINGS = ("spark.driver.memory", "spark.log.level", PROGRESS)
@@ -46,11 +51,11 @@ def build_session(app_name: str) -> SparkSession:
             LOG.info("Spark starts, and fetches its jars from Maven Central once")
         for key, value in settings.items():
             builder = builder.config(key, value)
-    if _is_local():
-        # Workers must run the driver's interpreter, with the same packages.
-        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    # Workers run the interpreter at the driver's path, with the same packages, unless spark.pyspark.python names another.
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     with hide_ivy_report() if is_plain_python else nullcontext():
         spark = builder.getOrCreate()
+    _require_jvm(spark)
     _require_delta(spark)
     if is_plain_python:
         _quiet_plans(spark)
@@ -67,7 +72,7 @@ def plain_python_settings() -> dict[str, str]:
 
 def packaged_settings() -> dict[str, str]:
     """Read conf/spark-defaults.conf, without what Spark's own configuration sets, and the file of FURTHER_SETTINGS over it."""
-    settings = _parse(files("interest_tiers.conf").joinpath("spark-defaults.conf").read_text(encoding="utf-8"))
+    settings = read_settings(files("interest_tiers.conf").joinpath("spark-defaults.conf").read_text(encoding="utf-8"))
     own = _own_settings()
     settings = {key: value for key, value in settings.items() if key not in own}
     further = os.environ.get(FURTHER_SETTINGS)
@@ -85,7 +90,7 @@ def _own_settings() -> set[str]:
     """Return which OPERATOR_SETTINGS a person has set in Spark's own configuration. Spark reads the values itself."""
     home = os.environ.get("SPARK_HOME", str(Path(pyspark.__file__).parent))
     file = Path(os.environ.get("SPARK_CONF_DIR", f"{home}/conf")) / "spark-defaults.conf"
-    own = set(_parse(file.read_text(encoding="utf-8"))) if file.is_file() else set()
+    own = set(read_settings(file.read_text(encoding="utf-8"))) if file.is_file() else set()
     if "SPARK_DRIVER_MEMORY" in os.environ:
         own.add("spark.driver.memory")
     return own & set(OPERATOR_SETTINGS)
@@ -93,7 +98,7 @@ def _own_settings() -> set[str]:
 
 def _read_further(path: Path) -> dict[str, str]:
     try:
-        settings = _parse(path.read_text(encoding="utf-8"))
+        settings = read_settings(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{FURTHER_SETTINGS} is {path}: {error.strerror}") from error
     for jar in settings.get("spark.driver.extraClassPath", "").split(os.pathsep):
@@ -104,7 +109,8 @@ def _read_further(path: Path) -> dict[str, str]:
     return settings
 
 
-def _parse(properties: str) -> dict[str, str]:
+def read_settings(properties: str) -> dict[str, str]:
+    """Read the lines of a properties file, without comments."""
     lines = (line.strip() for line in properties.splitlines())
     pairs = (re.split(r"[\s=]+", line, maxsplit=1) for line in lines if line and not line.startswith("#"))
     return {key: "".join(value) for key, *value in pairs}
@@ -114,12 +120,6 @@ def _is_plain_python() -> bool:
     return "PYSPARK_GATEWAY_PORT" not in os.environ and SparkSession.getActiveSession() is None
 
 
-def _is_local() -> bool:
-    if _is_plain_python():
-        return True
-    return (SparkConf().get("spark.master") or "local").startswith("local")
-
-
 def _require_java() -> None:
     from shutil import which
 
@@ -127,12 +127,25 @@ def _require_java() -> None:
         raise ConfigError("Java 17 is not installed: apt-get install openjdk-17-jre-headless, or set JAVA_HOME")
 
 
-def _require_delta(spark: SparkSession) -> None:
-    if "io.delta.sql.DeltaSparkSessionExtension" not in spark.conf.get("spark.sql.extensions", ""):  # type: ignore[operator]
+def _require_jvm(spark: SparkSession) -> None:
+    """Refuse Spark Connect, at once and not after the first stage: it has no JVM to ask for files, no RDD, MLlib or barrier stage."""
+    if getattr(spark, "_jvm", None) is None:
         raise ConfigError(
-            "this Spark session has no Delta Lake (spark.sql.extensions does not name io.delta.sql.DeltaSparkSessionExtension): "
-            "start it with spark-submit --properties-file conf/spark-defaults.conf"
+            "this is a Spark Connect session (Databricks shared or serverless compute), without MLlib, barrier stages and Hadoop's file "
+            "systems. Run on a cluster with dedicated (single user) access, by spark-submit, or in local mode"
         )
+
+
+def _require_delta(spark: SparkSession) -> None:
+    """Try Delta Lake by a read of a table that is not there; platforms have it without naming it in a setting."""
+    try:
+        spark.read.format("delta").load(str(Path(tempfile.gettempdir(), f"no-delta-table-{uuid4()}")))
+    except Exception as error:
+        if any(sign in str(error) for sign in WITHOUT_DELTA):
+            raise ConfigError(
+                "this Spark session has no Delta Lake (its jar, its SQL extension or its catalog is missing): "
+                "start it with spark-submit --properties-file conf/spark-defaults.conf"
+            ) from error
 
 
 def _quiet_plans(spark: SparkSession) -> None:
@@ -148,8 +161,9 @@ def _resolve_classes_once(spark: SparkSession) -> None:
     time that building a Column takes. PySpark 4 gives the full names (SPARK-48475).
     """
     jvm = spark.sparkContext._jvm
-    for name in ("functions", "PythonUtils", "PythonSQLUtils"):
-        setattr(jvm, name, getattr(jvm, name))
+    with suppress(Py4JError):  # platforms may allow few classes
+        for name in ("functions", "PythonUtils", "PythonSQLUtils"):
+            setattr(jvm, name, getattr(jvm, name))
 
 
 def _fit_small_machines(spark: SparkSession) -> None:

@@ -26,6 +26,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+def run_task() -> None:
+    """Run a command as a task of a platform that calls an entry point and ignores exit codes. Raises RuntimeError where it failed."""
+    code = main()
+    if code:
+        raise RuntimeError(f"interest-tiers {' '.join(sys.argv[1:2])} ended with exit code {code}; the message stands above")
+
+
 def build_app(command: str | None = None) -> typer.Typer:
     """Build the command line with every command; of a quick command alone, without those of stages."""
     # Boxes wrap long messages, which programs read: a person's terminal alone has them.

@@ -49,6 +49,7 @@ class Stage:
     sections:  sections of the config that decide on its rows
     run:       does the work; takes the context, and every option by name
     preflight: checks before any work what would stop the stage late; returns notes, raises an InterestTiersError
+    follows:   stages whose files it uses, such as models; those whose tables it reads need no mention
     command:   a command of its own that the pipeline does not run
     has_config: whether it works on a data set, with a config and as_of
     """
@@ -62,6 +63,7 @@ class Stage:
     sections: tuple[str, ...] = ()
     options: tuple[Option, ...] = ()
     preflight: Callable[..., list[str]] = field(default=_no_preflight)
+    follows: tuple[str, ...] = ()
     command: bool = False
     has_config: bool = True
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import date
+from pathlib import Path
 from typing import Any
 
-from interest_tiers.errors import InterestTiersError, WarehouseError
+from interest_tiers.errors import ConfigError, InterestTiersError, WarehouseError
+from interest_tiers.spark.workers import check_workers
 from interest_tiers.stages.context import RunContext, StageContext
 from interest_tiers.stages.declaration import Stage
 from interest_tiers.stages.registry import writers_of
@@ -81,7 +83,8 @@ def make_plan(stages: Sequence[Stage], context: StageContext, options: Mapping[s
             made.setdefault(table.name, stage.name)
     try:
         check_disk(context)
-    except WarehouseError as error:
+        check_workers(context.spark, _shared_folders(context))
+    except (ConfigError, WarehouseError) as error:
         planned[0] = replace(planned[0], stops=(str(error), *planned[0].stops))
     return Plan(as_of, tuple(planned))
 
@@ -99,9 +102,20 @@ def check_disk(context: RunContext) -> list[str]:
     return []
 
 
+def _shared_folders(context: RunContext) -> dict[str, Path]:
+    """Return the folders that every machine must share, by the setting that names each."""
+    folders = {"--warehouse": context.warehouse.local_folder}
+    if isinstance(context, StageContext) and context.config.tiers.network != "rule":
+        given = context.config.tiers.training.folder
+        # The default lies in the warehouse; a folder that is no path is refused by its stage.
+        folders["tiers.training.folder"] = None if given is None or "://" in given else Path(given).resolve()
+    return {key: folder for key, folder in folders.items() if folder is not None}
+
+
 def check(stages: Sequence[Stage], context: RunContext, options: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Run the preflight of every stage before the first; returns their notes. Raises the first InterestTiersError."""
     check_disk(context)
+    check_workers(context.spark, _shared_folders(context))
     return [f"{stage.name}: {note}" for stage in stages for note in stage.preflight(context, **options.get(stage.name, {}))]
 
 

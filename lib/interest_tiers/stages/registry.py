@@ -123,6 +123,7 @@ STAGES: tuple[Stage, ...] = (
             ),
         ),
         preflight=_function_of("assign_tiers", "preflight"),
+        follows=("train_tiers",),
     ),
     Stage(
         "cluster_users",
@@ -137,8 +138,8 @@ STAGES: tuple[Stage, ...] = (
         "recommend",
         "rank the items to show each user next, with reasons",
         _function_of("recommend", "run"),
-        reads=(INTERACTIONS, ITEMS, ITEM_INTERESTS, USER_TIERS, USER_CLUSTERS, CLUSTERS, INTERESTS),
-        may_read=(TEXT_EMBEDDINGS, USERS, USER_INTERESTS),
+        reads=(INTERACTIONS, ITEMS, ITEM_INTERESTS, USER_INTERESTS, USER_TIERS, USER_CLUSTERS, CLUSTERS, INTERESTS),
+        may_read=(TEXT_EMBEDDINGS, USERS),
         writes=(RECOMMENDATIONS,),
         sections=("behaviours", "interests", "embedding", "tiers", "recommend"),
         preflight=_function_of("recommend", "preflight"),
@@ -162,10 +163,11 @@ STAGES: tuple[Stage, ...] = (
             INTERACTIONS, INTERACTIONS_QUARANTINE, ITEMS, USERS, INTERESTS, USER_INTERESTS, USER_TIERS, USER_VECTORS, CLUSTERS,
             USER_CLUSTERS, RECOMMENDATIONS,
         ),
-        may_read=(METRICS, RUNS, DATA_QUALITY),
+        may_read=(METRICS, RUNS, DATA_QUALITY, CLUSTER_MODELS),
         options=(
             Option("show_users", "show user ids in the report; default: masked", in_pipeline=True),
             Option("report_to", "path of the report; default: report/index.html of the warehouse", str, metavar="PATH", in_pipeline=True),
+            Option("language", "language of the report", str, "en", choices=("en", "zh"), in_pipeline=True),
         ),
         preflight=_function_of("report", "preflight"),
     ),
@@ -232,6 +234,23 @@ def select_stages(first: str, last: str) -> tuple[Stage, ...]:
     if not part:
         raise ConfigError(f"--from {first} --to {last}: {last} comes before {first}. The order is {', '.join(names)}")
     return part
+
+
+def dependencies_of(stage: Stage) -> tuple[Stage, ...]:
+    """Return the earlier stages of the pipeline that must have ended before a stage begins, without those that others of them wait for."""
+    earlier = STAGES[: STAGES.index(stage)]
+    needed = [each for each in earlier if _feeds(each, stage)]
+    implied = {name for each in needed for name in _ancestors(each)}
+    return tuple(each for each in needed if each.name not in implied)
+
+
+def _feeds(earlier: Stage, stage: Stage) -> bool:
+    return earlier.name in stage.follows or any(table in (*stage.reads, *stage.may_read) for table in earlier.writes)
+
+
+def _ancestors(stage: Stage) -> set[str]:
+    direct = dependencies_of(stage)
+    return {each.name for each in direct}.union(*(_ancestors(each) for each in direct))
 
 
 def writers_of(table: Table) -> Sequence[Stage]:

@@ -6,11 +6,13 @@ from pyspark.sql import functions as F
 
 from interest_tiers.errors import WarehouseError
 from interest_tiers.report.content import build_content
+from interest_tiers.report.language import LANGUAGES, Language
 from interest_tiers.report.page import render
 from interest_tiers.report.sources import Sources
 from interest_tiers.stages.context import StageContext
 from interest_tiers.stages.results import StageResult
 from interest_tiers.storage.schemas import (
+    CLUSTER_MODELS,
     CLUSTERS,
     DATA_QUALITY,
     INTERACTIONS,
@@ -30,15 +32,16 @@ from interest_tiers.storage.schemas import (
 NO_PATH = "no report is written: a catalog holds no files; give --report-to PATH"
 
 
-def preflight(context: StageContext, show_users: bool = False, report_to: str | None = None) -> list[str]:
+def preflight(context: StageContext, show_users: bool = False, report_to: str | None = None, language: str = LANGUAGES[0]) -> list[str]:
     """Note where no report will be written."""
     return [NO_PATH] if path_of_report(context, report_to) is None else []
 
 
-def run(context: StageContext, show_users: bool = False, report_to: str | None = None) -> StageResult:
+def run(context: StageContext, show_users: bool = False, report_to: str | None = None, language: str = LANGUAGES[0]) -> StageResult:
     """Write the report of one as_of: findings, tiers, clusters, some users and the back-test, in one HTML page.
 
     show_users: show the ids of these users, which are masked otherwise. report_to: see path_of_report.
+    language: one of LANGUAGES.
     """
     from interest_tiers.stages.registry import STAGES  # it imports this module
 
@@ -49,7 +52,7 @@ def run(context: StageContext, show_users: bool = False, report_to: str | None =
     content = build_content(
         read_sources(context), config.name, context.as_of, config.tiers.horizon_days, stages, config.interests.levels, show_users
     )
-    context.warehouse.write_text(path, render(content))
+    context.warehouse.write_text(path, render(content, Language(language)))
     return StageResult(rows_in=content.totals.users, rows_out=1, message=path)
 
 
@@ -68,7 +71,7 @@ def path_of_report(context: StageContext, report_to: str | None) -> str | None:
 
 def read_sources(context: StageContext) -> Sources:
     """Read the tables of this as_of, and the tiers of the day before; metrics, runs and data_quality where they exist."""
-    tiers = context.read(USER_TIERS)
+    tiers, clusters = context.read(USER_TIERS), context.read(CLUSTERS)
     earlier = tiers.where(F.col("as_of") < F.lit(context.as_of)).agg(F.max("as_of").alias("day")).collect()[0]["day"]
     return Sources(
         interactions=context.read(INTERACTIONS, context.as_of),
@@ -87,4 +90,6 @@ def read_sources(context: StageContext) -> Sources:
         data_quality=context.read(DATA_QUALITY) if context.warehouse.exists(DATA_QUALITY) else None,
         earlier_tiers=None if earlier is None else tiers.where(F.col("as_of") == F.lit(earlier)),
         earlier_day=earlier,
+        cluster_models=context.read(CLUSTER_MODELS) if context.warehouse.exists(CLUSTER_MODELS) else None,
+        all_clusters=clusters.where(F.col("as_of") <= F.lit(context.as_of)),
     )

@@ -16,3 +16,8 @@ def is_catalog(location: str) -> bool:
 def is_local_folder(location: str) -> bool:
     """Whether a location is a folder of this machine, as far as its text says."""
     return not is_catalog(location) and (location.startswith("file:") or "://" not in location)
+
+
+def is_on_s3(location: str) -> bool:
+    """Whether a location is a folder of S3, or of a store that speaks its protocol."""
+    return location.startswith(("s3://", "s3a://"))

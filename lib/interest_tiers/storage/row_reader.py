@@ -1,10 +1,11 @@
-"""Reads a few rows of a warehouse for a person: tables in a local folder without a JVM, all others by Spark.
+"""Reads a few rows of a warehouse for a person: tables in a local folder or on S3 without a JVM, all others by Spark.
 
 Stages read frames by warehouse.py. Here every answer is bounded, by a user, a cluster or a limit.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from functools import cached_property
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from interest_tiers.errors import WarehouseError
-from interest_tiers.storage.address import is_local_folder
+from interest_tiers.storage.address import is_local_folder, is_on_s3
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable
@@ -51,18 +52,20 @@ class RowReader(Protocol):
 def open_rows(location: str, build_session: Callable[[], SparkSession], by_spark: bool = False) -> RowReader:
     """Open a warehouse for reading.
 
-    build_session: called where Spark is needed. by_spark: read a local folder by Spark too, as other file systems and catalogs are.
+    build_session: called where Spark is needed. by_spark: read a local folder and S3 by Spark too, as all else is.
     """
-    return FolderRows(location) if is_local_folder(location) and not by_spark else SparkRows(location, build_session)
+    is_for_delta_rs = is_local_folder(location) or is_on_s3(location)
+    return FolderRows(location) if is_for_delta_rs and not by_spark else SparkRows(location, build_session)
 
 
 class FolderRows:
-    """Tables in a local folder, read without a JVM by delta-rs."""
+    """Tables in a local folder or on S3, read without a JVM by delta-rs.
+
+    For S3, the environment has the credentials and the region or endpoint: AWS_ACCESS_KEY_ID, AWS_REGION, AWS_ENDPOINT_URL, ...
+    """
 
     def __init__(self, location: str) -> None:
         self.location = location.rstrip("/")
-        path = location.removeprefix("file://") if location.startswith("file://") else location.removeprefix("file:")
-        self._folder = Path(path)
 
     def select(self, table: str, columns: Sequence[str], where: Where, order_by: str = "", limit: int | None = None) -> list[Row]:
         delta = self._open(table)
@@ -87,15 +90,19 @@ class FolderRows:
         from deltalake import DeltaTable
         from deltalake.exceptions import DeltaError, TableNotFoundError
 
-        path = self._folder / table
-        if not (path / "_delta_log").is_dir():
-            raise _missing(self.location, table)
+        address = f"{self.location}/{table}" if is_on_s3(self.location) else self._local_address(table)
         try:
-            return DeltaTable(path.resolve().as_uri())
+            return DeltaTable(address)
         except TableNotFoundError as error:
             raise _missing(self.location, table) from error
-        except DeltaError as error:
-            raise WarehouseError(f"{path} cannot be read without Spark: {error}. Add --spark") from error
+        except (DeltaError, OSError) as error:
+            raise WarehouseError(f"{self.location}/{table} cannot be read without Spark: {error}. Add --spark") from error
+
+    def _local_address(self, table: str) -> str:
+        path = Path(re.sub("^file:(//)?", "", self.location)) / table
+        if not (path / "_delta_log").is_dir():
+            raise _missing(self.location, table)
+        return path.resolve().as_uri()
 
     def _query(self, delta: DeltaTable, query: str) -> list[Row]:
         from deltalake import QueryBuilder

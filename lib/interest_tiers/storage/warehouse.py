@@ -267,11 +267,18 @@ class Warehouse:
             raise WarehouseError(f"--warehouse {self.location}: a report is a file; give --warehouse a folder for it")
         return f"{self.location}/{REPORT}/index.html"
 
-    def free_bytes(self) -> int | None:
-        """Return the free disk of a warehouse in a local folder; None for any other warehouse."""
+    @property
+    def local_folder(self) -> Path | None:
+        """The warehouse as a folder of this machine; None for any other warehouse."""
         if self._folder is None or not self._folder.root.startswith("file:"):
             return None
-        folder = Path(self._folder.root.removeprefix("file:"))
+        return Path(self._folder.root.removeprefix("file:"))
+
+    def free_bytes(self) -> int | None:
+        """Return the free disk of a warehouse in a local folder; None for any other warehouse."""
+        folder = self.local_folder
+        if folder is None:
+            return None
         return shutil.disk_usage(next(path for path in (folder, *folder.parents) if path.exists())).free
 
     def write_parquet(self, path: str, rows: DataFrame, partition_by: str | None = None) -> None:

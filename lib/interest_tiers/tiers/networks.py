@@ -154,7 +154,7 @@ class _TextReader(nn.Module):
         has_weights = any(Path(folder).glob("*.safetensors"))
         arguments: dict[str, Any] = {"trust_remote_code": False}
         self.model = (
-            AutoModel.from_pretrained(folder, use_safetensors=True, dtype=torch.float32, **arguments)
+            AutoModel.from_pretrained(folder, use_safetensors=True, **arguments)
             if has_weights
             else AutoModel.from_config(config, **arguments)
         )

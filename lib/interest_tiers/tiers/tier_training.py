@@ -11,7 +11,7 @@ from interest_tiers.config import TIERS, TierTraining
 from interest_tiers.tiers.shapes import NetworkShape, RowBatch, Scaling
 
 if TYPE_CHECKING:
-    from interest_tiers.tiers.training_rows import PetastormRows
+    from interest_tiers.tiers.training_rows import TrainingRows
     from interest_tiers.training.loop import Objective
 
 
@@ -47,11 +47,11 @@ class TierTask:
     def objective(self, device: str) -> Objective:
         return _Objective(self, device)
 
-    def training_rows(self, rank: int, processes: int, epoch_steps: int) -> PetastormRows:
-        from interest_tiers.tiers.training_rows import PetastormRows
+    def training_rows(self, rank: int, processes: int, epoch_steps: int) -> TrainingRows:
+        from interest_tiers.tiers.training_rows import TrainingRows
 
         rows_per_process = self.settings.batch_size // processes
-        return PetastormRows(self.training, rows_per_process, self.settings.seed, rank, processes, epoch_steps)
+        return TrainingRows(self.training, rows_per_process, self.settings.seed, rank, processes, epoch_steps)
 
     def validation_rows(self, rank: int, processes: int) -> StoredRows:
         return StoredRows(self.tuning, self.settings.batch_size, rank, processes)

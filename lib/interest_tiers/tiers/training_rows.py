@@ -1,23 +1,37 @@
-"""Reads the rows of a training from Parquet, by petastorm, in the processes of the training. Rows hold only numbers."""
+"""Reads the rows of a training from Parquet, in the processes of the training: by petastorm, or by pyarrow where petastorm cannot.
+
+Rows hold only numbers.
+"""
 
 from __future__ import annotations
 
+import importlib.util
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+from packaging.version import Version
 
 from interest_tiers.tiers.shapes import SEQUENCE_CHANNELS, RowBatch
 
 #: Columns: all features in one list, the tier's position in TIERS, the row's weight, and what some networks read besides features.
 FEATURES, LABEL, WEIGHT, SEQUENCE, TOKENS = "features", "label", "weight", "sequence", "tokens"
 
+#: petastorm calls parts of pyarrow that this version no longer has.
+TOO_NEW_FOR_PETASTORM = Version("15")
+
 #: Row groups that are prefetched for a training on a GPU.
 READ_AHEAD = 4
+
+
+def reads_by_petastorm() -> bool:
+    """Say whether petastorm is installed, and can read with the installed pyarrow."""
+    return importlib.util.find_spec("petastorm") is not None and Version(pa.__version__) < TOO_NEW_FOR_PETASTORM
 
 
 def batch_of(columns: Mapping[str, np.ndarray]) -> RowBatch:
@@ -44,7 +58,7 @@ def arrow_batch(record_batch: Any) -> RowBatch:
     return batch_of({name: _matrix(record_batch.column(name)) for name in names})
 
 
-class PetastormRows:
+class TrainingRows:
     """The training rows of one process, epoch by epoch: row groups in an order of the epoch, each shuffled.
 
     Every epoch opens a new reader, so that a resumed training sees the same rows as an uninterrupted one. Rows were written in an
@@ -84,13 +98,31 @@ class PetastormRows:
 
     def _groups(self, epoch: int) -> Iterator[RowBatch]:
         """Yield row groups without end, each shuffled."""
+        order = np.random.default_rng([self._seed, epoch, self._rank])
+        for group in self._by_petastorm(epoch) if reads_by_petastorm() else self._by_arrow(epoch):
+            yield group.take(order.permutation(len(group)))
+
+    def _by_arrow(self, epoch: int) -> Iterator[RowBatch]:
+        """Yield every n-th row group, n processes, turn by turn in an order of its own."""
+        files = sorted(Path(self._folder).rglob("*.parquet"))
+        every = [(file, group) for file in files for group in range(pq.read_metadata(file).num_row_groups)]
+        own = every[self._rank :: self._processes]
+        if not own:
+            raise ValueError(f"{self._folder} has {len(every)} row groups for {self._processes} processes: use fewer processes")
+        order = np.random.default_rng([self._seed, epoch])
+        while True:
+            for place in order.permutation(len(own)):
+                file, group = own[place]
+                with pq.ParquetFile(file) as parquet:
+                    yield arrow_batch(parquet.read_row_group(group).combine_chunks().to_batches()[0])
+
+    def _by_petastorm(self, epoch: int) -> Iterator[RowBatch]:
         from petastorm import make_batch_reader
 
         # petastorm calls functions that the pinned pyarrow deprecates but has.
         warnings.filterwarnings("ignore", category=FutureWarning, module="petastorm")
         # petastorm takes 0 for no seed.
         seed = 1 + self._seed + 1000 * epoch
-        order = np.random.default_rng([self._seed, epoch, self._rank])
         reader = make_batch_reader(
             Path(self._folder).as_uri(),
             # One worker: several would deliver row groups in the order in which they finish.
@@ -106,8 +138,7 @@ class PetastormRows:
         )
         try:
             for group in reader:
-                rows = batch_of(group._asdict())
-                yield rows.take(order.permutation(len(rows)))
+                yield batch_of(group._asdict())
         finally:
             reader.stop()
             reader.join()

@@ -9,6 +9,7 @@ import re
 import shutil
 import signal
 import sys
+import time
 from collections import deque
 from contextlib import redirect_stdout
 from dataclasses import replace
@@ -17,10 +18,15 @@ from typing import TextIO
 from pyspark.sql import SparkSession
 
 from interest_tiers.errors import ConfigError, DivergedError, TrainingError
+from interest_tiers.spark.workers import runs_locally
 from interest_tiers.training.loop import LOG, Task, Trained, TrainingPlan, train
 
 #: TorchDistributor finds a free port and releases it before the processes use it, so that another program may take it first.
 PORT_TAKEN, STARTS = re.compile("EADDRINUSE|address already in use", re.IGNORECASE), 3
+
+#: How a training on a cluster fails where an executor dies: Spark does not repeat a barrier stage whose results it collects.
+#: A process that fails by itself reports that first; only one whose peer vanished fails first by its connection.
+LOST_EXECUTOR = re.compile("ExecutorLostFailure|Connection closed by peer|Connection reset by peer|Broken pipe")
 
 #: How a process reports that its settings diverge (see loop).
 DIVERGED = re.compile(r"process \d+ of \d+ failed with FloatingPointError: ")
@@ -28,6 +34,9 @@ DIVERGED = re.compile(r"process \d+ of \d+ failed with FloatingPointError: ")
 #: How torchrun reports a process that a signal killed. It ends the others by SIGTERM.
 ENDED_BY_SIGNAL = re.compile(r"rank\s*: (?P<rank>\d+) \(local_rank: \d+\)\s*exitcode\s*: -(?P<signal>\d+) \(pid: (?P<pid>\d+)\)")
 
+
+#: Seconds to wait for task slots: executors register after the session has started, and replace those that died.
+SLOT_SECONDS = 60.0
 
 #: How the first process reports an epoch (see loop).
 EPOCH = re.compile(r"epoch \d+/\d+ ")
@@ -38,7 +47,7 @@ def check_processes(spark: SparkSession, num_processes: int, key: str) -> None:
 
     key: of the config, that sets num_processes.
     """
-    if _is_local(spark):
+    if runs_locally(spark):
         cards = _local_cards()
         if 0 < cards < num_processes:
             raise ConfigError(f"{key} is {num_processes}, and there are {cards} GPUs: two processes cannot share one")
@@ -50,21 +59,24 @@ def check_processes(spark: SparkSession, num_processes: int, key: str) -> None:
                 "spark.dynamicAllocation.enabled rules out. Set it to false, or set num_processes to 1 to train on the driver"
             )
         return
-    slots = spark.sparkContext.defaultParallelism
-    if num_processes > slots:
-        raise ConfigError(f"{key} is {num_processes}; the cluster has {slots} task slots: give it more, or ask for fewer")
+    deadline = time.monotonic() + SLOT_SECONDS
+    while num_processes > (slots := spark.sparkContext.defaultParallelism):
+        if time.monotonic() >= deadline:
+            raise ConfigError(f"{key} is {num_processes}; the cluster has {slots} task slots: give it more, or ask for fewer")
+        time.sleep(0.5)
 
 
 def run_training(spark: SparkSession, plan: TrainingPlan[Task]) -> Trained:
     """Train by TorchDistributor: on the driver's machine in local mode, else one process per barrier task.
 
     A single process trains on the driver also where executors come and go (dynamic allocation). A process that fails ends the others.
+    Where an executor is lost, the training starts again from its last checkpoint.
     Raises TrainingError with its traceback, or with the signal that killed it; DivergedError where the loss or the gradient was not a
     number.
     """
     from pyspark.ml.torch.distributor import TorchDistributor
 
-    on_driver = _is_local(spark) or (plan.settings.num_processes == 1 and _is_dynamic(spark))
+    on_driver = runs_locally(spark) or (plan.settings.num_processes == 1 and _is_dynamic(spark))
     has_gpu = bool(_local_cards()) if on_driver else _task_gpus(spark)
     # On the driver Spark assigns no GPU; the processes find the cards themselves.
     distributor = TorchDistributor(plan.settings.num_processes, local_mode=on_driver, use_gpu=has_gpu and not on_driver)
@@ -81,8 +93,11 @@ def run_training(spark: SparkSession, plan: TrainingPlan[Task]) -> Trained:
             reason = _find_signal(plan, output.last) or _read_failure(plan) or str(error)
             if DIVERGED.search(reason):
                 raise DivergedError(reason) from error
-            if attempt == STARTS or not PORT_TAKEN.search(reason):
+            is_lost = not on_driver and LOST_EXECUTOR.search(reason) is not None
+            if attempt == STARTS or not (is_lost or PORT_TAKEN.search(reason)):
                 raise TrainingError(reason) from error
+            if is_lost:
+                LOG.warning("an executor was lost: the training starts again from its last checkpoint in %s", plan.checkpoints)
     raise AssertionError  # the last attempt returns or raises
 
 
@@ -134,10 +149,6 @@ def _read_failure(plan: TrainingPlan[Task]) -> str | None:
     return failures[0].read_text(encoding="utf-8") if failures else None
 
 
-def _is_local(spark: SparkSession) -> bool:
-    return re.fullmatch(r"local(\[.*\])?", spark.sparkContext.master or "") is not None
-
-
 def _is_dynamic(spark: SparkSession) -> bool:
     return spark.sparkContext.getConf().get("spark.dynamicAllocation.enabled", "false") == "true"
 
@@ -153,7 +164,7 @@ def _task_gpus(spark: SparkSession) -> bool:
 
 
 def _threads(spark: SparkSession, num_processes: int, on_driver: bool) -> int:
-    if _is_local(spark):
+    if runs_locally(spark):
         return max(1, spark.sparkContext.defaultParallelism // num_processes)
     if on_driver:
         return os.cpu_count() or 1
