@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 from matplotlib.axes import Axes
@@ -10,13 +11,16 @@ from matplotlib.ticker import MaxNLocator
 
 from interest_tiers.config import TIERS
 from interest_tiers.report.canvas import INK, LINE, OTHERS, OURS, QUIET, Picture, choose_look, draw_picture, shorten
-from interest_tiers.report.comparison import Comparison, Difference, Measure, ModelMeasures
+from interest_tiers.report.comparison import VARIANT, Comparison, Difference, Measure, ModelMeasures
 from interest_tiers.report.language import Language
 from interest_tiers.report.plots import TIER_NAMES
 from interest_tiers.report.reliability import ReliabilityBin
 
 #: Height of a row of models, and of what a panel has around them, in inches.
 ROW, FRAME = 0.34, 1.05
+
+#: Lines of the settings of a trade-off.
+LINE_STYLES = ("-", "--", ":", "-.")
 
 #: Models from which a comparison has a chart of accuracy and variety.
 TRADE_OFF_MODELS = 3
@@ -76,6 +80,8 @@ def draw_differences(comparisons: Sequence[Comparison], metric: str, language: L
 def draw_trade_offs(comparisons: Sequence[Comparison], accuracy: str, others: Sequence[str], language: Language) -> Picture | None:
     """Draw every model by its accuracy and by each of other metrics; None where no comparison has enough models with both.
 
+    Variants of our model are lines from it: each setting is a way to trade one for the other.
+
     accuracy, others: metrics such as ``ndcg@10``
     """
     shown = [m for m in others if any(_find(c, accuracy) is not None and _find(c, m) is not None for c in comparisons)]
@@ -84,14 +90,15 @@ def draw_trade_offs(comparisons: Sequence[Comparison], accuracy: str, others: Se
     if not rows:
         return None
 
-    models = list(dict.fromkeys(model.model for c in rows for model in c.models))
+    models = list(dict.fromkeys(model.model for c in rows for model in c.models if not VARIANT.fullmatch(model.model)))
 
     def draw(figure: Figure) -> None:
         panels = figure.subplots(len(rows), len(shown), squeeze=False)
         for row, comparison in zip(panels, rows, strict=True):
             for axes, metric in zip(row, shown, strict=True):
                 _draw_trade_off(axes, comparison, accuracy, metric, models, language)
-            row[-1].legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1), fontsize=8.5)
+            # The first panel has every model; some have no measure of the last one.
+            row[-1].legend(*row[0].get_legend_handles_labels(), frameon=False, loc="upper left", bbox_to_anchor=(1, 1), fontsize=8.5)
 
     alternative = " ".join(
         language.gettext(
@@ -202,14 +209,26 @@ def _draw_trade_off(axes: Axes, comparison: Comparison, accuracy: str, metric: s
     if x is None or y is None:
         axes.axis("off")
         return
+    lines: dict[str, list[tuple[float, float, float]]] = {}
     for place, model in enumerate(comparison.models):
         across, up, is_ours = model.measures[x], model.measures[y], place == 0
-        if across is not None and up is not None:
+        if across is None or up is None:
+            continue
+        variant = VARIANT.fullmatch(model.model)
+        if variant is not None:
+            lines.setdefault(variant["setting"], []).append((float(variant["value"]), across.value, up.value))
+        else:
             colour, marker = choose_look(models.index(model.model))
             edge = INK if is_ours else "white"
             size = 11 if is_ours else 8
             name = shorten(language.translate(model.name))
             axes.plot([across.value], [up.value], marker, color=colour, markersize=size, markeredgecolor=edge, label=name)
+    across, up = (comparison.models[0].measures[position] for position in (x, y))
+    start = [] if across is None or up is None else [(0.0, across.value, up.value)]
+    for (setting, points), style in zip(sorted(lines.items()), itertools.cycle(LINE_STYLES), strict=False):
+        places = sorted(start + [point for point in points if point[0] > 0])
+        name = f"{language.translate(setting)} \N{RIGHTWARDS ARROW} {places[-1][0]:g}"
+        axes.plot([p[1] for p in places], [p[2] for p in places], style, color=INK, linewidth=1, marker=".", zorder=1, label=name)
     axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.set(xlabel=language.name_metric(comparison.columns[x].name), ylabel=language.name_metric(comparison.columns[y].name))
     axes.margins(0.1)
