@@ -143,7 +143,8 @@ def test_the_run_record_names_what_was_read(tables: Warehouse) -> None:
     assert list(runs) == STAGES or sorted(runs) == sorted(STAGES)
     assert len({row["run_id"] for row in runs.values()}) == 1
     assert runs["recommend"]["input_versions"].keys() == {
-        "interactions", "items", "item_interests", "interests", "text_embeddings", "user_tiers", "user_clusters", "clusters",
+        "interactions", "items", "item_interests", "interests", "text_embeddings", "user_interests", "user_tiers", "user_clusters",
+        "clusters",
     }  # fmt: skip
     assert all(row["ended_at"] >= row["started_at"] for row in runs.values())
 
