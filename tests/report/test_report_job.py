@@ -46,7 +46,7 @@ ROWS = (
     (USER_INTERESTS, ("u1", "n1", TUESDAY, 1.0, 0.0, 1.0, 1, 1, 1, 1, 1, 1, 1, 0, 1.0, None, 1.5, None)),
     (USER_TIERS, ("u1", "n1", TUESDAY, "core", 0.7, 0.2, 0.1, "rule", "v1", False)),
     (USER_VECTORS, ("u1", TUESDAY, [0.6, 0.8])),
-    (CLUSTERS, ("c1", TUESDAY, "Milk", 1, [0.6, 0.8], None, ["MILK"], "v1", None, None)),
+    (CLUSTERS, ("c1", TUESDAY, "Milk", 1, [0.6, 0.8], None, ["MILK"], "v1")),
     (USER_CLUSTERS, ("u1", "c1", TUESDAY, 1.0, True, 0.0, None, "v1")),
     (RECOMMENDATIONS, ("u1", TUESDAY, 1, "i1", 1.0, "n1", "core", "c1", "bought yesterday")),
 )
@@ -58,7 +58,10 @@ class WarehouseInMemory:
 
     def __init__(self, spark: SparkSession, rows: Sequence[tuple[Table, tuple[Any, ...]]]) -> None:
         self.spark = spark
-        self.frames = {table.name: spark.createDataFrame([row], table.schema) for table, row in rows}
+        # Columns that a later version added are null in rows of an earlier one.
+        self.frames = {
+            table.name: spark.createDataFrame([row + (None,) * (len(table.schema) - len(row))], table.schema) for table, row in rows
+        }
         self.reads: dict[str, date | None] = {}
         self.written: dict[str, str] = {}
 

@@ -69,6 +69,9 @@ def test_a_version_of_a_catalog_is_read(spark: SparkSession, tmp_path: Path) -> 
         catalog.replace(ITEMS, rows(catalog, ITEMS, {"item_id": "b"}))
         assert [row["item_id"] for row in catalog.read(ITEMS, version=pinned).collect()] == ["a"]
         assert catalog.describe(ITEMS) == TableState("items", True, pinned + 1, 1)
+        # Partitioned by day and rebalanced on the way.
+        assert catalog.replace(INTERACTIONS, rows(catalog, INTERACTIONS, {"user_id": "a"}, {"user_id": "b"})) == 2
+        assert catalog.read(INTERACTIONS).count() == 2
         with catalog.claims.hold([ITEMS], None):
             assert other.claims.live_runs() == {"first"}
             with pytest.raises(WarehouseError, match="items is being written by the run first"), other.claims.hold([ITEMS], None):
@@ -77,7 +80,7 @@ def test_a_version_of_a_catalog_is_read(spark: SparkSession, tmp_path: Path) -> 
             other.stage("x", spark.range(1))
             assert catalog.delete_files_of_users() == ["second"]
         assert catalog.delete_files_of_users() == []
-        assert sorted(row["tableName"] for row in spark.sql("SHOW TABLES IN pinned").collect()) == ["_claims", "items"]
+        assert sorted(row["tableName"] for row in spark.sql("SHOW TABLES IN pinned").collect()) == ["_claims", "interactions", "items"]
     finally:
         spark.sql("DROP SCHEMA pinned CASCADE")
 

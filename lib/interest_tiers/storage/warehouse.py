@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from datetime import date, datetime, timedelta
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from interest_tiers.storage.constraints import add_constraints, find_missing_con
 from interest_tiers.storage.damage import explain_damage
 from interest_tiers.storage.files import Files
 from interest_tiers.storage.location import Catalog, Folder, Location, text_literal
+from interest_tiers.storage.rebalance import rebalance
 from interest_tiers.storage.retention import Retention, VacuumResult
 from interest_tiers.storage.schemas import TABLES
 from interest_tiers.storage.snapshot import TableState, count_rows_by_day, current_version, describe_table
@@ -307,10 +309,9 @@ class Warehouse:
         return count_committed(self._delta(table), mark, "numOutputRows")
 
     def _save(self, table: Table, rows: DataFrame, mode: str, condition: str | None = None) -> None:
-        if table.partition_by and not table.has_as_of:
-            # One file per partition, not one per partition and task; a large one is split.
-            rows = self.spark.sql(f"SELECT /*+ REBALANCE(`{table.partition_by}`) */ * FROM {{rows}}", rows=rows)
-        self._tables.save(table.name, rows, mode, condition)
+        by = table.partition_by if not table.has_as_of else None
+        with rebalance(rows, by) if by else nullcontext(rows) as shaped:
+            self._tables.save(table.name, shaped, mode, condition)
 
     def _remove(self, table: Table, rows: DataFrame, columns: Sequence[str], message: str = REMOVES_USERS) -> int:
         self.require_access(table, True)
