@@ -17,13 +17,10 @@ from interest_tiers.evaluation.lists import Contender, list_items
 from interest_tiers.evaluation.next_basket import GROUP_DECAY, OWN_WEIGHT, Baskets, list_by_neighbours, weigh_baskets
 from interest_tiers.recommend.composition import prepare_ranking, rank_items, select_by
 from interest_tiers.recommend.knowledge import code_items, sum_use
+from tests.recommend.conftest import keep
 
 CUTOFF = date(2020, 6, 1)
 DAYS = "user_id string, interest_id string, item_id string, event_date date, weight double, n_interactions bigint"
-
-
-def keep(name: str, rows: DataFrame) -> DataFrame:
-    return rows.localCheckpoint()
 
 
 def days_of(spark: SparkSession, rows: list[tuple[str, str, int, int]]) -> DataFrame:

@@ -6,9 +6,15 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pytest
+from pyspark.sql import DataFrame
 
 from interest_tiers.recommend.histories import HALF_LIVES, Histories
 from interest_tiers.recommend.item_table import WINDOWS, ItemCounts, ItemTable
+
+
+def keep(name: str, rows: DataFrame) -> DataFrame:
+    """Materialise a frame, see spark.materialise."""
+    return rows.localCheckpoint()
 
 
 def make_table(ids: Sequence[str], users: Mapping[str, float] | None = None, adopters: Mapping[str, float] | None = None) -> ItemTable:

@@ -10,7 +10,7 @@ import scipy.sparse as sp
 import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import SparkSession
 
 from interest_tiers.config import Recommend
 from interest_tiers.evaluation.lists import Contender, list_items
@@ -20,7 +20,7 @@ from interest_tiers.recommend.composition import TierFrames, prepare_ranking, ra
 from interest_tiers.recommend.features import Candidates
 from interest_tiers.recommend.knowledge import Knowledge, sum_use
 from interest_tiers.recommend.selection import Selection, select_items
-from tests.recommend.conftest import make_table
+from tests.recommend.conftest import keep, make_table
 
 CUTOFF = date(2020, 6, 1)
 CORE, SECONDARY, MARGINAL = np.eye(3)
@@ -80,10 +80,6 @@ def test_tiers_of_users_are_gathered_with_their_targets(spark: SparkSession) -> 
     (row,) = gather_tiers(pairs, tiers, interests).collect()
     assert [tuple(of_one) for of_one in row["tiers"]] == [(1, 0.0, 0.5, 0.5), (4, 0.8, 0.2, 0.0)]
     assert row["target"] == pytest.approx([0.75 * 0.8, 0.75 * 0.2 + 0.2 * 0.5, 0.2 * 0.5 + 0.05])
-
-
-def keep(name: str, rows: DataFrame) -> DataFrame:
-    return rows.localCheckpoint()
 
 
 def test_lists_follow_the_tiers_of_the_tables_and_are_measured_by_them(spark: SparkSession) -> None:

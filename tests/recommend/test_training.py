@@ -23,14 +23,11 @@ from interest_tiers.recommend.ranker import Ranker
 from interest_tiers.recommend.training import RECORD, ItemInputs, RankerSetup, RankerTraining, ranker_day
 from interest_tiers.training.model_store import ModelStore
 from interest_tiers.training.record import Lineage
+from tests.recommend.conftest import keep
 
 FIRST, DAY = date(2020, 1, 1), date(2020, 7, 16)
 DAYS = "user_id string, interest_id string, item_id string, event_date date, weight double, n_interactions bigint"
 CONFIG = Recommend.model_validate({"k": 5, "training": {"min_users": 20, "max_users": 100}})
-
-
-def keep(name: str, rows: DataFrame) -> DataFrame:
-    return rows.localCheckpoint()
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ TOP_INTERESTS, TOP_ITEMS, NAMING_INTERESTS = 8, 8, 3
 #: Interests and items from which those are taken: several clusters may have the same, and several items the same text.
 POOL = 40
 
-#: Attributes that are listed, and users of a cluster who must have each: fewer are chance, and could be told who they are.
+#: Attributes that are listed, and users of a cluster who must have each: fewer are chance, and could be identified.
 TOP_ATTRIBUTES, ATTRIBUTE_USERS = 5, 10
 
 #: An interest names a cluster if it holds so much of the cluster's evidence, an item if so many of its users had it.
@@ -69,14 +69,14 @@ def describe_clusters(
     before = {row["cluster_id"]: row["count"] for row in previous.groupBy("cluster_id").count().collect()} if previous is not None else {}
     users = {each: row["size"] for each, row in rows.items()}
     interests, listed = _read_interests(primary, pairs, names, users), _read_items(primary, had, items, users)
-    told = {} if attributes is None else _read_attributes(primary, attributes)
+    apart = {} if attributes is None else _read_attributes(primary, attributes)
     order = sorted(rows, key=lambda each: (-rows[each]["size"], each))
     ranked = {each: rank_candidates(interests.get(each, []), INTEREST_FLOOR) for each in order}
     named = name_apart(ranked)
     described = [
         (
             each, named[each], rows[each]["size"], before.get(each), [float(x) for x in centroids[each]], rows[each]["silhouette"],
-            ranked[each][:TOP_INTERESTS], rank_candidates(listed.get(each, []), ITEM_FLOOR)[:TOP_ITEMS], told.get(each, []),
+            ranked[each][:TOP_INTERESTS], rank_candidates(listed.get(each, []), ITEM_FLOOR)[:TOP_ITEMS], apart.get(each, []),
         )
         for each in order
     ]  # fmt: skip

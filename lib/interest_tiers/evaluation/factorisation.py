@@ -8,12 +8,11 @@ import numpy as np
 import pyarrow as pa
 from pyspark import Broadcast
 from pyspark.ml.recommendation import ALS
-from pyspark.sql import DataFrame, Window
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from interest_tiers.evaluation.lists import LISTS, list_best
-from interest_tiers.recommend.histories import LONG
-from interest_tiers.recommend.knowledge import ITEMS_PER_USER, SAMPLED_PAIRS, Knowledge
+from interest_tiers.recommend.knowledge import SAMPLED_PAIRS, Knowledge, keep_strongest
 from interest_tiers.spark.sampling import sample_by_hash
 
 #: Factors, regularisation, weight of evidence and iterations of ALS; evidence is the logarithm of days.
@@ -30,9 +29,7 @@ def list_by_als(used: DataFrame, users: DataFrame, codes: DataFrame, knowledge: 
     codes: (item_id, code int), see knowledge.code_items
     Returns: lists.LISTS, model als
     """
-    strongest = Window.partitionBy("user_id").orderBy(F.desc(f"evidence_{LONG}d"), "item_id")
-    had = used.where("is_had").join(F.broadcast(codes), "item_id").withColumn("place", F.row_number().over(strongest))
-    had = had.where(F.col("place") <= ITEMS_PER_USER)
+    had = keep_strongest(used.where("is_had").join(F.broadcast(codes), "item_id"))
     # ALS wants numbers of 31 bits: of 100,000 users two or three share theirs with another one, and their factors.
     number = F.xxhash64("user_id").bitwiseAND(F.lit(2**31 - 1)).cast("int").alias("user")
     judged = had.join(users, "user_id", "left_semi")

@@ -11,13 +11,14 @@ from pyspark import Broadcast
 from pyspark.sql import DataFrame
 
 from interest_tiers.recommend.calibration import UserTiers, diverge
+from interest_tiers.recommend.features import find_interests
 from interest_tiers.recommend.histories import Histories
 from interest_tiers.recommend.item_table import WINDOWS, ItemTable
 from interest_tiers.recommend.knowledge import Knowledge
-from interest_tiers.recommend.ranker import Ranker, score_without_model
-from interest_tiers.recommend.scoring import NUMBERS_AT_ONCE, Described, describe_users
+from interest_tiers.recommend.ranker import Ranker
+from interest_tiers.recommend.scoring import NUMBERS_AT_ONCE, Described, Scorer, describe_users, load_scorer
 from interest_tiers.recommend.selection import Selection, select_items
-from interest_tiers.spark.worker import once_per_worker, task_resources
+from interest_tiers.spark.worker import once_per_worker
 
 #: distance: sum of 1 - cosine between the item's text and the texts of the n_above items above it that have one
 #: divergence: of the tiers of the list down to this rank from the user's, see recommend.calibration; null without tiers
@@ -60,11 +61,9 @@ def list_items(gathered: DataFrame, knowledge: Broadcast[Knowledge], contenders:
 
     def list_all(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         known = knowledge.value
-        rankers = tuple({one.ranker for one in contenders if one.ranker is not None})
-        boosters = dict(zip(rankers, _load_rankers(rankers), strict=True))
+        scorers = _load_scorers(tuple({one.ranker for one in contenders}))
         for described in describe_users(batches, known):
-            scores: dict[Ranker | None, np.ndarray] = {None: score_without_model(described.features)}
-            scores |= {ranker: booster.inplace_predict(ranker.select(described.features)) for ranker, booster in boosters.items()}
+            scores = {ranker: scorer.score(described.features) for ranker, scorer in scorers.items()}
             for one in contenders:
                 yield _list_selected(one, described, scores[one.ranker], known)
             histories = described.histories
@@ -82,16 +81,15 @@ def list_items(gathered: DataFrame, knowledge: Broadcast[Knowledge], contenders:
 
 
 @once_per_worker
-def _load_rankers(rankers: tuple[Ranker, ...]) -> list:
-    _, threads = task_resources()
-    return [ranker.load(threads) for ranker in rankers]
+def _load_scorers(rankers: tuple[Ranker | None, ...]) -> dict[Ranker | None, Scorer]:
+    return {ranker: load_scorer(ranker) for ranker in rankers}
 
 
 def _list_selected(one: Contender, described: Described, scores: np.ndarray, knowledge: Knowledge) -> pa.RecordBatch:
     candidates, histories = described.candidates, described.histories
     chosen, rank = select_items(described.item_ids, candidates, scores, knowledge, one.selection)
     code, pair = candidates.code[chosen], candidates.pair[chosen]
-    interest = np.where(pair >= 0, histories.interest[pair], knowledge.table.interest[code])
+    interest = find_interests(histories, knowledge.table, code, pair)
     listed = _Listed(one.items, one.model, candidates.user[chosen], described.item_ids[chosen], code, interest, rank - 1)
     return _as_batch(listed, histories.users, histories.tiers, knowledge)
 

@@ -13,9 +13,10 @@ import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from interest_tiers.config import TIERS
 from interest_tiers.interests.evidence import PAIR
 
-PROBABILITIES = ("p_core", "p_secondary", "p_marginal")
+PROBABILITIES = tuple(f"p_{tier}" for tier in TIERS)
 
 #: The tiers of an interest that is new to a user.
 NEW_INTEREST = np.array([0.0, 0.0, 1.0])

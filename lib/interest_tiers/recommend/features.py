@@ -133,8 +133,13 @@ def find_candidates(histories: Histories, table: ItemTable, scored: dict[str, np
     user, code, pair, source = (np.concatenate(column) for column in zip(*of_users, strict=True))
     if histories.tiers is None:
         return Candidates(user, code, pair, source)
-    interest = np.where(pair >= 0, histories.interest[pair], table.interest[code])
-    return Candidates(user, code, pair, source, histories.tiers.of(user, interest), histories.tiers.target)
+    tiers = histories.tiers.of(user, find_interests(histories, table, code, pair))
+    return Candidates(user, code, pair, source, tiers, histories.tiers.target)
+
+
+def find_interests(histories: Histories, table: ItemTable, code: np.ndarray, pair: np.ndarray) -> np.ndarray:
+    """Find the interests of candidates, positions in the table or -1; an own item has that of its history. See Candidates."""
+    return np.where(pair >= 0, histories.interest[pair], table.interest[code])
 
 
 def _find_best(scores: np.ndarray, is_own: np.ndarray, wanted: int) -> np.ndarray:
@@ -248,11 +253,8 @@ def _describe_interests(
 
     interests: see _sum_interests
     """
-    is_own = candidates.pair >= 0
-    interest = table.interest[np.maximum(candidates.code, 0)].copy()
-    interest[is_own] = histories.interest[candidates.pair[is_own]]
     key, values = interests
-    wanted = _interest_key(candidates.user, interest)
+    wanted = _interest_key(candidates.user, find_interests(histories, table, candidates.code, candidates.pair))
     found = np.minimum(np.searchsorted(key, wanted), max(0, len(key) - 1))
     if not len(key):
         return np.full((len(wanted), len(INTEREST_FEATURES)), np.nan, dtype=np.float32)

@@ -108,14 +108,20 @@ def _sample_users(used: DataFrame, table: ItemTable, codes: DataFrame) -> sp.csr
     had = used.where("is_had").join(F.broadcast(codes), "item_id")
     n_pairs = int(table.counts.users.sum())
     sampled = sample_by_hash(had, "user_id", SAMPLED_PAIRS, n_pairs)
-    strongest = Window.partitionBy("user_id").orderBy(F.desc(f"evidence_{LONG}d"), "item_id")
-    placed = sampled.withColumn("place", F.row_number().over(strongest)).where(F.col("place") <= ITEMS_PER_USER)
-    rows = placed.select(F.xxhash64("user_id").alias("user"), "code", F.col("n_days").cast("int").alias("n_days")).toPandas()
+    rows = (
+        keep_strongest(sampled).select(F.xxhash64("user_id").alias("user"), "code", F.col("n_days").cast("int").alias("n_days")).toPandas()
+    )
     users, position = np.unique(rows["user"].to_numpy(), return_inverse=True)
     where = position, rows["code"].to_numpy()
     days = sp.csr_matrix((np.log1p(rows["n_days"].to_numpy(dtype=np.float32)), where), shape=(len(users), len(table)))
     days.sort_indices()  # rows come in any order, and sums of float32 should not follow it
     return days
+
+
+def keep_strongest(had: DataFrame) -> DataFrame:
+    """Keep the ITEMS_PER_USER items of every user with the most evidence. had: see item_use.summarise_use"""
+    strongest = Window.partitionBy("user_id").orderBy(F.desc(f"evidence_{LONG}d"), "item_id")
+    return had.withColumn("place", F.row_number().over(strongest)).where(F.col("place") <= ITEMS_PER_USER)
 
 
 def _collect_vectors(vectors: DataFrame, table: ItemTable, codes: DataFrame) -> tuple[np.ndarray, np.ndarray]:

@@ -93,7 +93,7 @@ def recommend_items(histories: DataFrame, knowledge: Broadcast[Knowledge], ranke
     """
 
     def recommend(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        scorer = _load_scorer(ranker)
+        scorer = _load_once(ranker)
         for described in describe_users(batches, knowledge.value):
             yield _recommend_to(described, knowledge.value, scorer, selection)
 
@@ -126,10 +126,15 @@ class Scorer:
         return [names[position] for position in sums.argmax(axis=1)]
 
 
-@once_per_worker
-def _load_scorer(ranker: Ranker | None) -> Scorer:
+def load_scorer(ranker: Ranker | None) -> Scorer:
+    """Load a ranker on a worker, for the threads of its task; None for the score without a model."""
     _, threads = task_resources()
     return Scorer(ranker, None if ranker is None else ranker.load(threads))
+
+
+@once_per_worker
+def _load_once(ranker: Ranker | None) -> Scorer:
+    return load_scorer(ranker)
 
 
 def _recommend_to(described: Described, knowledge: Knowledge, scorer: Scorer, selection: Selection) -> pa.RecordBatch:

@@ -58,11 +58,9 @@ def select_items(
     if selection.max_equal_texts is None:
         order, _ = _take_first(candidates.user[order], order, POOL * selection.k)
     users = np.unique(candidates.user[order])
-    parts = []
-    for start in range(0, len(users), _USERS_AT_ONCE):
-        begin, end = np.searchsorted(candidates.user[order], users[[start, min(start + _USERS_AT_ONCE, len(users)) - 1]] + [0, 1])
-        parts.append(_select_apart(order[begin:end], candidates, values, knowledge, selection))
-    chosen = np.concatenate(parts) if parts else order
+    ends = np.searchsorted(candidates.user[order], users[_USERS_AT_ONCE::_USERS_AT_ONCE])
+    parts = [_select_apart(part, candidates, values, knowledge, selection) for part in np.split(order, ends) if len(part)]
+    chosen = np.concatenate([order[:0], *parts])
     return _take_first(candidates.user[chosen], chosen, selection.k)
 
 

@@ -84,9 +84,9 @@ def draw_trade_offs(comparisons: Sequence[Comparison], accuracy: str, others: Se
 
     accuracy, others: metrics such as ``ndcg@10``
     """
-    shown = [m for m in others if any(_find(c, accuracy) is not None and _find(c, m) is not None for c in comparisons)]
+    shown = [m for m in others if any(c.find(accuracy) is not None and c.find(m) is not None for c in comparisons)]
     enough = [c for c in comparisons if len(c.models) >= TRADE_OFF_MODELS]
-    rows = [c for c in enough if _find(c, accuracy) is not None and any(_find(c, m) is not None for m in shown)]
+    rows = [c for c in enough if c.find(accuracy) is not None and any(c.find(m) is not None for m in shown)]
     if not rows:
         return None
 
@@ -148,7 +148,7 @@ def draw_reliability(bins: Sequence[ReliabilityBin], language: Language) -> Pict
 
 def _draw_panel(axes: Axes, comparison: Comparison, metric: str, with_names: bool, language: Language) -> None:
     places = {m.model: len(comparison.models) - 1 - place for place, m in enumerate(comparison.models)}
-    position = _find(comparison, metric)
+    position = comparison.find(metric)
     measured: Sequence[tuple[ModelMeasures, Measure]] = () if position is None else comparison.measured(position)
     for model, measure in measured:
         colour, place = OURS if model is comparison.models[0] else OTHERS, places[model.model]
@@ -169,7 +169,7 @@ def _draw_panel(axes: Axes, comparison: Comparison, metric: str, with_names: boo
 
 def _list_differences(comparison: Comparison, metric: str) -> tuple[int, list[tuple[ModelMeasures, Difference]]]:
     """List the models that have a difference of a metric, the nearest to the reference first."""
-    position = _find(comparison, metric)
+    position = comparison.find(metric)
     if position is None:
         return -1, []
     found = [(model, difference) for model in comparison.models if (difference := model.differences[position]) is not None]
@@ -202,7 +202,7 @@ def _draw_differences(
 
 def _draw_trade_off(axes: Axes, comparison: Comparison, accuracy: str, metric: str, models: Sequence[str], language: Language) -> None:
     """Draw the models of one comparison. models: of all comparisons, which decide on colours."""
-    x, y = _find(comparison, accuracy), _find(comparison, metric)
+    x, y = comparison.find(accuracy), comparison.find(metric)
     axes.set_title(language.name_cases(comparison.cases))
     axes.grid()
     axes.tick_params(length=0)
@@ -236,7 +236,7 @@ def _draw_trade_off(axes: Axes, comparison: Comparison, accuracy: str, metric: s
 
 
 def _describe_points(comparison: Comparison, metrics: Sequence[str], language: Language) -> str:
-    positions = [position for m in metrics if (position := _find(comparison, m)) is not None]
+    positions = [position for m in metrics if (position := comparison.find(m)) is not None]
     names = [language.name_metric(comparison.columns[position].name) for position in positions]
     return "; ".join(
         f"{language.translate(model.name)} "
@@ -256,8 +256,3 @@ def _describe_comparison(comparison: Comparison, metrics: Sequence[str], languag
 
 def _in_cases(comparison: Comparison, language: Language) -> str:
     return f", {language.name_cases(comparison.cases)}" if comparison.cases else ""
-
-
-def _find(comparison: Comparison, metric: str) -> int | None:
-    """Find the position of a metric."""
-    return next((position for position, column in enumerate(comparison.columns) if column.metric == metric), None)

@@ -173,8 +173,9 @@ class Comparison:
         return replace(self, models=tuple(model for model in self.models if is_kept(model.model)))
 
     def find(self, metric: str) -> int | None:
-        """Find the position of a metric at any length of a list; None where it was not measured."""
-        return next((position for position, column in enumerate(self.columns) if column.metric.partition("@")[0] == metric), None)
+        """Find the position of a metric, such as ``ndcg@10``, or ``ndcg`` at any length; None where it was not measured."""
+        found = (place for place, column in enumerate(self.columns) if metric in (column.metric, column.metric.partition("@")[0]))
+        return next(found, None)
 
     def best(self, position: int) -> float | None:
         """Find the best value of a column; None where better is not known."""

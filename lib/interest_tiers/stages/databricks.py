@@ -40,7 +40,7 @@ def bundle() -> Plain:
         "catalog": ("Unity Catalog catalog of the tables.", "main"),
         "schema": ("Schema of the tables. It must exist.", "interest_tiers"),
         "volume": ("Volume of the config, models and the report. It must exist, in the schema.", "files"),
-        "email": ("Who is told when a run fails.", "data-team@example.com"),
+        "email": ("Address of the mail about a run that failed.", "data-team@example.com"),
         "runtime": ("Databricks Runtime ML of both clusters, up to -cpu or -gpu.", "15.4.x"),
         "node_type": ("Machines of the CPU cluster.", "r6id.2xlarge"),
         "workers": ("Most workers of the CPU cluster.", 8),
@@ -96,7 +96,7 @@ def arguments_of(stage: Stage) -> list[str]:
         "--warehouse=${var.catalog}.${var.schema}",
         "--as-of={{job.parameters.as_of}}",
         "--log-format=json",
-        # Every task names the same settings: models are told apart by them.
+        # Every task names the same settings: their fingerprints name models.
         f"--set=tiers.training.folder={VOLUME}/models/tiers",
         f"--set=recommend.training.folder={VOLUME}/models/ranker",
         "--set=tiers.training.num_processes=${var.gpu_workers}",
