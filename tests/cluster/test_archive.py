@@ -56,7 +56,8 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_workers_run_from_an_archive(spark: SparkSession, shop: Shop, cluster: StandaloneCluster, archive: Path, tmp_path: Path) -> None:
-    settings = {"spark.driver.host": HOST, "spark.archives": f"{archive}#environment", "spark.pyspark.python": "./environment/bin/python"}
+    interpreters = {"spark.pyspark.python": "./environment/bin/python", "spark.pyspark.driver.python": sys.executable}
+    settings = {"spark.driver.host": HOST, "spark.archives": f"{archive}#environment", **interpreters}
     there, here = str(tmp_path / "there"), str(tmp_path / "here")
     for part in PARTS:
         given = [*part, "--set", "tiers.network=rule"]

@@ -55,7 +55,7 @@ def on_a_cluster(shop: Shop, cluster: StandaloneCluster, tmp_path_factory: pytes
         os.kill(second, signal.SIGKILL)
         printed = require_success(ended.result())
     assert process_start(second) is None
-    # spark-submit sends the standard error of Python to its standard output.
+    # On standard output, where spark-submit sends the standard error of Python.
     assert "an executor was lost: the training starts again from its last checkpoint" in printed
     return Made(str(warehouse), printed)
 
@@ -100,5 +100,5 @@ def test_workers_without_the_package_are_refused_before_the_first_stage(shop: Sh
     settings = {**SETTINGS, **interpreters}
     ended = submit("pipeline", *command_of(shop, str(warehouse)), master=cluster.master, settings=settings, variables=VARIABLES)
     assert ended.returncode == 2, ended.stderr[-3000:]
-    assert "The workers' Python has no package interest_tiers" in ended.stderr
+    assert "The workers' Python has no package interest_tiers" in ended.stdout
     assert not list(warehouse.glob("*/_delta_log"))
