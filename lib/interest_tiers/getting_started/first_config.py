@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from interest_tiers.getting_started.columns import Column
-from interest_tiers.getting_started.draft import Draft, Events
+from interest_tiers.getting_started.draft import RETURN, Draft, Events
 from interest_tiers.getting_started.file_samples import FileSample
 from interest_tiers.getting_started.roles import Time, Value
 
@@ -72,6 +72,9 @@ def _format_events(source: Events, folders: dict[Path, str], named: bool) -> lis
     ]
     if source.behaviour is not None:
         lines.append(_line("    behaviour", _column(source.behaviour), "weights of its values are below"))
+    elif source.returns is not None:
+        behaviour = f"IF(CAST({_sql(source.returns)} AS DOUBLE) < 0, '{RETURN}', '{source.literal}')"
+        lines.append(_line("    behaviour", f"{{sql: {json.dumps(behaviour)}}}", "numbers below 0 look like returns"))
     else:
         lines.append(
             _line(
@@ -139,7 +142,8 @@ def _format_items(draft: Draft, folders: dict[Path, str]) -> list[str]:
                 _line("    category", _column(draft.category), f"{len(draft.category.distinct)} in the sample; each is an interest")
             )
     elif not draft.item_texts:
-        lines.append(_line("    category", CHANGE_ME, f"columns: {', '.join(draft.item_sample.columns)}"))
+        note = f"nothing describes the items: give init their file too, or name a column of {', '.join(draft.item_sample.columns)}"
+        lines.append(_line("    category", CHANGE_ME, note))
     return lines
 
 
