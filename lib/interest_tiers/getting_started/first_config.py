@@ -33,7 +33,7 @@ def format_config(draft: Draft, name: str) -> str:
     whole = "" if all(source.sample.is_whole for source in draft.events) else "the first "
     lines = [
         f"# First config of {name}, written by interest-tiers init from {whole}{rows:,} events. Comments say what was guessed.",
-        "# Check those, then run: interest-tiers plan --config THIS --warehouse DIR",
+        "# Check those. interest-tiers plan shows what a run would do, interest-tiers run does it.",
         "# Every key: docs/configuration.md. Data of other shapes: docs/data.md.",
         f"name: {_quote(name)}",
         "locations:",
