@@ -27,10 +27,12 @@ WAREHOUSE ?= build/demo
 LIST_USERS ?= 0.1 1
 
 .PHONY: bench bench-clusters bench-embedding bench-gpu bench-pipeline bench-recommend bench-scale bench-tiers
-.PHONY: docs messages results help demo test test-cluster test-fast test-lane lint clean clean-all tools
+.PHONY: docs messages results help install demo test test-cluster test-fast test-lane lint clean clean-all tools
 
 help: ## say what the targets do (the default)
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 24
+
+install: tools .venv/installed ## install everything into .venv; the other targets do so too
 
 demo: tools .venv/installed ## run the pipeline on the demo data; the report is build/demo/report/index.html
 	.venv/bin/interest-tiers run --config conf/complete_journey.yaml --warehouse build/demo
