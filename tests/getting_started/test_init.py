@@ -47,7 +47,8 @@ def test_a_shop_with_semicolons_and_german_days(tmp_path: Path) -> None:
     assert (source.columns.user_id, source.columns.item_id) == ("Customer No", "Article No")
     assert (source.columns.occurred_at.column, source.columns.occurred_at.format) == ("Order Date", ["d.M.yyyy H:mm"])
     assert source.columns.behaviour.literal == "purchase"
-    assert config.items.columns.text == ["Description"] and config.interests.source == "topic"
+    assert config.items.columns.text == ["Description"]
+    assert (config.interests.source, config.interests.topics) == ("topic", 2), "25 items have few topics"
     assert (config.quality.min_rows, config.quality.min_users) == (200, 20)
 
 

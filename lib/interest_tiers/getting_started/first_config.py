@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from interest_tiers.config.method import Interests
 from interest_tiers.getting_started.columns import Column
 from interest_tiers.getting_started.draft import RETURN, Draft, Events
 from interest_tiers.getting_started.file_samples import FileSample
@@ -21,6 +22,9 @@ COMMENT_AT = 60
 
 PLAIN = re.compile(r"[A-Za-z_][\w.\-]*( [\w.\-]+)*")
 YAML_WORDS = frozenset(["true", "false", "null", "yes", "no", "on", "off", "y", "n"])
+
+#: Small catalogues get fewer topics than the default.
+ITEMS_PER_TOPIC = 10
 
 #: A day for data without times.
 NO_TIME = "2015-01-01"
@@ -85,7 +89,7 @@ def _format_events(source: Events, folders: dict[Path, str], named: bool) -> lis
         )
     if source.value is not None:
         lines.append(
-            _line("    value", _value(source.value), "a rating" if source.value.is_rating else "an amount; remove it if it is not")
+            _line("    value", _value(source.value), "a rating" if source.value.is_rating else "an amount; remove this line if it is none")
         )
     if source.text is not None:
         lines.append(_line("    text", _column(source.text), "what the user wrote"))
@@ -171,7 +175,10 @@ def _format_method(draft: Draft) -> list[str]:
     if draft.category is not None or not draft.item_texts:
         lines.append(_line("interests", "{source: category}", ""))
     else:
-        lines.append(_line("interests", "{source: topic}", "no category: topics are found in the texts"))
+        n_topics = max(len(draft.item.distinct) // ITEMS_PER_TOPIC, 2) if draft.item is not None else 2
+        is_small = draft.item_sample.is_whole and n_topics < Interests.model_fields["topics"].default
+        topics = f", topics: {n_topics}" if is_small else ""
+        lines.append(_line("interests", f"{{source: topic{topics}}}", "no category: topics are found in the texts"))
     lines.append(_line("tiers", f"{{horizon_days: {draft.horizon_days}}}", "how far ahead a tier looks; the data should span four of it"))
     return lines
 
