@@ -54,7 +54,7 @@ def select(calibration: float) -> list[int]:
     )
     tiers, target = np.array([CORE] * 4 + [SECONDARY, MARGINAL]), np.array([[0.5, 0.25, 0.25]])
     candidates = Candidates(np.zeros(6, dtype=int), np.arange(6), np.full(6, -1), np.zeros(6), tiers, target)
-    ids = np.array([f"i{number}" for number in range(6)], dtype=object)
+    ids = np.array([f"i{number}" for number in range(6)])
     return select_items(ids, candidates, np.array([0.9, 0.8, 0.7, 0.6, 0.1, 0.05]), knowledge, Selection(4, True, calibration=calibration))[
         0
     ].tolist()
