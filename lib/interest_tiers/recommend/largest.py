@@ -39,19 +39,20 @@ def keep_largest(compute: Callable[[slice], np.ndarray], size: int, kept: int) -
     return sp.csr_matrix((data, columns, np.append(0, lengths.cumsum())), shape=(size, size))
 
 
-def find_largest(sizes: np.ndarray, kept: int) -> tuple[np.ndarray, np.ndarray]:
-    """Find the kept largest sizes above 0 of every row: rows and columns, in order. sizes: (rows, columns), at least 0.
+def find_largest(numbers: np.ndarray, kept: int, above: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+    """Find the kept largest numbers of every row, of those above a bound: rows and columns, in order. numbers: (rows, columns).
 
-    A bound from some of the columns leaves few to be sorted. A row in which it leaves too few is searched whole.
+    Of equal ones those of the first columns. Some of the columns tell which numbers are too small, so few are sorted. A row in
+    which too few are left is searched whole.
     """
-    sample = sizes[:, ::SAMPLED_COLUMNS]
+    sample = numbers[:, ::SAMPLED_COLUMNS]
     expected = min(sample.shape[1], 2 * -(-kept // SAMPLED_COLUMNS) + 4)
     bound = np.partition(sample, sample.shape[1] - expected, axis=1)[:, sample.shape[1] - expected, None]
-    is_candidate = (sizes >= bound) & (sizes > 0)
+    is_candidate = (numbers >= bound) & (numbers > above)
     too_few = is_candidate.sum(axis=1) < kept
-    is_candidate[too_few] = sizes[too_few] > 0
+    is_candidate[too_few] = numbers[too_few] > above
     rows, columns = np.nonzero(is_candidate)
-    order = np.lexsort((columns, -sizes[rows, columns], rows))
+    order = np.lexsort((columns, -numbers[rows, columns], rows))
     starts = np.searchsorted(rows, rows)  # rows are ascending, before and after the sort
     best = order[np.arange(len(order)) - starts < kept]
     best = best[np.lexsort((columns[best], rows[best]))]
