@@ -16,7 +16,7 @@ from pyspark.sql import SparkSession
 
 from tests.cluster.standalone import HOST
 from tests.jobs.compared import LASTING, assert_same_rows
-from tests.jobs.shop import AS_OF, REPOSITORY, Made, Shop, require_success, run_command, submit
+from tests.jobs.shop import AS_OF, REPOSITORY, Shop, require_success, run_command, submit
 
 BUCKET = "tiers"
 
@@ -85,12 +85,12 @@ def settings(bucket: Bucket, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def config(shop: Shop, bucket: Bucket, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def config(changed_shop: Shop, bucket: Bucket, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The shop with its files in the bucket."""
     for name in ("events.csv", "items.parquet"):
-        bucket.upload(shop.config.parent / name, f"shop/{name}")
+        bucket.upload(changed_shop.config.parent / name, f"shop/{name}")
     file = tmp_path_factory.mktemp("config") / "shop.yaml"
-    tree = yaml.safe_load(shop.config.read_text(encoding="utf-8"))
+    tree = yaml.safe_load(changed_shop.config.read_text(encoding="utf-8"))
     file.write_text(yaml.safe_dump({**tree, "locations": {"shop": f"s3a://{BUCKET}/shop"}}), encoding="utf-8")
     return file
 
@@ -100,7 +100,7 @@ def test_the_pipeline_gives_the_rows_of_a_local_folder(
     bucket: Bucket,
     settings: Path,
     config: Path,
-    in_local_mode: Made,
+    in_local_mode: str,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -110,13 +110,13 @@ def test_the_pipeline_gives_the_rows_of_a_local_folder(
     assert f"report     {warehouse}/report/index.html" in printed
     assert not [key for key in bucket.list_keys("warehouse/_staging/") if not key.endswith("/")]
     bucket.download("warehouse", tmp_path / "copy")
-    assert_same_rows(spark, str(tmp_path / "copy"), in_local_mode.warehouse, LASTING)
+    assert_same_rows(spark, str(tmp_path / "copy"), in_local_mode, LASTING)
     assert (tmp_path / "copy" / "report" / "index.html").read_text(encoding="utf-8").rstrip().endswith("</html>")
     assert list(models.glob("*/model.safetensors"))
 
     # Look-ups of delta-rs: with the credentials of the environment, and no session.
     pages = []
-    for location in (warehouse, in_local_mode.warehouse):
+    for location in (warehouse, in_local_mode):
         assert run_command("show", ["3", "--warehouse", location, "--json"]) == 0
         pages.append(capsys.readouterr().out)
     shown, expected = (json.loads(re.sub(r"models/[^\"]*", "", page)) for page in pages)

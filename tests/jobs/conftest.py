@@ -8,7 +8,7 @@ import pytest
 from filelock import FileLock
 from pyspark.sql import SparkSession
 
-from tests.jobs.shop import CLUSTER, Made, Shop, command_of, make_shop, require_success, submit
+from tests.jobs.shop import Made, Shop, command_of, make_shop, require_success, submit
 
 
 @pytest.fixture(scope="session")
@@ -19,13 +19,13 @@ def shop(shared_folder: Path) -> Shop:
 
 @pytest.fixture(scope="session")
 def made(spark: SparkSession, shop: Shop, shared_folder: Path) -> Made:
-    """The warehouse as the pipeline leaves it on executors that are processes of their own. Tests only read it.
+    """The warehouse as the pipeline leaves it. Tests only read it.
 
     Whichever worker needs it first makes it. Its session is up by then, so the jars are there.
     """
     warehouse, printed = shared_folder / "made", shared_folder / "made.txt"
     with FileLock(shared_folder / "made.lock"):
         if not printed.exists():
-            text = require_success(submit("pipeline", *command_of(shop, str(warehouse)), master=CLUSTER))
+            text = require_success(submit("pipeline", *command_of(shop, str(warehouse))))
             printed.write_text(text, encoding="utf-8")
     return Made(str(warehouse), printed.read_text(encoding="utf-8"))

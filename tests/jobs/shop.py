@@ -32,9 +32,14 @@ GROUPS = {
 }
 USERS_PER_GROUP, ITEMS_PER_CATEGORY = 25, 6
 
+#: Users enough that ten tune a network and ten judge it.
+USERS_FOR_A_NETWORK = 58
 
-#: Two executors, each a process of its own with one core, so that nothing works inside one JVM only.
-CLUSTER = "local-cluster[2,1,1500]"
+#: Small enough for seconds. Two processes everywhere, since their number decides the order in which gradients are summed.
+NETWORK = {
+    "epochs": 4, "batch_size": 64, "width": 32, "layers": 1, "members": 1, "cuts": 1, "min_epoch_steps": 64, "checkpoint_steps": 8,
+    "num_processes": 2,
+}  # fmt: skip
 
 #: Of every JVM.
 JAVA_OPTIONS = f"-Duser.timezone=UTC {QUICK_START}"
@@ -92,6 +97,15 @@ def make_shop(folder: Path, seed_after: int = 0, users_per_group: int = USERS_PE
     return Shop(config, raw, bad_rows=len(bad), copies=5)
 
 
+def make_network_shop(folder: Path, seed_after: int = 0) -> Shop:
+    """Make a shop whose tiers are predicted by a network that two processes train. seed_after: see make_shop."""
+    shop = make_shop(folder, seed_after, USERS_FOR_A_NETWORK)
+    tree = shop_config(folder)
+    tree["tiers"] = {"horizon_days": 30, "training": NETWORK}
+    shop.config.write_text(yaml.safe_dump(tree), encoding="utf-8")
+    return shop
+
+
 def shop_config(folder: Path) -> dict[str, object]:
     """The config of the shop, to change and write again."""
     return {
@@ -132,7 +146,7 @@ def submit(
     settings: Mapping[str, str] | None = None,
     variables: Mapping[str, str] | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """Run a job by a real spark-submit, as a user of the repository does; with the plans of users on CLUSTER alone.
+    """Run a job by a real spark-submit, as a user of the repository does; with the plans of users on a cluster alone.
 
     settings: of Spark, over all others. variables: of the environment.
     """
@@ -142,7 +156,7 @@ def submit(
         "--conf", "spark.sql.shuffle.partitions=2", "--conf", "spark.ui.enabled=false",
         "--conf", f"spark.driver.extraJavaOptions={JAVA_OPTIONS}", "--conf", f"spark.executor.extraJavaOptions={JAVA_OPTIONS}",
     ]  # fmt: skip
-    if master != CLUSTER:
+    if master.startswith("local"):
         command += [part for key, value in PLAIN_PLANS.items() for part in ("--conf", f"{key}={value}")]
     command += [part for key, value in (settings or {}).items() for part in ("--conf", f"{key}={value}")]
     command += [f"jobs/{stage}.py", *arguments]
