@@ -269,6 +269,9 @@ def test_a_config_that_exists_is_not_replaced(tmp_path: Path, capsys: pytest.Cap
     assert (tmp_path / "x.yaml").read_text(encoding="utf-8") == "mine"
     assert main(["init", str(tmp_path / "nowhere.csv")]) == 2
     assert "nowhere.csv does not exist" in capsys.readouterr().err
+    (tmp_path / "all" / "shop").mkdir(parents=True)
+    assert main(["init", str(tmp_path / "all")]) == 2
+    assert "Folders within are not searched; give one of shop" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
