@@ -29,7 +29,7 @@ LIST_USERS ?= 0.1 1
 .PHONY: bench bench-clusters bench-embedding bench-gpu bench-pipeline bench-recommend bench-scale bench-tiers
 .PHONY: docs messages results help install demo test test-cluster test-fast test-lane lint clean clean-all tools
 
-help: ## say what the targets do (the default)
+help: ## list the targets (the default)
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 24
 
 install: tools .venv/installed ## install everything into .venv; the other targets do so too

@@ -156,6 +156,7 @@ def test_files_without_header_and_names_without_meaning_ask_for_a_change(tmp_pat
     config = init(tmp_path, file)
     assert config.interactions[0].options == {"header": "false"}
     assert config.interactions[0].columns.user_id == "CHANGE_ME"
+    assert config.quality.min_users == 100, "the default, as users are not known"
     assert "user_id: CHANGE_ME; item_id: CHANGE_ME" in capsys.readouterr().out
     assert "columns: _c0, _c1, _c2" in (tmp_path / "first.yaml").read_text(encoding="utf-8")
 
@@ -185,6 +186,9 @@ def test_a_session_of_a_user_is_not_the_user(tmp_path: Path) -> None:
     rows = [f"s{n % 90},p{n % 25},{at(n).isoformat()},C{n % 5}" for n in range(N)]
     config = init(tmp_path, write_csv(tmp_path / "visits.csv", "sessionId,itemId,time,category", rows))
     assert config.interactions[0].columns.user_id == "sessionId", "where nothing else is a user"
+    rows = [f"{row},u{n % 40}@example.org,d{n % 60}" for n, row in enumerate(rows)]
+    config = init(tmp_path, write_csv(tmp_path / "visits.csv", "sessionId,itemId,time,category,Customer Email,distinct_id", rows))
+    assert config.interactions[0].columns.user_id == "Customer Email", "which names a user"
 
 
 @pytest.mark.parametrize("same_people", [True, False])
@@ -269,6 +273,9 @@ def test_a_config_that_exists_is_not_replaced(tmp_path: Path, capsys: pytest.Cap
     assert (tmp_path / "x.yaml").read_text(encoding="utf-8") == "mine"
     assert main(["init", str(tmp_path / "nowhere.csv")]) == 2
     assert "nowhere.csv does not exist" in capsys.readouterr().err
+    (tmp_path / "all" / "shop").mkdir(parents=True)
+    assert main(["init", str(tmp_path / "all")]) == 2
+    assert "Folders within are not searched; give one of shop" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -256,10 +256,11 @@ def _limits(events: Sequence[Events]) -> dict[str, float]:
         limits["max_quarantine_rate"] = min(math.ceil((missing + 0.1) * 20) / 20, 0.95)
     if all(source.sample.is_whole for source in events):
         rows = int(sum(source.sample.n_rows * (1 - source.missing_share) for source in events))
-        users = len({text for source in events if source.user is not None for text in source.user.distinct})
+        known = [source.user for source in events if source.user is not None]
+        users = len({text for user in known for text in user.distinct})
         if rows < 2000:
             limits["min_rows"] = max(rows // 2, 1)
-        if users < 200:
+        if known and users < 200:
             limits["min_users"] = max(users // 2, 1)
     return limits
 

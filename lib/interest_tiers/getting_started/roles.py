@@ -39,7 +39,7 @@ MOST_TEXT_COLUMNS = 4
 #: From this share of numbers below 0 on, they are returns and no slips.
 LEAST_RETURNS = 0.001
 
-SESSIONS = frozenset(("session", "ip", "device", "cookie"))
+SESSIONS = frozenset(("session", "ip", "device", "cookie", "distinct", "anonymous"))
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,8 @@ def find_users(columns: Sequence[Column]) -> list[Column]:
     """List the columns that could be the user, the likeliest first."""
 
     def score(column: Column) -> float:
+        if column.is_email and column.could_be_id:
+            return 3
         if not column.has(USERS | SESSIONS) or not column.could_be_id or column.has(ABOUT):
             return 0
         # The session of a user is not the user.
