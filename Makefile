@@ -43,7 +43,7 @@ test: lint ## lint, then every test
 test-fast: tools .venv/installed ## the tests that start no JVM, within a minute
 	.venv/bin/pytest --numprocesses 2 --dist loadfile -m "unit and not slow"
 
-test-cluster: tools .venv/installed ## jobs on a standalone cluster and on S3, both on loopback; also from an archived environment
+test-cluster: tools .venv/installed ## jobs on a standalone cluster, on S3 (both on loopback), and from an archived environment
 	.venv/bin/pytest -m cluster tests/cluster
 
 LANE ?= databricks-15.4

@@ -11,7 +11,7 @@ import os
 import platform
 from collections.abc import Callable, Sequence
 from datetime import date
-from importlib.metadata import version
+from importlib.metadata import packages_distributions, version
 from pathlib import Path
 from textwrap import wrap
 from typing import Any
@@ -30,7 +30,7 @@ START, END = "<!-- figures of the demo, written by make results -->", "<!-- end 
 
 #: The metrics that the pages show, and the packages whose versions count.
 METRICS = ("J", "macro_f1", "ndcg@10", "n_pairs", "n_users", *(f"calibration_error_{tier}" for tier in TIERS))
-PACKAGES = ("pyspark", "torch", "xgboost-cpu")
+PACKAGES = ("pyspark", "torch", "xgboost")
 
 LANGUAGE = Language()
 
@@ -56,12 +56,18 @@ def read_figures(location: str) -> dict[str, Any]:
         "run_id": run_id,
         "code": run["code_version"],
         "machine": f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}",
-        "packages": {name: version(name) for name in PACKAGES},
+        "packages": _read_versions(PACKAGES),
         "rows": sorted(
             ({key: row[key] for key in ("metric", "slice", "value", "lower", "upper")} for row in rows if "bin=" not in row["slice"]),
             key=lambda row: (row["metric"], row["slice"]),
         ),
     }
+
+
+def _read_versions(packages: Sequence[str]) -> dict[str, str]:
+    """Read the versions of what provides the packages; for xgboost that can be xgboost-cpu."""
+    providers = packages_distributions()
+    return {name: version(providers[name][0]) for name in packages}
 
 
 def render(figures: dict[str, Any]) -> str:

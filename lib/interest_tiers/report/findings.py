@@ -60,7 +60,9 @@ def _care_about(content: Content, language: Language) -> Finding:
     )
     answer = language.gettext("The median number per user.")
     if named:
-        answer = f"{answer} {language.gettext('Most often core: %(interests)s.', interests=named)}"
+        # Babel sees no message within an f-string of Python 3.12.
+        often = language.gettext("Most often core: %(interests)s.", interests=named)
+        answer = f"{answer} {often}"
     return Finding(language.gettext("What do they care about?"), figure, answer, "tiers")
 
 
