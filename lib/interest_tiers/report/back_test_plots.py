@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from interest_tiers.config import TIERS
 from interest_tiers.report.canvas import INK, LINE, OTHERS, OURS, QUIET, Picture, choose_look, draw_picture, shorten
-from interest_tiers.report.comparison import VARIANT, Comparison, Difference, Measure, ModelMeasures
+from interest_tiers.report.comparison import SETTINGS, VARIANT, Comparison, Difference, Measure, ModelMeasures
 from interest_tiers.report.language import Language
 from interest_tiers.report.plots import TIER_NAMES
 from interest_tiers.report.reliability import ReliabilityBin
@@ -231,8 +231,9 @@ def _draw_trade_off(axes: Axes, comparison: Comparison, accuracy: str, metric: s
     across, up = (comparison.models[0].measures[position] for position in (x, y))
     start = [] if across is None or up is None else [(0.0, across.value, up.value)]
     for (setting, points), style in zip(sorted(lines.items()), itertools.cycle(LINE_STYLES), strict=False):
-        places = sorted(start + [point for point in points if point[0] > 0])
-        name = f"{language.translate(setting)} \N{RIGHTWARDS ARROW} {places[-1][0]:g}"
+        # Without exploration, lists of a given diversity are not the configured ones.
+        places = sorted(([] if setting == "diverse_exploration" else start) + [point for point in points if point[0] > 0])
+        name = f"{language.translate(SETTINGS[setting])} \N{RIGHTWARDS ARROW} {places[-1][0]:g}"
         axes.plot([p[1] for p in places], [p[2] for p in places], style, color=INK, linewidth=1, marker=".", zorder=1, label=name)
     axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.set(xlabel=language.name_metric(comparison.columns[x].name), ylabel=language.name_metric(comparison.columns[y].name))
