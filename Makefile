@@ -1,9 +1,9 @@
 # Everything that a checkout needs: Python 3.11, Java 17, and a network for the first run (PyPI, Maven Central).
 #   make demo      the whole pipeline on the demo data; tables and report go to build/demo
 #   make test      lint and tests; make test-fast is the tests that start no JVM
-#   make bench     clean and aggregate, beside Spark SQL by hand and DuckDB; make bench SIZES="1.5 15" SKEW= for less.
-#                  Embedding beside sentence-transformers: make bench-embedding alone. Training and asking networks of
-#                  tiers beside the networks alone: make bench-tiers alone; make bench-tiers MILLIONS=1 for less
+#   make bench     clean and aggregate, against Spark SQL by hand and DuckDB; make bench SIZES="1.5 15" SKEW= for less.
+#                  make bench-embedding runs embedding alone, against sentence-transformers. make bench-tiers runs
+#                  training and scoring of tiers alone, against the networks in memory; MILLIONS=1 for less
 #   make bench-pipeline   the whole pipeline at 1.47, 14.7 and 44 million rows; SCRIPT=FILE measures a script that does
 #                  the same without Spark in the same run; PIPELINE_SIZES=1.47 for less
 # Another interpreter: make PYTHON=/path/to/python3.11 demo. Another Java: JAVA_HOME=/path/to/jdk-17 make demo.
@@ -27,10 +27,12 @@ WAREHOUSE ?= build/demo
 LIST_USERS ?= 0.1 1
 
 .PHONY: bench bench-clusters bench-embedding bench-gpu bench-pipeline bench-recommend bench-scale bench-tiers
-.PHONY: docs messages results help demo test test-cluster test-fast test-lane lint clean clean-all tools
+.PHONY: docs messages results help install demo test test-cluster test-fast test-lane lint clean clean-all tools
 
-help: ## say what the targets do (the default)
+help: ## list the targets (the default)
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 24
+
+install: tools .venv/installed ## install everything into .venv; the other targets do so too
 
 demo: tools .venv/installed ## run the pipeline on the demo data; the report is build/demo/report/index.html
 	.venv/bin/interest-tiers run --config conf/complete_journey.yaml --warehouse build/demo
@@ -83,22 +85,22 @@ bench-embedding: tools .venv/installed ## texts a second of embed; LOCATIONS="on
 	mkdir -p build/bench
 	.venv/bin/python -m benchmarks.embedding $(addprefix --location ,$(LOCATIONS))
 
-bench-tiers: tools .venv/installed ## rows a second of training a network of tiers (MILLIONS of rows), and of asking it
+bench-tiers: tools .venv/installed ## rows a second of training a network of tiers (MILLIONS of rows), and of scoring
 	mkdir -p build/bench
 	.venv/bin/python -m benchmarks.tiers --millions $(MILLIONS)
 
-bench-clusters: tools .venv/installed ## seconds of clustering synthetic users (USERS in millions), and scikit-learn beside it
+bench-clusters: tools .venv/installed ## seconds of clustering synthetic users (USERS in millions), and of scikit-learn
 	.venv/bin/python -m benchmarks.clusters --millions $(USERS)
 
 bench-recommend: tools .venv/installed ## seconds, memory and shuffled bytes of ranking for synthetic users (LIST_USERS in millions, as many items)
 	.venv/bin/python -m benchmarks.recommend --millions $(LIST_USERS)
 
-bench-pipeline: tools .venv/installed ## seconds and memory of the whole pipeline (PIPELINE_SIZES in million rows), beside SCRIPT
+bench-pipeline: tools .venv/installed ## seconds and memory of the whole pipeline (PIPELINE_SIZES in million rows), against SCRIPT
 	mkdir -p build/bench
 	.venv/bin/python -m benchmarks.pipeline --sizes $(PIPELINE_SIZES) $(if $(SCRIPT),--script $(SCRIPT))
 
 bench-scale: PIPELINE_SIZES = 1.5 15 75
-bench-scale: bench-pipeline bench-clusters ## what docs/scale.md is computed from: the whole pipeline, and clusters of many users
+bench-scale: bench-pipeline bench-clusters ## the figures behind docs/scale.md: the whole pipeline, and clusters of many users
 
 bench-gpu: tools .venv/installed ## embedding, fine-tuning and networks on a card, within eight minutes; a CPU runs it too
 	.venv/bin/python -m benchmarks.gpu --out benchmarks/results/gpu.json

@@ -1,26 +1,12 @@
-"""Gradient boosting: bins by hand, and what it learns of features in bins."""
+"""Gradient boosting: what it learns of weighted rows."""
 
 from __future__ import annotations
 
 import numpy as np
-import pytest
 from pyspark.sql import SparkSession
 
 from interest_tiers.config import TIERS
-from interest_tiers.evaluation import boosting
-from interest_tiers.evaluation.boosting import find_edges, fit_boosting, predict_by_boosting, put_into_bins
-
-
-def test_bins_hold_about_the_same_number_of_rows_and_what_is_undefined_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(boosting, "BINS", 4)
-    features = np.array([[1.0, 5.0, np.nan], [2.0, 5.0, np.nan], [3.0, np.nan, np.nan], [4.0, 5.0, np.nan], [100.0, 5.0, np.nan]])
-    edges = find_edges(features)
-    assert [edge.tolist() for edge in edges] == [[2.0, 3.0, 4.0], [5.0], []]
-    binned = put_into_bins(np.vstack([features, [[2.5, 9.0, 1.0]]]), edges)
-    np.testing.assert_array_equal(binned[:, 0], [0, 0, 1, 2, 3, 1])
-    np.testing.assert_array_equal(binned[:, 1], [0, 0, np.nan, 0, 0, 1])
-    # scikit-learn fails where a feature is undefined in every row.
-    np.testing.assert_array_equal(binned[:, 2], [0.0] * 6)
+from interest_tiers.evaluation.boosting import Boosting, fit_boosting, predict_by_boosting
 
 
 def test_it_learns_a_rule_from_the_weighted_majority(spark: SparkSession) -> None:
@@ -41,3 +27,16 @@ def test_it_learns_a_rule_from_the_weighted_majority(spark: SparkSession) -> Non
     assert (found["a"]["tier"], found["b"]["tier"]) == ("core", "marginal")
     assert min(found["a"]["p_core"], found["b"]["p_marginal"]) > 0.9
     assert found["a"]["p_secondary"] == found["b"]["p_secondary"] == 0.0
+
+
+def test_examples_of_one_tier_teach_that_tier(spark: SparkSession) -> None:
+    schema = "user_id string, interest_id string, cutoff int, features array<float>, label string, weight double"
+    examples = spark.createDataFrame([("u", f"i{n}", 0, [float(n)], TIERS[1], 1.0) for n in range(3)], schema)
+    boosting = fit_boosting(examples, 17)
+    assert boosting == Boosting(None, (1,), (1.0,))
+    assert [row["tier"] for row in predict_by_boosting(examples, boosting).collect()] == [TIERS[1]] * 3
+
+
+def test_a_share_of_the_prior_is_removed_before_the_largest_probability_decides() -> None:
+    """.5 / sqrt(.81) = .56 is below .3 / sqrt(.19) = .69."""
+    assert Boosting(None, (0, 2), (0.81, 0.19)).decide(np.array([[0.5, 0.0, 0.3], [0.9, 0.0, 0.1]])).tolist() == [2, 0]

@@ -47,7 +47,8 @@ def test_a_shop_with_semicolons_and_german_days(tmp_path: Path) -> None:
     assert (source.columns.user_id, source.columns.item_id) == ("Customer No", "Article No")
     assert (source.columns.occurred_at.column, source.columns.occurred_at.format) == ("Order Date", ["d.M.yyyy H:mm"])
     assert source.columns.behaviour.literal == "purchase"
-    assert config.items.columns.text == ["Description"] and config.interests.source == "topic"
+    assert config.items.columns.text == ["Description"]
+    assert (config.interests.source, config.interests.topics) == ("topic", 2), "25 items have few topics"
     assert (config.quality.min_rows, config.quality.min_users) == (200, 20)
 
 
@@ -155,6 +156,7 @@ def test_files_without_header_and_names_without_meaning_ask_for_a_change(tmp_pat
     config = init(tmp_path, file)
     assert config.interactions[0].options == {"header": "false"}
     assert config.interactions[0].columns.user_id == "CHANGE_ME"
+    assert config.quality.min_users == 100, "the default, as users are not known"
     assert "user_id: CHANGE_ME; item_id: CHANGE_ME" in capsys.readouterr().out
     assert "columns: _c0, _c1, _c2" in (tmp_path / "first.yaml").read_text(encoding="utf-8")
 
@@ -164,6 +166,89 @@ def test_missing_users_raise_the_limit_of_the_gate(tmp_path: Path) -> None:
     config = init(tmp_path, write_csv(tmp_path / "clicks.csv", "user_id,item_id,time,category", rows))
     assert config.quality.max_quarantine_rate == 0.45
     assert (config.interactions[0].columns.behaviour.literal, config.interactions[0].columns.occurred_at.format) == ("click", None)
+
+
+def test_quantities_below_zero_are_returns(tmp_path: Path) -> None:
+    rows = [f"c{n % 40},s{n % 25},Thing {n % 25},{-1 if n % 50 == 0 else n % 5 + 1},{at(n):%Y-%m-%d},2.5" for n in range(N)]
+    config = init(tmp_path, write_csv(tmp_path / "invoices.csv", "customer_id,sku,title,quantity,day,unit_price", rows))
+    (source,) = config.interactions
+    assert source.columns.behaviour.sql == "IF(CAST(`quantity` AS DOUBLE) < 0, 'return', 'purchase')"
+    assert {name: weight.weight for name, weight in config.weights.items()} == {"purchase": 1.0, "return": -1.0}
+    rows = [row.replace(",-1,", ",1,") for row in rows]
+    config = init(tmp_path, write_csv(tmp_path / "invoices.csv", "customer_id,sku,title,quantity,day,unit_price", rows))
+    assert config.interactions[0].columns.behaviour.literal == "purchase"
+
+
+def test_a_session_of_a_user_is_not_the_user(tmp_path: Path) -> None:
+    rows = [f"s{n % 90},w{n % 40},p{n % 25},{at(n).isoformat()},C{n % 5}" for n in range(N)]
+    config = init(tmp_path, write_csv(tmp_path / "visits.csv", "visitorSessionId,writerUserId,itemId,time,category", rows))
+    assert config.interactions[0].columns.user_id == "writerUserId"
+    rows = [f"s{n % 90},p{n % 25},{at(n).isoformat()},C{n % 5}" for n in range(N)]
+    config = init(tmp_path, write_csv(tmp_path / "visits.csv", "sessionId,itemId,time,category", rows))
+    assert config.interactions[0].columns.user_id == "sessionId", "where nothing else is a user"
+    rows = [f"{row},u{n % 40}@example.org,d{n % 60}" for n, row in enumerate(rows)]
+    config = init(tmp_path, write_csv(tmp_path / "visits.csv", "sessionId,itemId,time,category,Customer Email,distinct_id", rows))
+    assert config.interactions[0].columns.user_id == "Customer Email", "which names a user"
+
+
+@pytest.mark.parametrize("same_people", [True, False])
+def test_items_that_users_made_are_events_too(tmp_path: Path, same_people: bool) -> None:
+    maker = "u" if same_people else "maker"
+    posts = [f"p{n},{maker}{n % 30},{at(n).isoformat()},Title of post {n},Long text {n},{'AB'[n % 2]}" for n in range(60)]
+    write_csv(tmp_path / "posts.csv", "post_id,author_id,created,title,text,topic", posts)
+    replies = [f"u{n % 40},p{n % 60},{at(n).isoformat()},I say {n} things" for n in range(N)]
+    write_csv(tmp_path / "comments.csv", "author_id,post_id,created,body", replies)
+    config = init(tmp_path, tmp_path)
+    found = {source.path: (source.columns.behaviour.literal, source.columns.text) for source in config.interactions}
+    expected = {"{data}/comments.csv": ("comment", "body")} | ({"{data}/posts.csv": ("post", None)} if same_people else {})
+    assert found == expected, "the text of a post is the item's"
+    assert (config.items.path, config.items.columns.text, config.items.columns.category) == ("{data}/posts.csv", ["title", "text"], "topic")
+    note = "posts.csv has a user (author_id) and a time (created) too"
+    assert (note in (tmp_path / "first.yaml").read_text(encoding="utf-8")) is not same_people
+
+
+def test_behaviours_and_counts_of_events_describe_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [f"u{n % 40},p{n % 200},{('view', 'like')[n % 200 % 2]},{n % 9},{at(n).isoformat()}" for n in range(N)]
+    config = init(tmp_path, write_csv(tmp_path / "log.csv", "user_id,item_id,event_type,total_events,time", rows))
+    assert (config.items.columns.text, config.items.columns.category) == ([], "CHANGE_ME")
+    assert config.interactions[0].columns.value is None
+    assert "write yours: category: CHANGE_ME" in capsys.readouterr().out
+    assert "nothing describes the items: give init their file too" in (tmp_path / "first.yaml").read_text(encoding="utf-8")
+
+
+def test_an_event_next_to_the_list_of_events_is_noted(tmp_path: Path) -> None:
+    def event(n: int) -> dict[str, object]:
+        return {"item_id": f"a{n % 9}", "time": at(n).isoformat(), "category": f"C{n % 3}"}
+
+    lines = [{"user_id": f"u{n}", "history": [event(n + k) for k in range(4)], "last": event(n)} for n in range(60)]
+    (tmp_path / "log.jsonl").write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    assert init(tmp_path, tmp_path / "log.jsonl").interactions[0].columns.item_id == "history.item_id"
+    assert "# last has an item and a time too" in (tmp_path / "first.yaml").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "written", "name"),
+    [
+        (["events.csv"], "events.yaml", "events"),
+        (["shop/events.csv"], "shop.yaml", "shop"),
+        (["shop"], "shop.yaml", "shop"),
+        (["data/events.csv"], "events.yaml", "events"),
+        (["shop/events.csv", "--output", "mine.yaml"], "mine.yaml", "mine"),
+        (["shop/events.csv", "--output", "mine.yaml", "--name", "other"], "mine.yaml", "other"),
+    ],
+)
+def test_a_data_set_has_the_name_that_was_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str], written: str, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder in (".", "shop", "data"):
+        Path(folder).mkdir(exist_ok=True)
+        write_csv(Path(folder) / "events.csv", "user,item,time,category", ["a,b,2024-01-01,C", "b,c,2024-01-02,D"])
+    assert main(["init", *arguments]) == 0
+    assert load_config(tmp_path / written).name == name
+    out = capsys.readouterr().out
+    for command in ("plan", "run "):
+        assert f"interest-tiers {command} --config {written} --warehouse build/{name}" in out
 
 
 @pytest.mark.parametrize(
@@ -188,6 +273,9 @@ def test_a_config_that_exists_is_not_replaced(tmp_path: Path, capsys: pytest.Cap
     assert (tmp_path / "x.yaml").read_text(encoding="utf-8") == "mine"
     assert main(["init", str(tmp_path / "nowhere.csv")]) == 2
     assert "nowhere.csv does not exist" in capsys.readouterr().err
+    (tmp_path / "all" / "shop").mkdir(parents=True)
+    assert main(["init", str(tmp_path / "all")]) == 2
+    assert "Folders within are not searched; give one of shop" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

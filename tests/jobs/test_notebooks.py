@@ -8,6 +8,8 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
+from interest_tiers.spark.session import FURTHER_SETTINGS
+from tests.conftest import LIGHT_SETTINGS
 from tests.jobs.shop import REPOSITORY, Made
 
 NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
@@ -39,7 +41,10 @@ def test_it_reads_the_tables_of_a_run(path: Path, made: Made, monkeypatch: pytes
 
 
 @pytest.mark.slow
-def test_it_goes_from_raw_files_to_tiers() -> None:
+def test_it_goes_from_raw_files_to_tiers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = tmp_path / "light.conf"
+    settings.write_text("".join(f"{key} {value}\n" for key, value in LIGHT_SETTINGS.items()), encoding="utf-8")
+    monkeypatch.setenv(FURTHER_SETTINGS, str(settings))
     outputs = execute(NOTEBOOKS[0])
     assert not [output for output in outputs if output.output_type == "error"]
     printed = "".join(output.get("text", "") for output in outputs)

@@ -13,6 +13,7 @@ import pytest
 
 from interest_tiers.errors import WarehouseError
 from interest_tiers.lookup.clusters import list_clusters, show_cluster
+from interest_tiers.lookup.pages import print_cluster
 from interest_tiers.lookup.users import find_similar, list_history, show_user
 from interest_tiers.stages.command_line import main
 from interest_tiers.storage.row_reader import FolderRows, RowReader
@@ -89,6 +90,19 @@ def test_a_cluster_is_described_for_people_and_for_machines(location: str, capsy
     found = json.loads(capsys.readouterr().out)
     assert found["top_attributes"] == [{"name": "town", "value": "Ulm", "share": 0.6, "lift": 1.5}]
     assert (found["top_items"], found["nearest_users"][0]["user_id"]) == (["green tea"], "bob")
+
+
+def test_whole_articles_are_cut_on_the_page(location: str, capsys: pytest.CaptureFixture[str]) -> None:
+    print_cluster({**show_cluster(FolderRows(location), "c01", None, limit=10), "top_items": ["word " * 5000]})
+    line = capsys.readouterr().out.split("most characteristic items\n")[1].splitlines()[0]
+    assert line == f"  {'word ' * 17}word…"
+
+
+def test_an_id_may_begin_with_a_hyphen_and_unknown_options_are_refused(location: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", "-7", "--warehouse", location]) == 2
+    assert "has no user '-7'" in capsys.readouterr().err
+    assert main(["show", "ann", "--warehouse", location, "--limt", "3"]) == 2
+    assert "--limt" in capsys.readouterr().err
 
 
 def test_a_name_of_no_cluster_or_of_several_lists_the_choices(rows: RowReader) -> None:

@@ -19,6 +19,7 @@ from interest_tiers.recommend.co_use import CoUse
 from interest_tiers.recommend.composition import TierFrames, prepare_ranking, rank_items, select_by
 from interest_tiers.recommend.features import Candidates
 from interest_tiers.recommend.knowledge import Knowledge, sum_use
+from interest_tiers.recommend.pair_keys import make_keys
 from interest_tiers.recommend.selection import Selection, select_items
 from tests.recommend.conftest import keep, make_table
 
@@ -41,7 +42,7 @@ def test_the_divergence_is_that_of_scipy(data: st.DataObject) -> None:
 
 def test_an_interest_that_a_user_does_not_have_is_marginal() -> None:
     """User 0 has interest 2, user 1 has 0 and 2."""
-    tiers = UserTiers(np.array([2, 1 << 32, (1 << 32) + 2]), np.array([CORE, SECONDARY, CORE]), np.tile(CORE, (2, 1)))
+    tiers = UserTiers(make_keys(np.array([0, 1, 1]), np.array([2, 0, 2])), np.array([CORE, SECONDARY, CORE]), np.tile(CORE, (2, 1)))
     found = tiers.of(np.array([0, 0, 1, 1, 1]), np.array([2, 0, 0, -1, 2]))
     assert found.tolist() == [CORE.tolist(), MARGINAL.tolist(), SECONDARY.tolist(), MARGINAL.tolist(), CORE.tolist()]
 
@@ -54,7 +55,7 @@ def select(calibration: float) -> list[int]:
     )
     tiers, target = np.array([CORE] * 4 + [SECONDARY, MARGINAL]), np.array([[0.5, 0.25, 0.25]])
     candidates = Candidates(np.zeros(6, dtype=int), np.arange(6), np.full(6, -1), np.zeros(6), tiers, target)
-    ids = np.array([f"i{number}" for number in range(6)], dtype=object)
+    ids = np.array([f"i{number}" for number in range(6)])
     return select_items(ids, candidates, np.array([0.9, 0.8, 0.7, 0.6, 0.1, 0.05]), knowledge, Selection(4, True, calibration=calibration))[
         0
     ].tolist()

@@ -9,13 +9,14 @@ from hypothesis import strategies as st
 from interest_tiers.recommend.largest import find_largest, keep_largest
 
 
-@given(st.integers(1, 40), st.integers(1, 12), st.integers(0, 2**32 - 1))
-def test_the_largest_sizes_are_found_whatever_their_order(n_columns: int, kept: int, seed: int) -> None:
-    """Against a full sort; many sizes are 0 or equal."""
-    sizes = np.random.default_rng(seed).integers(0, 6, (5, n_columns)).astype(np.float32)
-    rows, columns = find_largest(sizes, min(kept, n_columns))
+@given(st.integers(1, 40), st.integers(1, 12), st.sampled_from([0.0, -np.inf]), st.integers(0, 2**32 - 1))
+def test_the_largest_numbers_are_found_whatever_their_order(n_columns: int, kept: int, above: float, seed: int) -> None:
+    """Against a full sort; many numbers are equal, 0 or negative infinity."""
+    numbers = np.random.default_rng(seed).choice([-np.inf, -1, 0, 1, 2, 3], (5, n_columns)).astype(np.float32)
+    rows, columns = find_largest(numbers, min(kept, n_columns), above)
     for row in range(5):
-        best = sorted(np.flatnonzero(sizes[row]), key=lambda column: (-sizes[row, column], column))[: min(kept, n_columns)]
+        allowed = np.flatnonzero(numbers[row] > above)
+        best = sorted(allowed, key=lambda column: (-numbers[row, column], column))[: min(kept, n_columns)]
         assert columns[rows == row].tolist() == sorted(best)
 
 

@@ -15,7 +15,7 @@ from interest_tiers.recommend.knowledge import Knowledge
 from interest_tiers.recommend.selection import Selection, select_items
 from tests.recommend.conftest import make_table
 
-IDS = np.array(["a1", "a2", "a3", "b1", "zz"], dtype=object)
+IDS = np.array(["a1", "a2", "a3", "b1", "zz"], dtype=str)
 EMPTY = sp.csr_matrix((4, 4), dtype=np.float32)
 NO_FACTORS = np.zeros((4, 1), dtype=np.float32)
 #: a1 and a2 have the same text, that of a3 is near, b1 has none.
@@ -71,7 +71,7 @@ def test_the_selection_is_the_greedy_one(data: st.DataObject) -> None:
     random = np.random.default_rng(data.draw(st.integers(0, 99)))
     diversity, limit = data.draw(st.sampled_from([0.0, 0.3, 1.0])), data.draw(st.sampled_from([None, 1, 2]))
     user, code = np.sort(random.integers(0, 3, n)), random.integers(-1, 4, n)
-    scores, ids = random.integers(1, 9, n) / 10, np.array([f"i{number:02}" for number in range(n)], dtype=object)
+    scores, ids = random.integers(1, 9, n) / 10, np.array([f"i{number:02}" for number in range(n)])
     selection = Selection(3, True, limit, diversity)
     chosen, _ = select_items(ids, Candidates(user, code, np.full(n, -1), np.zeros(n)), scores, knowledge, selection)
     texts = np.where(code[:, None] >= 0, knowledge.texts[code], 0)

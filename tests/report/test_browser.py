@@ -56,6 +56,19 @@ def test_it_opens_without_errors_and_is_no_wider_than_the_screen(browser: Any, p
 
 
 @pytest.mark.slow
+def test_values_of_cards_end_at_the_right_edge_though_they_wrap(browser: Any, path: Path) -> None:
+    page, _ = open_page(browser, path, {"width": 250, "height": 800})
+    found = page.evaluate(
+        """[...document.querySelectorAll("#back-test td .interval")].map(interval => {
+          const cell = interval.parentElement.getBoundingClientRect(), own = interval.getBoundingClientRect();
+          return [Math.abs(cell.right - own.right) <= 1, own.top > cell.top + 12];
+        })"""
+    )
+    assert all(at_right for at_right, _ in found)
+    assert any(is_wrapped for _, is_wrapped in found)
+
+
+@pytest.mark.slow
 def test_the_search_shows_the_users_whose_text_has_every_word(browser: Any, path: Path) -> None:
     page, _ = open_page(browser, path, DESK)
     users = page.locator("details.user")

@@ -7,7 +7,21 @@ from typing import Any
 
 import pytest
 
-from interest_tiers.report.comparison import Column, Difference, Measure, Single, compare, describe_back_test, describe_metric
+from interest_tiers.config import Recommend
+from interest_tiers.evaluation.backtest import COMPUTED_LISTS, name_contenders
+from interest_tiers.recommend.ranker import Ranker
+from interest_tiers.recommend.training import Kind
+from interest_tiers.report.comparison import (
+    SETTINGS,
+    VARIANT,
+    Column,
+    Difference,
+    Measure,
+    Single,
+    compare,
+    describe_back_test,
+    describe_metric,
+)
 from interest_tiers.report.language import Language
 
 DAY = date(2018, 1, 1)
@@ -205,3 +219,11 @@ def test_variants_and_groups_stand_apart_from_the_tables_of_models() -> None:
     assert [m.model for m in back_test.variants[0].models] == ["recommender", "own_frequency", "recommender_exploration_0.05"]
     assert [c.cases for c in back_test.groups] == ["all items: least active third", "all items: most active third"]
     assert Language("zh").name_cases(back_test.groups[0].cases).endswith("最不活跃的三分之一")
+
+
+def test_the_report_knows_every_setting_that_the_back_test_tries() -> None:
+    no_ranker: dict[Kind, Ranker | None] = {"all": None, "new": None}
+    names = {one.model for one in name_contenders({COMPUTED_LISTS: no_ranker}, Recommend())} - {COMPUTED_LISTS}
+    found = [VARIANT.fullmatch(name) for name in names]
+    assert {match["setting"] for match in found if match is not None} == SETTINGS.keys()
+    assert None not in found

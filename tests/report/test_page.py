@@ -178,6 +178,8 @@ def test_long_texts_of_items_are_cut_so_that_the_page_stays_small() -> None:
     story = CONTENT.stories[0]
     long = replace(story, recommendations=(StoryRecommendation(1, "i1", "ARTICLE TEXT " * 500, "TEA", "core", 2.5, "yours"),))
     assert len(render(replace(CONTENT, stories=(long,)))) < len(render(replace(CONTENT, stories=(story,)))) + 1000
+    clusters = (replace(CONTENT.clusters[0], top_items=("ARTICLE TEXT " * 500,)), *CONTENT.clusters[1:])
+    assert len(render(replace(CONTENT, clusters=clusters))) < len(render(CONTENT)) + 1000
 
 
 def test_a_user_has_a_timeline_and_most_users_are_behind_a_click(html: str) -> None:

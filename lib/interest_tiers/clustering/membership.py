@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
-from pyspark.sql import Column, DataFrame
+import pyarrow as pa
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from interest_tiers.config import Clustering
@@ -13,79 +14,83 @@ from interest_tiers.config import Clustering
 #: How fast membership falls with distance: it is proportional to exp(SHARPNESS * cosine).
 SHARPNESS = 8.0
 
+#: The columns of compute_memberships.
+MEMBERSHIPS = "user_id string, cluster_id string, membership double, is_primary boolean, distance double, silhouette double"
+
 
 def compute_memberships(
     vectors: DataFrame, centroids: np.ndarray, ids: Sequence[str], config: Clustering, previous: DataFrame | None = None
 ) -> DataFrame:
     """Compute the clusters of every user.
 
-    The primary cluster is the nearest. A user stays in the previous one, unless another is nearer by more than stay_within.
-    Membership is exp(SHARPNESS * cosine), as a share of the clusters that are kept: the primary one, and the nearest others
-    whose share of all clusters is at least min_membership, max_memberships in all.
+    The primary cluster is the nearest; of two equally near ones, the one with the smaller id. A user stays in the previous one,
+    unless another is nearer by more than stay_within. Membership is exp(SHARPNESS * cosine), as a share of the clusters that are
+    kept: the primary one, and the nearest others whose share of all clusters is at least min_membership, max_memberships in all.
 
     vectors:   (user_id, vector array<float>), L2 norm 1
     centroids: (clusters, width), L2 norm 1
     ids:       of the clusters
     previous:  (user_id, cluster_id), the primary cluster on an earlier day; None where there is none
-    Returns:   (user_id, cluster_id, membership double, is_primary boolean, distance double, silhouette double),
-               membership sums to 1 per user, is_primary marks one, distance is cosine (0 to 2)
+    Returns:   MEMBERSHIPS; membership sums to 1 per user, is_primary marks one, distance is cosine (0 to 2), silhouette is null
+               where there is one cluster
     """
-    near = vectors.select("user_id", F.array_sort(_distances(centroids, ids)).alias("near"))
-    nearest = F.col("near")[0]
-    if previous is None:
-        near = near.withColumn("primary", nearest["cluster_id"])
-    else:
-        near = near.join(previous.select("user_id", F.col("cluster_id").alias("previous")), "user_id", "left")
-        # No element where the previous cluster is gone.
-        previous_distance = F.filter("near", lambda c: c["cluster_id"] == F.col("previous"))[0]["distance"]
-        stays = previous_distance - nearest["distance"] <= config.stay_within
-        near = near.withColumn("primary", F.when(stays, F.col("previous")).otherwise(nearest["cluster_id"]))
-    total = F.aggregate("near", F.lit(0.0), lambda total, c: total + _closeness(c["distance"]))
-    # The primary cluster comes first, the others by distance.
-    ordered = F.array_sort(
-        F.transform(
-            "near",
-            lambda c: F.struct(
-                (c["cluster_id"] != F.col("primary")).alias("is_other"),
-                c["distance"].alias("distance"),
-                c["cluster_id"].alias("cluster_id"),
-            ),
-        )
-    )
-    listed = near.select("user_id", "near", total.alias("total"), F.slice(ordered, 1, config.max_memberships).alias("clusters"))
-    share = lambda c: _closeness(c["distance"]) / F.col("total")  # noqa: E731
-    kept = listed.withColumn("clusters", F.filter("clusters", lambda c: ~c["is_other"] | (share(c) >= config.min_membership)))
-    of_kept = F.aggregate("clusters", F.lit(0.0), lambda total, c: total + _closeness(c["distance"]))
-    rows = kept.withColumn("of_kept", of_kept).select("user_id", "near", "of_kept", F.explode("clusters").alias("cluster"))
-    own, is_nearest = F.col("cluster.distance"), F.col("cluster.cluster_id") == nearest["cluster_id"]
-    nearest_other = F.when(is_nearest, F.col("near")[1]["distance"]).otherwise(nearest["distance"])
-    return rows.select(
-        "user_id",
-        F.col("cluster.cluster_id").alias("cluster_id"),
-        (_closeness(own) / F.col("of_kept")).alias("membership"),
-        (~F.col("cluster.is_other")).alias("is_primary"),
-        own.alias("distance"),
-        silhouette(own, nearest_other if len(centroids) > 1 else F.lit(None).cast("double")).alias("silhouette"),
-    )
+    by_id = np.argsort(np.asarray(ids))
+    names, centres = np.asarray(ids)[by_id], np.asarray(centroids, dtype=np.float64)[by_id]
+    users = vectors.select("user_id", "vector")
+    if previous is not None:
+        users = users.join(previous.select("user_id", F.col("cluster_id").alias("previous")), "user_id", "left")
+
+    # By arrays: array functions of Spark are interpreted row by row, and took twenty times as long.
+    def compute(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            if batch.num_rows:
+                yield _compute(batch, names, centres, config)
+
+    return users.mapInArrow(compute, MEMBERSHIPS)
 
 
-def silhouette(own: Column, nearest_other: Column) -> Column:
+def _compute(batch: pa.RecordBatch, names: np.ndarray, centres: np.ndarray, config: Clustering) -> pa.RecordBatch:
+    """Compute the memberships of some users; see compute_memberships. names: ascending."""
+    points = batch.column("vector").flatten().to_numpy(zero_copy_only=False).reshape(batch.num_rows, -1)
+    distance = _measure_distances(points, centres)
+    near = np.argsort(distance, axis=1, kind="stable")
+    everyone = np.arange(len(points))
+    primary, nearest = near[:, 0], distance[everyone, near[:, 0]]
+    if "previous" in batch.schema.names:
+        previous = batch.column("previous").to_numpy(zero_copy_only=False)
+        positions = {name: position for position, name in enumerate(names)}
+        place = np.array([positions.get(name, -1) for name in previous])  # -1 also where the previous cluster is gone
+        primary = np.where((place >= 0) & (distance[everyone, place] - nearest <= config.stay_within), place, primary)
+    closeness = np.exp(-SHARPNESS * distance)
+    is_primary = np.arange(len(names)) == primary[:, None]
+    listed = np.argsort(np.where(is_primary, -np.inf, distance), axis=1, kind="stable")[:, : config.max_memberships]
+    close = np.take_along_axis(closeness, listed, axis=1)
+    is_kept = close >= config.min_membership * closeness.sum(axis=1, keepdims=True)
+    is_kept[:, 0] = True
+    membership = close / np.where(is_kept, close, 0.0).sum(axis=1, keepdims=True)
+    user, rank = np.nonzero(is_kept)
+    cluster = listed[user, rank]
+    own = distance[user, cluster]
+    columns = [
+        batch.column("user_id").take(pa.array(user)), pa.array(names[cluster], pa.string()), pa.array(membership[user, rank]),
+        pa.array(rank == 0), pa.array(own), _measure_silhouettes(own, user, cluster, distance, near),
+    ]  # fmt: skip
+    return pa.RecordBatch.from_arrays(columns, names=["user_id", "cluster_id", "membership", "is_primary", "distance", "silhouette"])
+
+
+def _measure_distances(points: np.ndarray, centres: np.ndarray) -> np.ndarray:
+    """Compute cosine distances, (users, clusters). Summed column by column, so that a batch's size does not change the rounding."""
+    cosine = np.zeros((len(points), len(centres)))
+    for component, of_centres in zip(points.T.astype(np.float64), centres.T, strict=True):
+        cosine += component[:, None] * of_centres
+    return 1.0 - cosine
+
+
+def _measure_silhouettes(own: np.ndarray, user: np.ndarray, cluster: np.ndarray, distance: np.ndarray, near: np.ndarray) -> pa.Array:
     """Compute (b - a) / max(a, b) from distances to centroids (Rousseeuw 1987, centroid form); null without another cluster."""
-    a, b = F.greatest(own, F.lit(0.0)), F.greatest(nearest_other, F.lit(0.0))
-    largest = F.greatest(a, b)
-    return F.when(nearest_other.isNotNull(), F.when(largest > 0, (b - a) / largest).otherwise(F.lit(0.0)))
-
-
-def _distances(centroids: np.ndarray, ids: Sequence[str]) -> Column:
-    """Compute the cosine distance to every centroid: array<struct<distance, cluster_id>>."""
-    pairs = zip(ids, centroids, strict=True)
-    return F.array(*[F.struct(_cosine_distance(centre).alias("distance"), F.lit(name).alias("cluster_id")) for name, centre in pairs])
-
-
-def _cosine_distance(centroid: np.ndarray) -> Column:
-    products = [F.col("vector")[i].cast("double") * F.lit(float(x)) for i, x in enumerate(centroid)]
-    return F.lit(1.0) - sum(products[1:], start=products[0])
-
-
-def _closeness(distance: Column) -> Column:
-    return F.exp(distance * F.lit(-SHARPNESS))
+    if distance.shape[1] == 1:
+        return pa.nulls(len(own), pa.float64())
+    other = np.where(cluster == near[user, 0], near[user, 1], near[user, 0])
+    a, b = np.maximum(own, 0.0), np.maximum(distance[user, other], 0.0)
+    largest = np.maximum(a, b)
+    return pa.array(np.where(largest > 0, (b - a) / np.where(largest > 0, largest, 1.0), 0.0))

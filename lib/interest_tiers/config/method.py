@@ -142,10 +142,10 @@ class Clustering(Section):
     stay_within: float = Field(0.1, ge=0, le=2, description="A user stays in a cluster unless another is nearer by more than this.")
     refit_days: int = Field(28, ge=1, description="Days that a model serves.")
     max_population_stability_index: float = Field(
-        0.1, gt=0, description="Drift of the sizes of clusters above which the model is fitted anew."
+        0.1, gt=0, description="Drift of the sizes of clusters above which the model is refitted."
     )
     max_distance_growth: float = Field(
-        0.05, gt=0, description="Growth of the mean distance to the centroids above which the model is fitted anew."
+        0.05, gt=0, description="Growth of the mean distance to the centroids above which the model is refitted."
     )
     seed: int = Field(17, description="Seed of the fits.")
 
@@ -178,7 +178,7 @@ class RankerTraining(Section):
     folder: str | None = Field(
         None,
         min_length=1,
-        description="Folder of trained rankers, on the driver. Default: beside `tiers.training.folder`, or in the warehouse.",
+        description="Folder of trained rankers, on the driver. Default: next to `tiers.training.folder`, or in the warehouse.",
     )
     threads: int = Field(2, ge=1, le=256, description="Threads of the driver that fit the model.")
     seed: int = Field(17, ge=0, lt=2**31, description="Seed of the samples of rows and features.")

@@ -70,7 +70,7 @@ class FineTuning(Training):
 
     objective: Literal["contrastive", "next_token"] = Field(
         "contrastive",
-        description="`contrastive` draws texts of a basket together. `next_token` is causal language modelling, for the GPT family.",
+        description="`contrastive` pulls texts of a basket together. `next_token` is causal language modelling, for the GPT family.",
     )
     base: Literal["model", "scratch"] = Field(
         "model", description="`model` trains `embedding.model` further. `scratch` starts a GPT-2 with random weights; `next_token` only."

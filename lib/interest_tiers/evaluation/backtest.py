@@ -63,6 +63,9 @@ COMPUTED_LISTS = "recommender"
 #: Settings of recommend by which the trade-off between NDCG and the spread of lists is measured, beside those of the config.
 EXPLORATIONS, DIVERSITIES, CALIBRATIONS = (0.05, 0.08, 0.1, 0.2), (0.2, 0.5), (0.0, 0.3)
 
+#: Explorations that are also tried with the smallest of DIVERSITIES: one widens the catalogue, the other a list.
+DIVERSE_EXPLORATIONS = (0.05, 0.08)
+
 #: The baselines whose lists are judged by groups of users too: the strongest ones and the plainest one.
 GROUPED_BASELINES = ("tifu_knn", "ease", "own_frequency", "popularity")
 
@@ -202,7 +205,7 @@ def judge_lists(
         return {}
     frequencies = materialise("frequencies", weigh_baskets(of_items, test.cutoff).join(catalogue, "item_id", "left_semi"))
     codes, _ = code_items(catalogue.sparkSession, ready.knowledge.value.table)
-    lists = list_items(ready.histories, ready.knowledge, _name_contenders(rankers, recommend), k)
+    lists = list_items(ready.histories, ready.knowledge, name_contenders(rankers, recommend), k)
     lists = lists.unionByName(list_by_neighbours(frequencies, known, codes, ready.knowledge, k))
     if thorough:
         seed = recommend.training.seed
@@ -219,7 +222,7 @@ def judge_lists(
     return measured | measure_groups(shown, truth, catalogue, groups, k, settings.bootstrap_samples, COMPUTED_LISTS)
 
 
-def _name_contenders(rankers: Mapping[str, Mapping[Kind, Ranker | None]], config: Recommend) -> list[Contender]:
+def name_contenders(rankers: Mapping[str, Mapping[Kind, Ranker | None]], config: Recommend) -> list[Contender]:
     """Name the variants of the recommender: every ranker as configured, and ours with other settings of the selection."""
     contenders = []
     for kind, repeats in KINDS:
@@ -228,6 +231,10 @@ def _name_contenders(rankers: Mapping[str, Mapping[Kind, Ranker | None]], config
         others = {f"exploration_{value:g}": replace(configured, exploration=value) for value in EXPLORATIONS}
         others |= {f"calibration_{value:g}": replace(configured, calibration=value) for value in CALIBRATIONS}
         others |= {f"diversity_{value:g}": replace(configured, diversity=value) for value in DIVERSITIES}
+        others |= {
+            f"diverse_exploration_{value:g}": replace(configured, exploration=value, diversity=DIVERSITIES[0])
+            for value in DIVERSE_EXPLORATIONS
+        }
         ours = rankers[COMPUTED_LISTS][kind]
         contenders += [Contender(kind, f"{COMPUTED_LISTS}_{name}", ours, selection) for name, selection in others.items()]
     return contenders

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -12,12 +12,23 @@ from pyspark.sql import DataFrame
 
 from interest_tiers.config import TIERS
 from interest_tiers.spark.sampling import sample_by_hash
+from interest_tiers.spark.worker import once_per_worker, task_resources
+
+if TYPE_CHECKING:
+    import xgboost
 
 #: It learns on one machine, from at most this many rows, of users sampled by hash.
-MAX_ROWS = 400_000
+MAX_ROWS = 200_000
 
-#: Bins of a feature.
-BINS = 255
+#: With other numbers of threads, sums of floats would be others, and so would the trees.
+THREADS = 2
+
+#: Settings of XGBoost.
+SETTINGS: dict[str, Any] = {
+    "objective": "multi:softprob", "tree_method": "hist", "grow_policy": "lossguide", "max_depth": 0, "max_leaves": 31, "max_bin": 64,
+    "eta": 0.15, "reg_lambda": 1.0, "min_child_weight": 30.0, "nthread": THREADS,
+}  # fmt: skip
+ROUNDS = 100
 
 #: Share of the prior's logarithm that is subtracted from that of a probability before the largest is the tier.
 PRIOR_REMOVED = 0.5
@@ -27,55 +38,60 @@ _PREDICTED = "user_id string, interest_id string, tier string, p_core double, p_
 
 @dataclass(frozen=True)
 class Boosting:
-    """A fitted classifier on features in bins.
+    """A fitted classifier.
 
-    edges: by feature, the upper edges of its bins, ascending
+    model:   in XGBoost's UBJSON; None where all examples have one tier
+    classes: positions in TIERS of the tiers that the examples have, ascending
+    prior:   their shares in the weight of the examples
     """
 
-    classifier: Any
-    edges: list[np.ndarray]
+    model: bytes | None
+    classes: tuple[int, ...]
+    prior: tuple[float, ...]
 
-    def probabilities(self, features: np.ndarray) -> np.ndarray:
-        """Predict the probabilities of all tiers, (rows, 3): 0 for a tier that the classifier never saw."""
+    def probabilities(self, features: np.ndarray, booster: xgboost.Booster | None) -> np.ndarray:
+        """Predict the probabilities of all tiers, (rows, 3): 0 for a tier that no example has. booster: the loaded model."""
         probabilities = np.zeros((len(features), len(TIERS)))
-        probabilities[:, self.classifier.classes_] = self.classifier.predict_proba(put_into_bins(features, self.edges))
+        probabilities[:, self.classes] = 1.0 if booster is None else booster.inplace_predict(features)
         return probabilities
+
+    def decide(self, probabilities: np.ndarray) -> np.ndarray:
+        """Return positions of tiers: the largest probability, after a share of the prior is removed."""
+        prior = np.full(len(TIERS), 1e-6)
+        prior[list(self.classes)] = self.prior
+        return (np.log(np.maximum(probabilities, 1e-12)) - PRIOR_REMOVED * np.log(prior)).argmax(axis=1)
 
 
 def fit_boosting(examples: DataFrame, seed: int) -> Boosting:
-    """Fit a scikit-learn HistGradientBoostingClassifier.
+    """Fit the classifier.
 
     examples: (cutoff, user_id, interest_id, features array<float>, label, weight)
     """
-    from sklearn.ensemble import HistGradientBoostingClassifier
+    import xgboost
 
     sample = sample_by_hash(examples, "user_id", MAX_ROWS, examples.count()).orderBy("user_id", "interest_id", "cutoff")
     rows = sample.select("features", "label", "weight").toPandas()
-    features, weight = np.stack(list(rows["features"])), rows["weight"] / rows["weight"].mean()
-    classifier = HistGradientBoostingClassifier(
-        max_iter=100, learning_rate=0.15, min_samples_leaf=100, l2_regularization=1.0, early_stopping=False, random_state=seed
-    )
-    edges = find_edges(features)
-    # In our bins: with weights, scikit-learn takes a minute to find its own for 100,000 rows.
-    classifier.fit(put_into_bins(features, edges), rows["label"].map(TIERS.index).to_numpy(), sample_weight=weight)
-    return Boosting(classifier, edges)
+    weight = (rows["weight"] / rows["weight"].mean()).to_numpy()
+    classes, labels = np.unique(rows["label"].map(TIERS.index), return_inverse=True)
+    prior = np.bincount(labels, weight) / weight.sum()
+    model = None
+    if len(classes) > 1:
+        features = np.stack(list(rows["features"]))
+        data = xgboost.QuantileDMatrix(features, labels, weight=weight, max_bin=SETTINGS["max_bin"], nthread=THREADS)
+        booster = xgboost.train({**SETTINGS, "num_class": len(classes), "seed": seed}, data, ROUNDS)
+        model = bytes(booster.save_raw("ubj"))
+    return Boosting(model, tuple(classes.tolist()), tuple(prior.tolist()))
 
 
-def find_edges(features: np.ndarray) -> list[np.ndarray]:
-    """Find the edges of bins with about the same number of rows, at most BINS per feature. features: (rows, n), NaN where undefined."""
-    parts = np.linspace(0, 1, BINS + 1)[1:-1]
-    known = (column[~np.isnan(column)] for column in features.T)
-    return [np.unique(np.quantile(column, parts, method="lower")) if len(column) else np.empty(0) for column in known]
+@once_per_worker
+def _load_once(model: bytes | None) -> xgboost.Booster | None:
+    if model is None:
+        return None
+    import xgboost
 
-
-def put_into_bins(features: np.ndarray, edges: list[np.ndarray]) -> np.ndarray:
-    """Replace every number by its bin; NaN stays, but for a feature without bins, which is 0: nothing was learned from it."""
-    binned = np.zeros(features.shape)
-    for position, edge in enumerate(edges):
-        if len(edge):
-            column = features[:, position]
-            binned[:, position] = np.where(np.isnan(column), np.nan, np.searchsorted(edge, column))
-    return binned
+    booster = xgboost.Booster({"nthread": task_resources()[1]})
+    booster.load_model(bytearray(model))
+    return booster
 
 
 def predict_by_boosting(rows: DataFrame, boosting: Boosting) -> DataFrame:
@@ -84,25 +100,14 @@ def predict_by_boosting(rows: DataFrame, boosting: Boosting) -> DataFrame:
     rows:    (user_id, interest_id, features array<float>)
     Returns: (user_id, interest_id, tier, p_core, p_secondary, p_marginal)
     """
-    prior = _prior(boosting.classifier)
 
     def predict(batches: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
         for batch in batches:
             if batch.empty:
                 continue
-            probabilities = boosting.probabilities(np.stack(list(batch["features"])))
-            tiers = (np.log(np.maximum(probabilities, 1e-12)) - PRIOR_REMOVED * np.log(prior)).argmax(axis=1)
+            probabilities = boosting.probabilities(np.stack(list(batch["features"])), _load_once(boosting.model))
+            tiers = np.array(TIERS)[boosting.decide(probabilities)]
             columns = {f"p_{tier}": probabilities[:, position] for position, tier in enumerate(TIERS)}
-            yield pd.DataFrame(
-                {"user_id": batch["user_id"], "interest_id": batch["interest_id"], "tier": np.array(TIERS)[tiers], **columns}
-            )
+            yield pd.DataFrame({"user_id": batch["user_id"], "interest_id": batch["interest_id"], "tier": tiers, **columns})
 
     return rows.select("user_id", "interest_id", "features").mapInPandas(predict, _PREDICTED)
-
-
-def _prior(classifier: Any) -> np.ndarray:
-    """Read the share of each tier in the training rows, by the classifier's first guess."""
-    baseline = np.exp(classifier._baseline_prediction.ravel())
-    prior = np.full(len(TIERS), 1e-6)
-    prior[classifier.classes_] = baseline / baseline.sum()
-    return prior

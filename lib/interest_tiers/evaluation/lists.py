@@ -15,6 +15,7 @@ from interest_tiers.recommend.features import find_interests
 from interest_tiers.recommend.histories import Histories
 from interest_tiers.recommend.item_table import WINDOWS, ItemTable
 from interest_tiers.recommend.knowledge import Knowledge
+from interest_tiers.recommend.largest import find_largest
 from interest_tiers.recommend.ranker import Ranker
 from interest_tiers.recommend.scoring import NUMBERS_AT_ONCE, Described, Scorer, describe_users, load_scorer
 from interest_tiers.recommend.selection import Selection, select_items
@@ -139,11 +140,9 @@ def list_best(
     scores: (users, items)
     users:  (users,), ids
     """
-    kept = min(k, scores.shape[1])
-    order = np.argsort(-scores, axis=1, kind="stable")[:, :kept]
-    values = np.take_along_axis(scores, order, 1)
-    user, place = np.nonzero(values > -np.inf)
-    code = order[user, place]
+    user, code = find_largest(scores, min(k, scores.shape[1]), above=-np.inf)
+    code = code[np.lexsort((code, -scores[user, code], user))]
+    place = np.arange(len(user)) - np.searchsorted(user, user)
     listed = _Listed(items, model, user, knowledge.table.ids[code], code, knowledge.table.interest[code], place)
     return _as_batch(listed, users, tiers, knowledge)
 

@@ -29,6 +29,7 @@ UNITS = {"s": 1, "ms": 1_000, "us": 1_000_000}
 FIRST_SECOND, LAST_SECOND = 631_152_000, 4_102_444_799
 
 ISO = re.compile(r"\d{4}-\d{2}-\d{2}([ T]\d{2}:\d{2}(:\d{2}(\.\d+)?)?)?\s?(Z|[+-]\d{2}:?\d{2})?")
+EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 TIME_OF_DAY = re.compile(r"\d{1,2}:\d{2}(:\d{2})?")
 
 #: Spark's patterns, and Python's of the same texts, the likelier first. One letter reads one digit or two.
@@ -138,6 +139,10 @@ class Column:
     @property
     def is_time_of_day(self) -> bool:
         return bool(self.texts) and all(TIME_OF_DAY.fullmatch(text) for text in self.texts[:TRIED_CELLS])
+
+    @property
+    def is_email(self) -> bool:
+        return bool(self.texts) and all(EMAIL.fullmatch(text) for text in self.texts[:TRIED_CELLS])
 
     @property
     def could_be_id(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -58,7 +58,9 @@ def doctor(
 def init(
     files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Files of events, items and users, or folders of them.")],
     output: Annotated[Path | None, typer.Option("--output", "-o", metavar="YAML", help="Where to write; default: NAME.yaml here.")] = None,
-    name: Annotated[str | None, typer.Option(metavar="NAME", help="Name of the data set; default: that of the folder.")] = None,
+    name: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Name of the data set; default: that of the output, folder or file.")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that exists.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -69,7 +71,7 @@ def init(
     from interest_tiers.getting_started.first_config import CHANGE_ME, format_config
 
     paths = list_files(files)
-    chosen = name or _name_of(paths)
+    chosen = name or (_plain(output.stem) if output is not None else _name_of(files, paths))
     target = output or Path(f"{chosen}.yaml")
     if target.exists() and not force:
         raise ConfigError(f"{target} exists. Give another --output, or --force to replace it")
@@ -84,10 +86,18 @@ def init(
     print(f"{target} is written.")
     if open_lines:
         print(f"No column looks like what these need; write yours: {'; '.join(open_lines)}")
-    print(f"Next: check its comments, then  interest-tiers run --config {target} --warehouse build/{chosen}")
+    print("Check its comments, then see what a run would do, and run it:")
+    for command in ("plan", "run "):
+        print(f"  interest-tiers {command} --config {target} --warehouse build/{chosen}")
 
 
-def _name_of(paths: list[Path]) -> str:
+def _name_of(given: Sequence[str], paths: Sequence[Path]) -> str:
+    """Name a data set by the folder that was given, else by its first file."""
     folder = paths[0].resolve().parent.name
-    given = paths[0].name.split(".")[0] if folder.lower() in GENERIC_FOLDERS or len({path.parent for path in paths}) > 1 else folder
-    return re.sub(r"[^A-Za-z0-9_\-]+", "_", given).strip("_") or "my_data"
+    is_named = Path(given[0]).is_dir() or paths[0].parent.name != ""
+    is_folder = is_named and folder.lower() not in GENERIC_FOLDERS and len({path.parent for path in paths}) == 1
+    return _plain(folder if is_folder else paths[0].name.split(".")[0])
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_\-]+", "_", name).strip("_") or "my_data"

@@ -20,6 +20,8 @@ LEAST_SHARED = 0.05
 #: Share of rows without user, item or time from which on the limit of quarantined rows is raised.
 MANY_MISSING = 0.2
 
+PURCHASE, RETURN = "purchase", "return"
+
 #: The horizon, unless the data span less than four of it.
 HORIZON_DAYS = 91
 
@@ -28,7 +30,8 @@ HORIZON_DAYS = 91
 class Events:
     """A source of events.
 
-    unread_time: where no column holds times, one that is named so. unsure: other columns that could be the user or the item.
+    unread_time: where no column holds times, one that is named so. returns: where every row is a purchase, the column whose
+    numbers below 0 are returns. unsure: other columns that could be the user or the item.
     """
 
     sample: FileSample
@@ -40,6 +43,7 @@ class Events:
     literal: str | None
     value: Value | None
     text: Column | None
+    returns: Column | None
     missing_share: float
     unsure: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
@@ -77,20 +81,30 @@ def make_draft(samples: Sequence[FileSample]) -> Draft:
     rated = [(place, _events_score(*found[place])) for place in range(len(samples)) if place != catalogue]
     main = max(rated, key=lambda pair: (pair[1], samples[pair[0]].n_rows))[0] if rated else 0
     events_at = [place for place, score in rated if place == main or (score == 3 and _share_items(found[place][1], found[main][1]))]
-    events = tuple(_describe_events(samples[place], columns[place], found[place], catalogue is not None) for place in sorted(events_at))
     item_at = main if catalogue is None else catalogue
     item = _item_of(columns[item_at], found[item_at][1], found[main][1])
+    notes = [note for place in sorted(events_at) for note in _note_other_structs(columns[place], found[place])]
+    if catalogue is not None and item is not None and _events_score(*found[catalogue]) == 3:
+        users_of_items, _, times = found[catalogue]
+        if found[main][0] and _overlap(users_of_items[0], found[main][0][0]) >= LEAST_SHARED:
+            events_at.append(catalogue)
+            found[catalogue] = (users_of_items, [item], times)
+        else:
+            notes.append(
+                f"{samples[catalogue].paths[0].name} has a user ({users_of_items[0].name}) and a time ({times[0].column.name}) too: "
+                "its rows may be events, as a second source"
+            )
+    events = tuple(
+        _describe_events(samples[place], columns[place], found[place], catalogue is not None, place == catalogue)
+        for place in sorted(events_at)
+    )
     users = _find_users_file(samples, columns, found, {*events_at, item_at}, found[main][0])
     used = {*events_at, item_at} | ({samples.index(users[0])} if users else set())
     left_out = {str(samples[place].paths[0]): _why_not(found[place]) for place in range(len(samples)) if place not in used}
-    notes = []
-    if catalogue is not None and _events_score(*found[catalogue]) == 3:
-        user, time = found[catalogue][0][0].name, found[catalogue][2][0].column.name
-        notes.append(
-            f"{samples[catalogue].paths[0].name} has a user ({user}) and a time ({time}) too: its rows may be events, as a second source"
-        )
-    texts = [] if item is None else roles.find_item_texts(columns[item_at], item, catalogue is not None)
-    taken = {events[0].user, item}
+    of_items = next((source for source in events if source.sample is samples[item_at]), None)
+    behaviour = None if of_items is None else of_items.behaviour
+    texts = [] if item is None else roles.find_item_texts(columns[item_at], item, catalogue is not None, behaviour)
+    taken = {None if of_items is None else of_items.user, item, behaviour}
     category = roles.find_category([column for column in columns[item_at] if column not in taken])
     return Draft(
         events, samples[item_at], item, tuple(texts), category, users, _weights(events), left_out, notes, _limits(events), _horizon(events)
@@ -169,20 +183,36 @@ def _share_items(items: Sequence[Column], of_main: Sequence[Column]) -> bool:
     return bool(items and of_main) and (items[0].name == of_main[0].name or _overlap(items[0], of_main[0]) >= LEAST_SHARED)
 
 
-def _describe_events(sample: FileSample, columns: Sequence[Column], found: Found, has_catalogue: bool) -> Events:
+def _describe_events(sample: FileSample, columns: Sequence[Column], found: Found, has_catalogue: bool, is_catalogue: bool) -> Events:
     users, items, times = found
     user, item, time = next(iter(users), None), next(iter(items), None), next(iter(times), None)
     named = [column for column in (user, item, None if time is None else time.column) if column is not None]
     rest = [column for column in columns if column not in named]
     behaviour = roles.find_behaviour(rest)
     value = roles.find_value([column for column in rest if column is not behaviour])
-    described = [] if has_catalogue or item is None else roles.find_item_texts(columns, item, is_catalogue=False)
-    text = roles.find_written(rest, described)
+    described = [] if has_catalogue or item is None else roles.find_item_texts(columns, item, is_catalogue=False, behaviour=behaviour)
+    # The text of an item says what the event is about already.
+    text = None if is_catalogue else roles.find_written(rest, described)
     literal = None if behaviour is not None else _literal(sample, columns, value, text)
     missing = sum(any(row.get(column.name) is None for column in named) for row in sample.rows) / len(sample.rows)
     unsure = {"user_id": [column.name for column in users[1:4]], "item_id": [column.name for column in items[1:4]]}
     unread = None if time is not None else roles.find_unread_time(rest)
-    return Events(sample, user, item, time, unread, behaviour, literal, value, text, missing, unsure)
+    returns = roles.find_returns(value) if literal == PURCHASE else None
+    return Events(sample, user, item, time, unread, behaviour, literal, value, text, returns, missing, unsure)
+
+
+def _note_other_structs(columns: Sequence[Column], found: Found) -> list[str]:
+    """Name the structs that hold an item and a time, though the rows are elements of an array next to them."""
+    _, items, times = found
+    if not items or not items[0].is_element:
+        return []
+    structs = [
+        {column.name.split(".")[0] for column in each if not column.is_element and "." in column.name}
+        for each in (items, [time.column for time in times])
+    ]
+    return [
+        f"{struct} has an item and a time too: a second source without explode would read it" for struct in sorted(structs[0] & structs[1])
+    ]
 
 
 def _literal(sample: FileSample, columns: Sequence[Column], value: Value | None, text: Column | None) -> str:
@@ -190,13 +220,13 @@ def _literal(sample: FileSample, columns: Sequence[Column], value: Value | None,
     words = split_name(sample.paths[0].name.split(".")[0])
     known = name_behaviour(words)
     if any(word in PURCHASES or singular(word) in PURCHASES for word in words):
-        return "purchase"
+        return PURCHASE
     if known is not None:
         return known
     if value is not None and value.is_rating:
         return "review" if text is not None else "rate"
     is_sale = any(column.has(PURCHASES) for column in columns) or (value is not None and value.times is not None)
-    return "purchase" if is_sale else "event"
+    return PURCHASE if is_sale else "event"
 
 
 def _weights(events: Sequence[Events]) -> dict[str, float | None]:
@@ -205,7 +235,10 @@ def _weights(events: Sequence[Events]) -> dict[str, float | None]:
     for source in events:
         if source.literal is not None:
             # Of one behaviour any weight gives the same shares.
-            weights[source.literal] = 1.0 if len(events) == 1 else weigh((source.literal,)) or 1.0
+            weight = 1.0 if len(events) == 1 else weigh((source.literal,)) or 1.0
+            weights[source.literal] = weight
+            if source.returns is not None:
+                weights[RETURN] = -weight
         elif source.behaviour is not None:
             texts = source.behaviour.texts
             for text in sorted(source.behaviour.distinct, key=lambda each: (-texts.count(each), each)):
@@ -223,10 +256,11 @@ def _limits(events: Sequence[Events]) -> dict[str, float]:
         limits["max_quarantine_rate"] = min(math.ceil((missing + 0.1) * 20) / 20, 0.95)
     if all(source.sample.is_whole for source in events):
         rows = int(sum(source.sample.n_rows * (1 - source.missing_share) for source in events))
-        users = len({text for source in events if source.user is not None for text in source.user.distinct})
+        known = [source.user for source in events if source.user is not None]
+        users = len({text for user in known for text in user.distinct})
         if rows < 2000:
             limits["min_rows"] = max(rows // 2, 1)
-        if users < 200:
+        if known and users < 200:
             limits["min_users"] = max(users // 2, 1)
     return limits
 

@@ -84,7 +84,9 @@ def list_files(given: Sequence[str]) -> list[Path]:
         else:
             raise ConfigError(f"{name} does not exist. Give files or folders of this machine")
     if not found:
-        raise ConfigError(f"{', '.join(given)}: there is no file that ends in {', '.join(FORMATS)}, packed or not")
+        inner = [folder.name for name in given if Path(name).is_dir() for folder in sorted(Path(name).iterdir()) if folder.is_dir()]
+        advice = f". Folders within are not searched; give one of {', '.join(inner[:5])}" if inner else ""
+        raise ConfigError(f"{', '.join(given)}: there is no file that ends in {', '.join(FORMATS)}, packed or not{advice}")
     return list(dict.fromkeys(found))
 
 

@@ -8,8 +8,9 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from interest_tiers.config.method import Interests
 from interest_tiers.getting_started.columns import Column
-from interest_tiers.getting_started.draft import Draft, Events
+from interest_tiers.getting_started.draft import RETURN, Draft, Events
 from interest_tiers.getting_started.file_samples import FileSample
 from interest_tiers.getting_started.roles import Time, Value
 
@@ -22,6 +23,9 @@ COMMENT_AT = 60
 PLAIN = re.compile(r"[A-Za-z_][\w.\-]*( [\w.\-]+)*")
 YAML_WORDS = frozenset(["true", "false", "null", "yes", "no", "on", "off", "y", "n"])
 
+#: Small catalogues get fewer topics than the default.
+ITEMS_PER_TOPIC = 10
+
 #: A day for data without times.
 NO_TIME = "2015-01-01"
 
@@ -33,7 +37,7 @@ def format_config(draft: Draft, name: str) -> str:
     whole = "" if all(source.sample.is_whole for source in draft.events) else "the first "
     lines = [
         f"# First config of {name}, written by interest-tiers init from {whole}{rows:,} events. Comments say what was guessed.",
-        "# Check those, then run: interest-tiers plan --config THIS --warehouse DIR",
+        "# Check those. interest-tiers plan shows what a run would do, interest-tiers run does it.",
         "# Every key: docs/configuration.md. Data of other shapes: docs/data.md.",
         f"name: {_quote(name)}",
         "locations:",
@@ -72,6 +76,9 @@ def _format_events(source: Events, folders: dict[Path, str], named: bool) -> lis
     ]
     if source.behaviour is not None:
         lines.append(_line("    behaviour", _column(source.behaviour), "weights of its values are below"))
+    elif source.returns is not None:
+        behaviour = f"IF(CAST({_sql(source.returns)} AS DOUBLE) < 0, '{RETURN}', '{source.literal}')"
+        lines.append(_line("    behaviour", f"{{sql: {json.dumps(behaviour)}}}", "numbers below 0 look like returns"))
     else:
         lines.append(
             _line(
@@ -82,7 +89,7 @@ def _format_events(source: Events, folders: dict[Path, str], named: bool) -> lis
         )
     if source.value is not None:
         lines.append(
-            _line("    value", _value(source.value), "a rating" if source.value.is_rating else "an amount; remove it if it is not")
+            _line("    value", _value(source.value), "a rating" if source.value.is_rating else "an amount; remove this line if it is none")
         )
     if source.text is not None:
         lines.append(_line("    text", _column(source.text), "what the user wrote"))
@@ -139,7 +146,8 @@ def _format_items(draft: Draft, folders: dict[Path, str]) -> list[str]:
                 _line("    category", _column(draft.category), f"{len(draft.category.distinct)} in the sample; each is an interest")
             )
     elif not draft.item_texts:
-        lines.append(_line("    category", CHANGE_ME, f"columns: {', '.join(draft.item_sample.columns)}"))
+        note = f"nothing describes the items: give init their file too, or name a column of {', '.join(draft.item_sample.columns)}"
+        lines.append(_line("    category", CHANGE_ME, note))
     return lines
 
 
@@ -167,7 +175,10 @@ def _format_method(draft: Draft) -> list[str]:
     if draft.category is not None or not draft.item_texts:
         lines.append(_line("interests", "{source: category}", ""))
     else:
-        lines.append(_line("interests", "{source: topic}", "no category: topics are found in the texts"))
+        n_topics = max(len(draft.item.distinct) // ITEMS_PER_TOPIC, 2) if draft.item is not None else 2
+        is_small = draft.item_sample.is_whole and n_topics < Interests.model_fields["topics"].default
+        topics = f", topics: {n_topics}" if is_small else ""
+        lines.append(_line("interests", f"{{source: topic{topics}}}", "no category: topics are found in the texts"))
     lines.append(_line("tiers", f"{{horizon_days: {draft.horizon_days}}}", "how far ahead a tier looks; the data should span four of it"))
     return lines
 

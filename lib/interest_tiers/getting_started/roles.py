@@ -26,6 +26,7 @@ from interest_tiers.getting_started.words import (
     TIMES,
     USERS,
     WRITTEN,
+    singular,
     weigh,
 )
 
@@ -35,7 +36,10 @@ UNIQUE = 0.95
 #: Columns of an item's text.
 MOST_TEXT_COLUMNS = 4
 
-SESSIONS = frozenset(("session", "ip", "device", "cookie"))
+#: From this share of numbers below 0 on, they are returns and no slips.
+LEAST_RETURNS = 0.001
+
+SESSIONS = frozenset(("session", "ip", "device", "cookie", "distinct", "anonymous"))
 
 
 @dataclass(frozen=True)
@@ -60,9 +64,13 @@ def find_users(columns: Sequence[Column]) -> list[Column]:
     """List the columns that could be the user, the likeliest first."""
 
     def score(column: Column) -> float:
+        if column.is_email and column.could_be_id:
+            return 3
         if not column.has(USERS | SESSIONS) or not column.could_be_id or column.has(ABOUT):
             return 0
-        return 4 * column.has(USERS) + column.has(SESSIONS) + column.has(frozenset(CODES)) + (len(column.words) == 1) / 2 - column.missing
+        # The session of a user is not the user.
+        named = 1 if column.has(SESSIONS) else 4
+        return named + column.has(frozenset(CODES)) + (len(column.words) == 1) / 2 - column.missing
 
     return _rank(columns, score)
 
@@ -129,7 +137,7 @@ def find_value(columns: Sequence[Column]) -> Value | None:
     rating = next((column for column in numeric if column.has(RATINGS) and 2 <= len(column.distinct) <= 21), None)
     if rating is not None:
         return Value(rating, is_rating=True)
-    total = next((column for column in numeric if column.has(AMOUNTS - PRICES)), None)
+    total = next((column for column in numeric if column.has(AMOUNTS - PRICES) and not _counts_events(column)), None)
     quantity = next((column for column in numeric if column.has(QUANTITIES)), None)
     price = next((column for column in numeric if column.has(PRICES)), None)
     if total is not None and total is not quantity:
@@ -138,6 +146,18 @@ def find_value(columns: Sequence[Column]) -> Value | None:
         return Value(quantity, times=price)
     found = price or quantity or next((column for column in numeric if column.has(OTHER_VALUES)), None)
     return None if found is None else Value(found)
+
+
+def _counts_events(column: Column) -> bool:
+    return any(singular(word) in BEHAVIOURS for word in column.words)
+
+
+def find_returns(value: Value | None) -> Column | None:
+    """Return the quantity, or else the amount, whose numbers below 0 are returns; None where few rows or most are below 0."""
+    if value is None or value.is_rating or not value.column.has(QUANTITIES | AMOUNTS):
+        return None
+    below = sum(number < 0 for number in value.column.numbers) / max(len(value.column.numbers), 1)
+    return value.column if LEAST_RETURNS <= below < 0.5 else None
 
 
 def find_written(columns: Sequence[Column], taken: Sequence[Column]) -> Column | None:
@@ -164,8 +184,12 @@ def find_category(columns: Sequence[Column]) -> Column | None:
     return next(iter(_rank(columns, score)), None)
 
 
-def find_item_texts(columns: Sequence[Column], item: Column, is_catalogue: bool) -> list[Column]:
-    """List the columns that describe an item, a name first. is_catalogue: rows are items, and not events."""
+def find_item_texts(columns: Sequence[Column], item: Column, is_catalogue: bool, behaviour: Column | None = None) -> list[Column]:
+    """List the columns that describe an item, a name first.
+
+    is_catalogue: rows are items, and not events. behaviour: the column that names what users did, which describes no item
+    """
+    columns = [column for column in columns if column is not behaviour]
 
     def score(column: Column) -> float:
         if column is item or column.numbers or column.time is not None or not column.cells or column.has(USERS - PROPERTIES_OF_ITEMS):

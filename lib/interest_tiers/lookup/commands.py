@@ -22,7 +22,8 @@ def add_lookups(app: typer.Typer) -> None:
     """Add the commands that look up users and clusters."""
     commands: tuple[Callable[..., None], ...] = (show, similar, cluster, history)
     for command in commands:
-        app.command(rich_help_panel=PANEL)(end_with_exit_code(command))
+        # A user's id may begin with a hyphen, as those of signed numbers do.
+        app.command(rich_help_panel=PANEL, context_settings={"ignore_unknown_options": True})(end_with_exit_code(command))
 
 
 def show(user: User, warehouse: WarehouseOption, as_of: Day = None, as_json: JsonOption = False, spark: Spark = False) -> None:

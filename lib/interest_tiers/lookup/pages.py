@@ -11,6 +11,9 @@ from rich.text import Text
 from interest_tiers.config import TIERS
 from interest_tiers.storage.row_reader import Row
 
+#: Characters of an item's text, which may be a whole article. JSON has it whole.
+LONGEST_TEXT = 90
+
 #: Interests printed per tier.
 INTERESTS_PER_TIER = 10
 
@@ -91,7 +94,7 @@ def print_cluster(found: Mapping[str, Any]) -> None:
         if found[column]:
             page.write(f"\nmost characteristic {title}", TITLE)
         for name in found[column] or ():
-            page.write(f"  {name}")
+            page.write(f"  {_shorten(name)}")
     if found["top_attributes"]:
         page.write("\nmost characteristic attributes           share  of all", TITLE)
     for each in found["top_attributes"] or ():
@@ -170,8 +173,12 @@ def _print_clusters(page: Page, rows: Sequence[Row]) -> None:
 def _print_recommendations(page: Page, rows: Sequence[Row]) -> None:
     page.write("\nrecommendations" if rows else "\nrecommendations: none", TITLE)
     for row in rows:
-        page.write(f"  {row['rank']:>3}. {row['text'] or row['item_id']} [{row['item_id']}]")
+        page.write(f"  {row['rank']:>3}. {_shorten(row['text'] or row['item_id'])} [{row['item_id']}]")
         page.write(f"       {row['reason']}", FAINT)
+
+
+def _shorten(text: str) -> str:
+    return text if len(text) <= LONGEST_TEXT else f"{text[: LONGEST_TEXT - 1].rstrip()}…"
 
 
 def _decimal(value: float | None) -> str:

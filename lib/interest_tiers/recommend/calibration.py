@@ -15,6 +15,7 @@ from pyspark.sql import functions as F
 
 from interest_tiers.config import TIERS
 from interest_tiers.interests.evidence import PAIR
+from interest_tiers.recommend.pair_keys import make_keys
 
 PROBABILITIES = tuple(f"p_{tier}" for tier in TIERS)
 
@@ -23,9 +24,6 @@ NEW_INTEREST = np.array([0.0, 0.0, 1.0])
 
 #: The share of the target in the tiers of a list that it is compared with, so that a tier without items is not infinitely far.
 SMOOTHING = 0.01
-
-#: Positions of interests are below this.
-_INTERESTS = 1 << 32
 
 
 def gather_tiers(pairs: DataFrame, tiers: DataFrame, interests: DataFrame) -> DataFrame:
@@ -46,7 +44,7 @@ def gather_tiers(pairs: DataFrame, tiers: DataFrame, interests: DataFrame) -> Da
 class UserTiers:
     """The tiers of a batch of users.
 
-    key:           (pairs,), ascending: position of the user * 2^32 + position of the interest in ItemTable
+    key:           (pairs,), of users and their interests in ItemTable, see pair_keys; ascending
     probabilities: (pairs, 3), of core, secondary and marginal
     target:        (users, 3)
     """
@@ -59,7 +57,7 @@ class UserTiers:
         """Find the probabilities of users' interests, (n, 3). interest: -1 for one that the table does not have."""
         if not len(self.key):
             return np.tile(NEW_INTEREST, (len(user), 1))
-        wanted = user.astype(np.int64) * _INTERESTS + interest
+        wanted = make_keys(user, interest)
         position = np.minimum(np.searchsorted(self.key, wanted), len(self.key) - 1)
         return np.where((self.key[position] == wanted)[:, None], self.probabilities[position], NEW_INTEREST)
 
@@ -71,7 +69,7 @@ def read_tiers(tiers: pa.ListArray, target: pa.ListArray) -> UserTiers:
     user = np.repeat(np.arange(len(lengths)), lengths)
     targets = np.array([NEW_INTEREST if of_user is None else of_user for of_user in target.to_pylist()]).reshape(-1, len(NEW_INTEREST))
     return UserTiers(
-        user.astype(np.int64) * _INTERESTS + flat.field("interest").to_numpy().astype(np.int64),
+        make_keys(user, flat.field("interest").to_numpy()),
         np.stack([flat.field(name).to_numpy() for name in PROBABILITIES], axis=1),
         targets,
     )

@@ -13,6 +13,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql.pandas.types import from_arrow_schema
 
 from interest_tiers.recommend.knowledge import Knowledge
+from interest_tiers.recommend.pair_keys import make_keys
 from interest_tiers.recommend.scoring import Described, describe_users
 
 #: Share of the new candidates without a use that is kept; each then weighs 1 / NEW_NEGATIVES.
@@ -64,8 +65,8 @@ def _label(described: Described) -> pa.RecordBatch:
     is_own = candidates.pair >= 0
     labels = np.zeros(len(is_own), dtype=np.float32)
     labels[is_own] = histories.wanted[candidates.pair[is_own]]
-    wanted = [_key(np.full(len(codes), user), codes) for user, codes in enumerate(histories.wanted_new)]
-    labels[~is_own] = np.isin(_key(candidates.user[~is_own], candidates.code[~is_own]), np.concatenate(wanted))
+    wanted = [make_keys(np.full(len(codes), user), codes) for user, codes in enumerate(histories.wanted_new)]
+    labels[~is_own] = np.isin(make_keys(candidates.user[~is_own], candidates.code[~is_own]), np.concatenate(wanted))
     key = _hash(histories.users)[candidates.user] ^ _mix(_hash(described.item_ids))
     kept = is_own | (labels > 0) | ((key >> np.uint64(40)).astype(np.float64) / 2**24 < NEW_NEGATIVES)
     weights = np.where(is_own | (labels > 0), 1.0, 1 / NEW_NEGATIVES).astype(np.float32)
@@ -75,10 +76,6 @@ def _label(described: Described) -> pa.RecordBatch:
     )
     arrays = [lists, pa.array(labels[kept]), pa.array(weights[kept]), pa.array(is_own[kept]), pa.array(key[kept].view(np.int64))]
     return pa.RecordBatch.from_arrays(arrays, schema=EXAMPLE_ARROW)
-
-
-def _key(user: np.ndarray, code: np.ndarray) -> np.ndarray:
-    return user.astype(np.int64) * (1 << 32) + code
 
 
 def _hash(ids: np.ndarray) -> np.ndarray:

@@ -13,6 +13,7 @@ import scipy.sparse as sp
 from interest_tiers.recommend.co_use import CoUse
 from interest_tiers.recommend.histories import HALF_LIVES, LONG, RECENT, Histories
 from interest_tiers.recommend.item_table import ITEM_FEATURES, ItemTable
+from interest_tiers.recommend.pair_keys import make_keys, users_of
 
 #: Own items that are candidates, and those that co-use starts from: the ones with the most evidence.
 OWN_ITEMS = 100
@@ -213,18 +214,14 @@ def _describe_pairs(histories: Histories, interests: tuple[np.ndarray, np.ndarra
         histories.n_days, histories.n_interactions, histories.last_age, histories.first_age, gap, _ratio(histories.last_age, gap),
         np.full(len(gap), np.nan), histories.days28, histories.days91, *histories.decayed.T, place,
         histories.n_days / np.maximum(histories.active[histories.user, 0], 1),
-        evidence / (of_interest[np.searchsorted(key, _interest_key(histories.user, histories.interest)), 3] + 0.01),
+        evidence / (of_interest[np.searchsorted(key, make_keys(histories.user, histories.interest)), 3] + 0.01),
     ]  # fmt: skip
     return np.stack(columns, axis=1).astype(np.float32)
 
 
-def _interest_key(user: np.ndarray, interest: np.ndarray) -> np.ndarray:
-    return user.astype(np.int64) * (1 << 32) + interest + 1
-
-
 def _sum_interests(histories: Histories) -> tuple[np.ndarray, np.ndarray]:
     """Compute INTEREST_FEATURES of the users' interests: keys, ascending, and (keys, n)."""
-    key, position = np.unique(_interest_key(histories.user, histories.interest), return_inverse=True)
+    key, position = np.unique(make_keys(histories.user, histories.interest), return_inverse=True)
     had = histories.is_had
 
     def total(values: np.ndarray) -> np.ndarray:
@@ -233,7 +230,7 @@ def _sum_interests(histories: Histories) -> tuple[np.ndarray, np.ndarray]:
     recency = np.full(len(key), np.nan)
     np.fmin.at(recency, position[had], histories.last_age[had])
     short, long = total(histories.decayed[:, 0]), total(histories.decayed[:, _LONG])
-    of_user = (key >> 32).astype(np.int64)
+    of_user = users_of(key)
     share = long / np.maximum(np.bincount(of_user, long, histories.n_users), 1e-30)[of_user]
     order = np.lexsort((-share, of_user))
     firsts = np.searchsorted(of_user[order], np.arange(histories.n_users))
@@ -254,7 +251,7 @@ def _describe_interests(
     interests: see _sum_interests
     """
     key, values = interests
-    wanted = _interest_key(candidates.user, find_interests(histories, table, candidates.code, candidates.pair))
+    wanted = make_keys(candidates.user, find_interests(histories, table, candidates.code, candidates.pair))
     found = np.minimum(np.searchsorted(key, wanted), max(0, len(key) - 1))
     if not len(key):
         return np.full((len(wanted), len(INTEREST_FEATURES)), np.nan, dtype=np.float32)

@@ -19,7 +19,7 @@ from interest_tiers.recommend.co_use import CoUse, relate_recent_items
 from interest_tiers.recommend.histories import LONG
 from interest_tiers.recommend.item_table import ItemTable, collect_items
 from interest_tiers.recommend.item_use import count_active_days, find_widely_used, summarise_use
-from interest_tiers.recommend.largest import keep_largest
+from interest_tiers.recommend.largest import keep_largest, keep_largest_stored
 from interest_tiers.spark.materialise import Materialise
 from interest_tiers.spark.sampling import sample_by_hash
 
@@ -90,7 +90,7 @@ def learn_items(use: Use, vectors: DataFrame, max_items: int) -> Knowledge | Non
     codes, _ = code_items(use.used.sparkSession, table)
     co_use = relate_recent_items(_sample_users(use.used, table, codes), table.recent_use)
     texts, text_groups = _collect_vectors(vectors, table, codes)
-    return Knowledge(table, co_use, find_alike_texts(texts), texts, text_groups)
+    return Knowledge(table, co_use, find_alike_texts(texts, text_groups), texts, text_groups)
 
 
 def code_items(spark: SparkSession, table: ItemTable) -> tuple[DataFrame, DataFrame]:
@@ -138,12 +138,28 @@ def _collect_vectors(vectors: DataFrame, table: ItemTable, codes: DataFrame) -> 
     return texts, groups
 
 
-def find_alike_texts(texts: np.ndarray) -> sp.csr_matrix:
-    """Find for every item the TEXT_NEIGHBOURS items whose texts are nearest by cosine. texts: (items, width), unit or zero vectors."""
+def find_alike_texts(texts: np.ndarray, text_groups: np.ndarray) -> sp.csr_matrix:
+    """Find for every item the TEXT_NEIGHBOURS items whose texts are nearest by cosine, see Knowledge.alike.
+
+    Texts are compared, and not items: a catalogue says the same of many items.
+    texts, text_groups: see Knowledge
+    """
+    _, first, text = np.unique(text_groups, return_index=True, return_inverse=True)
+    vectors = texts[first]
 
     def compare(rows: slice) -> np.ndarray:
-        return np.maximum(texts[rows] @ texts.T, 0)
+        return np.maximum(vectors[rows] @ vectors.T, 0)
 
-    alike = keep_largest(compare, len(texts), TEXT_NEIGHBOURS)
+    itself = sp.diags((np.einsum("td,td->t", vectors, vectors) > 0).astype(np.float32))
+    nearest = keep_largest(compare, len(vectors), TEXT_NEIGHBOURS) + itself
+    # No item needs more items of one text: as many as neighbours, and itself.
+    place = pd.Series(text).groupby(text).cumcount().to_numpy()
+    items = np.flatnonzero(place <= TEXT_NEIGHBOURS)
+    members = sp.csr_matrix((np.ones(len(items), dtype=np.float32), (text[items], items)), shape=(len(vectors), len(texts)))
+    of_texts = keep_largest_stored(nearest @ members, TEXT_NEIGHBOURS + 1)
+    of_items = of_texts[text].tocoo()
+    is_other = of_items.row != of_items.col
+    others = sp.csr_matrix((of_items.data[is_other], (of_items.row[is_other], of_items.col[is_other])), shape=of_items.shape)
+    alike = keep_largest_stored(others, TEXT_NEIGHBOURS)
     alike.data **= SHARPNESS
     return alike

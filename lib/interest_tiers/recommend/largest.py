@@ -1,14 +1,19 @@
-"""Find the largest numbers of the rows of a dense block, and keep them as a sparse matrix."""
+"""Find the largest numbers of the rows of a matrix, and keep them as a sparse matrix."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import scipy.sparse as sp
 
 #: Rows that are computed at a time.
-BLOCK = 512
+BLOCK = 128
+
+#: Each holds a few blocks.
+MOST_THREADS = 16
 
 #: One in so many columns tells about how large the largest numbers of a row are.
 SAMPLED_COLUMNS = 8
@@ -20,32 +25,44 @@ def keep_largest(compute: Callable[[slice], np.ndarray], size: int, kept: int) -
     compute: gives the dense rows of a slice, (rows, columns), of a square matrix
     """
     kept = min(kept, size)
-    starts, columns, data = [np.zeros(1, dtype=np.int64)], [], []
-    for start in range(0, size, BLOCK):
+
+    def keep(start: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         rows = slice(start, min(size, start + BLOCK))
         block = np.asarray(compute(rows), dtype=np.float32)
         block[np.arange(len(block)), np.arange(rows.start, rows.stop)] = 0
         found_rows, found_columns = find_largest(np.abs(block), kept)
-        starts.append(starts[-1][-1] + np.bincount(found_rows, minlength=len(block)).cumsum())
-        columns.append(found_columns.astype(np.int32))
-        data.append(block[found_rows, found_columns])
-    return sp.csr_matrix((np.concatenate(data), np.concatenate(columns), np.concatenate(starts)), shape=(size, size))
+        return np.bincount(found_rows, minlength=len(block)), found_columns.astype(np.int32), block[found_rows, found_columns]
+
+    # numpy and scipy compute without the interpreter's lock.
+    with ThreadPoolExecutor(min(MOST_THREADS, os.cpu_count() or 1)) as threads:
+        lengths, columns, data = (np.concatenate(parts) for parts in zip(*threads.map(keep, range(0, size, BLOCK)), strict=True))
+    return sp.csr_matrix((data, columns, np.append(0, lengths.cumsum())), shape=(size, size))
 
 
-def find_largest(sizes: np.ndarray, kept: int) -> tuple[np.ndarray, np.ndarray]:
-    """Find the kept largest sizes above 0 of every row: rows and columns, in order. sizes: (rows, columns), at least 0.
+def find_largest(numbers: np.ndarray, kept: int, above: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+    """Find the kept largest numbers of every row, of those above a bound: rows and columns, in order. numbers: (rows, columns).
 
-    A bound from some of the columns leaves few to be sorted. A row in which it leaves too few is searched whole.
+    Of equal ones those of the first columns. Some of the columns tell which numbers are too small, so few are sorted. A row in
+    which too few are left is searched whole.
     """
-    sample = sizes[:, ::SAMPLED_COLUMNS]
+    sample = numbers[:, ::SAMPLED_COLUMNS]
     expected = min(sample.shape[1], 2 * -(-kept // SAMPLED_COLUMNS) + 4)
     bound = np.partition(sample, sample.shape[1] - expected, axis=1)[:, sample.shape[1] - expected, None]
-    is_candidate = (sizes >= bound) & (sizes > 0)
+    is_candidate = (numbers >= bound) & (numbers > above)
     too_few = is_candidate.sum(axis=1) < kept
-    is_candidate[too_few] = sizes[too_few] > 0
+    is_candidate[too_few] = numbers[too_few] > above
     rows, columns = np.nonzero(is_candidate)
-    order = np.lexsort((columns, -sizes[rows, columns], rows))
+    order = np.lexsort((columns, -numbers[rows, columns], rows))
     starts = np.searchsorted(rows, rows)  # rows are ascending, before and after the sort
     best = order[np.arange(len(order)) - starts < kept]
     best = best[np.lexsort((columns[best], rows[best]))]
     return rows[best], columns[best]
+
+
+def keep_largest_stored(matrix: sp.csr_matrix, kept: int) -> sp.csr_matrix:
+    """Keep the largest stored numbers of every row; of equal ones those of the first columns."""
+    found = matrix.tocoo()
+    order = np.lexsort((found.col, -found.data, found.row))
+    starts = np.searchsorted(found.row[order], found.row[order])
+    best = order[np.arange(len(order)) - starts < kept]
+    return sp.csr_matrix((found.data[best], (found.row[best], found.col[best])), shape=matrix.shape)

@@ -75,11 +75,11 @@ def describe_users(batches: Iterable[pa.RecordBatch], knowledge: Knowledge) -> I
 
 
 def _name_items(histories: Histories, candidates: Candidates, table: ItemTable) -> np.ndarray:
-    """Return the ids of the candidates' items."""
+    """Return the ids of the candidates' items, in a string type of numpy, by which they are sorted."""
     ids = table.ids[np.maximum(candidates.code, 0)].astype(object)
     is_own = candidates.pair >= 0
     ids[is_own] = histories.items[candidates.pair[is_own]]
-    return ids
+    return ids.astype(str)
 
 
 def recommend_items(histories: DataFrame, knowledge: Broadcast[Knowledge], ranker: Ranker | None, selection: Selection) -> DataFrame:

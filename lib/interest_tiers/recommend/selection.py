@@ -45,14 +45,14 @@ def select_items(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Select the candidates with the highest scores of every user, ties by item id.
 
-    item_ids: (candidates,)
+    item_ids: (candidates,), of a string type of numpy
     Returns:  positions of the selected candidates, those of one user in order; and their ranks from 1
     """
     if candidates.tiers is None:
         selection = replace(selection, calibration=0.0)
     allowed = np.flatnonzero(candidates.pair < 0) if not selection.repeats else np.arange(len(scores))
     values = _lift_rare_items(scores, candidates.code, knowledge.table.counts.users, selection.exploration)
-    order = allowed[np.lexsort((item_ids[allowed].astype(str), -values[allowed], candidates.user[allowed]))]
+    order = allowed[np.lexsort((item_ids[allowed], -values[allowed], candidates.user[allowed]))]
     if selection.is_plain:
         return _take_first(candidates.user[order], order, selection.k)
     if selection.max_equal_texts is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import textwrap
 from collections.abc import Sequence
 
 from matplotlib.axes import Axes
@@ -11,13 +12,16 @@ from matplotlib.ticker import MaxNLocator
 
 from interest_tiers.config import TIERS
 from interest_tiers.report.canvas import INK, LINE, OTHERS, OURS, QUIET, Picture, choose_look, draw_picture, shorten
-from interest_tiers.report.comparison import VARIANT, Comparison, Difference, Measure, ModelMeasures
+from interest_tiers.report.comparison import SETTINGS, VARIANT, Comparison, Difference, Measure, ModelMeasures
 from interest_tiers.report.language import Language
 from interest_tiers.report.plots import TIER_NAMES
 from interest_tiers.report.reliability import ReliabilityBin
 
 #: Height of a row of models, and of what a panel has around them, in inches.
 ROW, FRAME = 0.34, 1.05
+
+#: Characters in a line of a panel's title, over all panels of a row.
+TITLE_LENGTH = 84
 
 #: Lines of the settings of a trade-off.
 LINE_STYLES = ("-", "--", ":", "-.")
@@ -40,7 +44,7 @@ def draw_comparisons(comparisons: Sequence[Comparison], metrics: Sequence[str], 
         panels = figure.subplots(len(comparisons), len(shown), squeeze=False, gridspec_kw={"height_ratios": heights})
         for row, comparison in zip(panels, comparisons, strict=True):
             for position, (axes, metric) in enumerate(zip(row, shown, strict=True)):
-                _draw_panel(axes, comparison, metric, position == 0, language)
+                _draw_panel(axes, comparison, metric, position == 0, TITLE_LENGTH // len(shown), language)
 
     alternative = " ".join(_describe_comparison(c, shown, language) for c in comparisons)
     return draw_picture(draw, sum(heights) + 0.2, alternative)
@@ -146,7 +150,7 @@ def draw_reliability(bins: Sequence[ReliabilityBin], language: Language) -> Pict
     )
 
 
-def _draw_panel(axes: Axes, comparison: Comparison, metric: str, with_names: bool, language: Language) -> None:
+def _draw_panel(axes: Axes, comparison: Comparison, metric: str, with_names: bool, title_length: int, language: Language) -> None:
     places = {m.model: len(comparison.models) - 1 - place for place, m in enumerate(comparison.models)}
     position = comparison.find(metric)
     measured: Sequence[tuple[ModelMeasures, Measure]] = () if position is None else comparison.measured(position)
@@ -157,7 +161,8 @@ def _draw_panel(axes: Axes, comparison: Comparison, metric: str, with_names: boo
         axes.plot([measure.value], [place], "o", color=colour, markersize=6.5)
         axes.annotate(f"{measure.value:.3f}", (measure.value, place), (0, 7), textcoords="offset points", ha="center", fontsize=8.5)
     name = language.name_metric(metric if position is None else comparison.columns[position].name)
-    axes.set_title(f"{name}\n{language.name_cases(comparison.cases)}" if comparison.cases else name)
+    cases = textwrap.fill(language.name_cases(comparison.cases), title_length) if comparison.cases else ""
+    axes.set_title(f"{name}\n{cases}".rstrip())
     axes.xaxis.set_major_locator(MaxNLocator(4))
     names = [shorten(language.translate(m.name)) for m in comparison.models]
     axes.set_yticks(list(places.values()), names if with_names else [""] * len(places))
@@ -226,8 +231,9 @@ def _draw_trade_off(axes: Axes, comparison: Comparison, accuracy: str, metric: s
     across, up = (comparison.models[0].measures[position] for position in (x, y))
     start = [] if across is None or up is None else [(0.0, across.value, up.value)]
     for (setting, points), style in zip(sorted(lines.items()), itertools.cycle(LINE_STYLES), strict=False):
-        places = sorted(start + [point for point in points if point[0] > 0])
-        name = f"{language.translate(setting)} \N{RIGHTWARDS ARROW} {places[-1][0]:g}"
+        # Without exploration, lists of a given diversity are not the configured ones.
+        places = sorted(([] if setting == "diverse_exploration" else start) + [point for point in points if point[0] > 0])
+        name = f"{language.translate(SETTINGS[setting])} \N{RIGHTWARDS ARROW} {places[-1][0]:g}"
         axes.plot([p[1] for p in places], [p[2] for p in places], style, color=INK, linewidth=1, marker=".", zorder=1, label=name)
     axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.set(xlabel=language.name_metric(comparison.columns[x].name), ylabel=language.name_metric(comparison.columns[y].name))

@@ -82,10 +82,15 @@ BASELINES = (
 )  # fmt: skip
 
 #: The name of a model that is ours with another setting, such as recommender_exploration_0.05.
-VARIANT = re.compile(r"recommender_(?P<setting>[a-z]+)_(?P<value>[0-9.]+)")
+VARIANT = re.compile(r"recommender_(?P<setting>[a-z_]+)_(?P<value>[0-9.]+)")
 
-#: The settings that variants have.
-SETTINGS = (N_("exploration"), N_("diversity"), N_("calibration"))
+#: Display names of the settings that variants have.
+SETTINGS = {
+    "exploration": N_("exploration"),
+    "diversity": N_("diversity"),
+    "calibration": N_("calibration"),
+    "diverse_exploration": N_("exploration in diverse lists"),
+}
 
 #: Groups of users whose lists are shown; the metrics also have those of clusters.
 GROUPS = (N_("least active third"), N_("medium active third"), N_("most active third"))

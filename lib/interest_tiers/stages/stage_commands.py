@@ -32,13 +32,13 @@ Given = Mapping[str, Any]
 def add_run_commands(app: typer.Typer) -> None:
     """Add run, pipeline and plan."""
     in_pipeline = [option for stage in STAGES for option in stage.options if option.in_pipeline]
-    whole = [*_data_parameters(), *_run_parameters(), *_part_parameters(), _switch("dry_run", "Say what the run would do; run nothing.")]
+    whole = [*_data_parameters(), *_run_parameters(), *_part_parameters(), _switch("dry_run", "Show what the run would do; run nothing.")]
     for name, is_hidden in (("run", False), ("pipeline", True)):
         _add(app, name, "Run the stages in order, from --from to --to.", RUN, [*whole, *_parameters(in_pipeline)], _run_pipeline, is_hidden)
     _add(
         app,
         "plan",
-        "Say what a run would read, replace and need. Exit code 2 where it would stop.",
+        "Show what a run would read, replace and need. Exit code 2 where it would stop.",
         RUN,
         [*_data_parameters(), *_part_parameters(), _switch("json", "Print JSON."), *_parameters(in_pipeline)],
         _print_plan,
