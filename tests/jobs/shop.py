@@ -37,7 +37,7 @@ USERS_FOR_A_NETWORK = 58
 
 #: Small enough for seconds. Two processes everywhere, since their number decides the order in which gradients are summed.
 NETWORK = {
-    "epochs": 4, "batch_size": 64, "width": 32, "layers": 1, "members": 1, "cuts": 1, "min_epoch_steps": 64, "checkpoint_steps": 8,
+    "epochs": 4, "batch_size": 64, "width": 32, "layers": 1, "members": 1, "cuts": 1, "min_epoch_steps": 128, "checkpoint_steps": 8,
     "num_processes": 2,
 }  # fmt: skip
 
