@@ -52,9 +52,7 @@ def find_largest(numbers: np.ndarray, kept: int, above: float = 0.0) -> tuple[np
     too_few = is_candidate.sum(axis=1) < kept
     is_candidate[too_few] = numbers[too_few] > above
     rows, columns = np.nonzero(is_candidate)
-    order = np.lexsort((columns, -numbers[rows, columns], rows))
-    starts = np.searchsorted(rows, rows)  # rows are ascending, before and after the sort
-    best = order[np.arange(len(order)) - starts < kept]
+    best = _take_largest(rows, columns, numbers[rows, columns], kept)
     best = best[np.lexsort((columns[best], rows[best]))]
     return rows[best], columns[best]
 
@@ -62,7 +60,12 @@ def find_largest(numbers: np.ndarray, kept: int, above: float = 0.0) -> tuple[np
 def keep_largest_stored(matrix: sp.csr_matrix, kept: int) -> sp.csr_matrix:
     """Keep the largest stored numbers of every row; of equal ones those of the first columns."""
     found = matrix.tocoo()
-    order = np.lexsort((found.col, -found.data, found.row))
-    starts = np.searchsorted(found.row[order], found.row[order])
-    best = order[np.arange(len(order)) - starts < kept]
+    best = _take_largest(found.row, found.col, found.data, kept)
     return sp.csr_matrix((found.data[best], (found.row[best], found.col[best])), shape=matrix.shape)
+
+
+def _take_largest(rows: np.ndarray, columns: np.ndarray, numbers: np.ndarray, kept: int) -> np.ndarray:
+    """Return the positions of the kept largest numbers of every row, the largest first. rows: ascending."""
+    order = np.lexsort((columns, -numbers, rows))
+    starts = np.searchsorted(rows, rows)  # the sort leaves the rows ascending
+    return order[np.arange(len(order)) - starts < kept]
