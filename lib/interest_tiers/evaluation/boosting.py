@@ -11,6 +11,7 @@ import pandas as pd
 from pyspark.sql import DataFrame
 
 from interest_tiers.config import TIERS
+from interest_tiers.recommend.boosted_trees import fit_trees, load_trees
 from interest_tiers.spark.sampling import sample_by_hash
 from interest_tiers.spark.worker import once_per_worker, task_resources
 
@@ -20,13 +21,13 @@ if TYPE_CHECKING:
 #: It learns on one machine, from at most this many rows, of users sampled by hash.
 MAX_ROWS = 200_000
 
-#: With other numbers of threads, sums of floats would be others, and so would the trees.
+#: Threads of the driver; see boosted_trees.
 THREADS = 2
 
 #: Settings of XGBoost.
 SETTINGS: dict[str, Any] = {
     "objective": "multi:softprob", "tree_method": "hist", "grow_policy": "lossguide", "max_depth": 0, "max_leaves": 31, "max_bin": 64,
-    "eta": 0.15, "reg_lambda": 1.0, "min_child_weight": 30.0, "nthread": THREADS,
+    "eta": 0.15, "reg_lambda": 1.0, "min_child_weight": 30.0,
 }  # fmt: skip
 ROUNDS = 100
 
@@ -67,8 +68,6 @@ def fit_boosting(examples: DataFrame, seed: int) -> Boosting:
 
     examples: (cutoff, user_id, interest_id, features array<float>, label, weight)
     """
-    import xgboost
-
     sample = sample_by_hash(examples, "user_id", MAX_ROWS, examples.count()).orderBy("user_id", "interest_id", "cutoff")
     rows = sample.select("features", "label", "weight").toPandas()
     weight = (rows["weight"] / rows["weight"].mean()).to_numpy()
@@ -77,21 +76,13 @@ def fit_boosting(examples: DataFrame, seed: int) -> Boosting:
     model = None
     if len(classes) > 1:
         features = np.stack(list(rows["features"]))
-        data = xgboost.QuantileDMatrix(features, labels, weight=weight, max_bin=SETTINGS["max_bin"], nthread=THREADS)
-        booster = xgboost.train({**SETTINGS, "num_class": len(classes), "seed": seed}, data, ROUNDS)
-        model = bytes(booster.save_raw("ubj"))
+        model = fit_trees(features, labels, weight, {**SETTINGS, "num_class": len(classes), "seed": seed}, ROUNDS, THREADS)
     return Boosting(model, tuple(classes.tolist()), tuple(prior.tolist()))
 
 
 @once_per_worker
 def _load_once(model: bytes | None) -> xgboost.Booster | None:
-    if model is None:
-        return None
-    import xgboost
-
-    booster = xgboost.Booster({"nthread": task_resources()[1]})
-    booster.load_model(bytearray(model))
-    return booster
+    return None if model is None else load_trees(model, task_resources()[1])
 
 
 def predict_by_boosting(rows: DataFrame, boosting: Boosting) -> DataFrame:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from interest_tiers.recommend.boosted_trees import fit_trees, load_trees
 from interest_tiers.recommend.features import FEATURES, SCORES
 from interest_tiers.recommend.histories import LONG
 
@@ -51,11 +52,7 @@ class Ranker:
 
     def load(self, threads: int) -> xgboost.Booster:
         """Load the model."""
-        import xgboost
-
-        booster = xgboost.Booster({"nthread": threads})
-        booster.load_model(bytearray(self.model))
-        return booster
+        return load_trees(self.model, threads)
 
     def select(self, features: np.ndarray) -> np.ndarray:
         """Select the columns that the model reads. features: (rows, FEATURES)."""
@@ -67,11 +64,7 @@ def fit_ranker(features: np.ndarray, labels: np.ndarray, weights: np.ndarray, se
 
     features: (rows, n) float32, NaN where undefined; labels: 0 or 1
     """
-    import xgboost
-
-    data = xgboost.QuantileDMatrix(features, labels, weight=weights, max_bin=SETTINGS["max_bin"], nthread=threads)
-    booster = xgboost.train({**SETTINGS, "seed": seed, "nthread": threads}, data, ROUNDS)
-    return bytes(booster.save_raw("ubj"))
+    return fit_trees(features, labels, weights, {**SETTINGS, "seed": seed}, ROUNDS, threads)
 
 
 def score_without_model(features: np.ndarray) -> np.ndarray:
